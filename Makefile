@@ -1,0 +1,33 @@
+# The few commands of the house. What they do is in tools/.
+
+BIN = .venv/bin
+
+.PHONY: demo test bench lock clean
+
+demo: # a six-host cluster on this machine, and the cockpit on it
+	@tools/venv.sh
+	@$(BIN)/cockpit demo
+
+test: # every check
+	@tools/venv.sh dev
+	@tools/debian.sh redis-server tmux openssl git ps=procps
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+bench: # the table of budgets, peers beside ours
+	@tools/venv.sh dev
+	@tools/debian.sh supervisord=supervisor || echo "going on without the peer"
+	@$(BIN)/python -m tests.bench
+
+lock: # write down the versions that are installed now; installs follow them
+	@tools/venv.sh dev
+	@{ sed '/^[^#]/,$$d' requirements.lock; \
+	   $(BIN)/python -m pip freeze --disable-pip-version-check --exclude-editable; } >requirements.new
+	@mv requirements.new requirements.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache snapshot_report.html
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

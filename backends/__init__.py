@@ -1,0 +1,1 @@
+"""Real systems behind the protocols of `cockpit.ports`."""

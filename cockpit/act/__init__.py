@@ -1,0 +1,1 @@
+"""The action table, the guard, the executor, the journal and replay."""

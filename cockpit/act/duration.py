@@ -1,0 +1,166 @@
+"""How long steps took, and which versions became healthy: what the twin and estimates draw from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from cockpit.act.messages import DONE, FAILED
+from cockpit.model.view import StepRow
+from cockpit.plan.steps import DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, Plan, Step
+
+KEPT = 40
+"""Samples per key: the newest."""
+
+ASSUMED = {FETCH: 2.0, PREPARE: 0.05, START: 0.05, HEALTHY: 1.0, DRAIN: 0.5, STOP: 0.3, REMOVE: 0.02}
+"""Seconds of a step that was never recorded. HEALTHY is the time to the first good health."""
+
+_SEP = "|"
+
+
+class Health(msgspec.Struct):
+    """What was seen of one version: how often an instance of it became healthy, and how it failed."""
+
+    ok: int = 0
+    failed: int = 0
+    reason: str = ""
+    """Of the last failure."""
+
+
+class _Dump(msgspec.Struct):
+    steps: dict[str, list[float]] = {}
+    health: dict[str, Health] = {}
+    turns: dict[str, list[float]] = {}
+
+
+class Durations:
+    """Samples by kind, service and version (its sha256, or the label where there is no artifact)."""
+
+    def __init__(self) -> None:
+        self._dump = _Dump()
+        self._found: dict[tuple[str, str, str], tuple[list[float], bool]] = {}
+
+    @classmethod
+    def load(cls, doc: Mapping[str, Any] | None) -> Durations:
+        """Raises ValueError when `doc` is not what `dump` gave; None is empty."""
+        new = cls()
+        if doc:
+            try:
+                new._dump = msgspec.convert(doc, _Dump)
+            except msgspec.ValidationError as e:
+                raise ValueError(f"recorded durations are damaged: {e}") from None
+        return new
+
+    def dump(self) -> dict[str, Any]:
+        doc = msgspec.to_builtins(self._dump)
+        assert isinstance(doc, dict)
+        return doc
+
+    # writing
+
+    def add(self, kind: str, service: str, version: str, seconds: float) -> None:
+        self._found.clear()
+        _keep(self._dump.steps, _SEP.join((kind, service, version)), seconds)
+
+    def judge(self, service: str, version: str, ok: bool, reason: str = "") -> None:
+        health = self._dump.health.setdefault(service + _SEP + version, Health())
+        if ok:
+            health.ok += 1
+        else:
+            health.failed += 1
+            health.reason = reason or health.reason
+
+    def record(
+        self, plan: Plan, rows: Iterable[StepRow], outcome: str, artifacts: Mapping[str, str],
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take in a finished action. `artifacts` is `name/version` -> sha256, `names` service -> artifact.
+
+        Seconds of a health step are those until health was good, without the time it had to stay so.
+        """
+        rows = [r for r in rows if r.started is not None and r.ended is not None]
+        by_id = {s.id: s for s in plan.steps}
+        versions = {s.unit: _version(s, artifacts, names) for s in plan.steps if s.kind == PREPARE}
+        for row in rows:
+            step = by_id.get(row.id)
+            if step is None or row.started is None or row.ended is None:
+                continue
+            service = subject(step)
+            version = versions.get(step.unit, "")
+            if step.kind == FETCH:
+                version = _version(step, artifacts, names)
+            if step.kind == HEALTHY and version and row.state in (DONE, FAILED):
+                self.judge(service, version, row.state == DONE, row.note)
+            if row.state == DONE:
+                wait = float(step.args.get("for", 0.0)) if step.kind == HEALTHY else 0.0
+                self.add(step.kind, service, version, max(0.0, row.ended - row.started - wait))
+        if outcome == DONE:
+            self._turns([(by_id[r.id].instance, r) for r in rows if r.id in by_id])
+
+    def _turns(self, rows: list[tuple[str, StepRow]]) -> None:
+        turns: dict[str, list[StepRow]] = {}
+        for instance, row in rows:
+            if instance and row.state == DONE:
+                turns.setdefault(instance, []).append(row)
+        for instance, mine in turns.items():
+            if any(r.kind == HEALTHY for r in mine):
+                began, ended = min(r.started or 0.0 for r in mine), max(r.ended or 0.0 for r in mine)
+                _keep(self._dump.turns, instance.rpartition("/")[0], ended - began)
+
+    # reading
+
+    def draw(self, kind: str, service: str, version: str, u: float) -> tuple[float, bool]:
+        """(seconds, assumed): the sample at `u` (0 <= u < 1) of the best known key.
+
+        Best is the same version; then other versions of the service; then the default, spread by
+        half to one and a half. Only the first is not assumed.
+        """
+        key = (kind, service, version)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._samples(kind, service, version)
+        samples, assumed = found
+        if samples:
+            return samples[int(u * len(samples))], assumed
+        return ASSUMED.get(kind, 0.1) * (0.5 + u), True
+
+    def _samples(self, kind: str, service: str, version: str) -> tuple[list[float], bool]:
+        same = self._dump.steps.get(_SEP.join((kind, service, version)))
+        if same:
+            return same, False
+        start = _SEP.join((kind, service, ""))
+        return [x for key, xs in self._dump.steps.items() if key.startswith(start) for x in xs], True
+
+    def healthy(self, service: str, version: str) -> Health | None:
+        """What was seen of this version; None when nothing."""
+        return self._dump.health.get(service + _SEP + version)
+
+    def by_service(self) -> dict[str, float]:
+        """Service -> seconds of one instance's turn, its first step to its last: the median."""
+        return {s: median(xs) for s, xs in self._dump.turns.items() if xs}
+
+
+def subject(step: Step) -> str:
+    """What a step's time depends on: the service, or for a fetch the artifact."""
+    return str(step.args.get("name", "")) if step.kind == FETCH else step.instance.rpartition("/")[0]
+
+
+def version_key(artifact: str | None, version: str, artifacts: Mapping[str, str]) -> str:
+    """The sha256 of a release, or the label when there is no artifact (or it is not known)."""
+    return artifacts.get(f"{artifact}/{version}", version) if artifact else version
+
+
+def _version(step: Step, artifacts: Mapping[str, str], names: Mapping[str, str] | None) -> str:
+    version = str(step.args.get("version", ""))
+    if step.kind == FETCH:
+        return version_key(str(step.args.get("name", "")), version, artifacts)
+    return version_key((names or {}).get(subject(step)), version, artifacts)
+
+
+def _keep(table: dict[str, list[float]], key: str, seconds: float) -> None:
+    samples = table.setdefault(key, [])
+    samples.append(round(seconds, 4))
+    del samples[:-KEPT]

@@ -1,0 +1,245 @@
+"""Simulated hosts: what agents and keepers would do with a command, and how long they would take.
+
+No queue and no clock: the twin asks for the seconds, and has the effect carried out when they are
+over. Waits are drawn per (seed, instance, step).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from cockpit.act.duration import Durations, Health, subject, version_key
+from cockpit.act.messages import Answer, Event, Send, UnitGone, UnitSeen
+from cockpit.act.stepper import HEARD
+from cockpit.model.actual import Actual, Endpoint, Exit, HostActual, Unit
+from cockpit.model.judge import Digests
+from cockpit.model.states import FAILING, LIVE, NO_CHECK, OK, UP, WAITING, State
+from cockpit.model.topology import Expected, service_path
+from cockpit.plan.steps import FETCH, HEALTHY, Step
+
+TAIL = 0.05
+"""Seconds to read a log."""
+
+
+class Fleet:
+    """Hosts, units and traffic. A host that is not heard never answers."""
+
+    def __init__(self, expected: Expected, actual: Actual, durations: Durations, seed: int) -> None:
+        self.hosts = dict(actual.hosts)
+        self.units: dict[str, Unit] = {u.unit: u for us in actual.units.values() for u in us}
+        self.where = dict(actual.where)
+        self.artifacts = dict(actual.artifacts)
+        self.draining = {e.unit for e in actual.endpoints if e.state == "draining"}
+        self.ready: dict[str, int] = {}
+        """Service -> units that take traffic now."""
+        self.lowest: dict[str, int] = {}
+        """The smallest that has been since somebody cleared it."""
+        self.assumed: dict[tuple[str, str, str], None] = {}
+        """What was never recorded: (what, service, version), in the order it was met."""
+        self._durations = durations
+        self._salt = f"{seed}/"
+        self.set_expected(expected)
+        for unit in self.units.values():
+            self._count(unit, 1)
+        self._does: dict[str, Callable[[Send, Step, float], Event]] = {
+            "fetch": self._fetch, "prepare": self._prepare, "start": self._start, "stop": self._stop,
+            "remove": self._remove, "drain": self._drained, "tail": self._tail,
+        }  # fmt: skip
+
+    def set_expected(self, expected: Expected) -> None:
+        """New hosts of the document are up at once."""
+        self.expected = expected
+        self._digests = Digests(expected)
+        self._shas: dict[tuple[str, str], str | None] = {}
+        for name in expected.hosts:
+            self.hosts.setdefault(name, HostActual(name=name, presence=UP))
+
+    def actual(self) -> Actual:
+        units: dict[str, list[Unit]] = {}
+        for unit in self.units.values():
+            units.setdefault(unit.instance, []).append(unit)
+        return Actual(
+            hosts=dict(self.hosts),
+            units={i: tuple(sorted(us, key=lambda u: u.gen)) for i, us in units.items()},
+            where=dict(self.where), endpoints=tuple(self._endpoints()), artifacts=dict(self.artifacts),
+        )  # fmt: skip
+
+    # time
+
+    def seconds(self, send: Send, step: Step) -> float | None:
+        """Until the command has its effect; None: its host does not answer."""
+        host = self.hosts.get(send.host)
+        if host is not None and host.presence not in HEARD:
+            return None
+        return TAIL if send.word == "tail" else self._draw(send.word, step)
+
+    def warm_up(self, step: Step) -> float | None:
+        """From its start until a unit is healthy for the first time; None: never, or it is already."""
+        unit = self.units.get(step.unit)
+        if unit is None or unit.state != State.STARTING or unit.health == FAILING:
+            return None
+        return self._draw(HEALTHY, step)
+
+    def _draw(self, kind: str, step: Step) -> float:
+        service = subject(step) if kind == FETCH else service_path(step.instance)
+        version = self._version(step)
+        u = zlib.crc32(f"{self._salt}{step.instance or step.host}/{kind}/{step.id}".encode()) / 4294967296.0
+        seconds, assumed = self._durations.draw(kind, service, version, u)
+        if assumed and kind in (FETCH, HEALTHY):
+            self.assumed[(kind, service, version)] = None
+        return seconds
+
+    def _version(self, step: Step) -> str:
+        """The sha256 (or label) that a step is about."""
+        label = step.args.get("version")
+        if step.kind == FETCH:
+            return version_key(str(step.args.get("name")), str(label), self.artifacts)
+        if label is not None:
+            return self._release(service_path(step.instance), str(label)) or str(label)
+        unit = self.units.get(step.unit)
+        return (unit.sha256 or unit.version) if unit is not None else ""
+
+    def _release(self, service: str, version: str) -> str | None:
+        """The sha256 that a version of a service is; None without an artifact."""
+        key = (service, version)
+        if key not in self._shas:
+            known = self.expected.services.get(service)
+            name = known.artifact if known is not None else None
+            self._shas[key] = self.artifacts.get(f"{name}/{version}") if name else None
+        return self._shas[key]
+
+    # effects
+
+    def carry_out(self, send: Send, step: Step, now: float) -> Event:
+        """The command has its effect; returns what the controller learns of it."""
+        return self._does[send.word](send, step, now)
+
+    def _fetch(self, send: Send, step: Step, now: float) -> Event:
+        host = self.hosts.get(send.host) or HostActual(name=send.host, presence=UP)
+        release = f"{send.args['name']}/{send.args['version']}"
+        if release not in host.releases:
+            self.hosts[send.host] = replace(host, releases=tuple(sorted((*host.releases, release))))
+        return Answer(send.task, True)
+
+    def _prepare(self, send: Send, step: Step, now: float) -> Event:
+        version = str(send.args.get("version", ""))
+        path = service_path(step.instance)
+        service = self.expected.services.get(path)
+        self.where[step.unit] = send.host
+        return self._see(Unit(
+            unit=step.unit, instance=step.instance, gen=int(step.unit.rpartition(":")[2]), version=version,
+            sha256=self._release(path, version), config=self._digests.of(step.instance),
+            state=State.READY, observed=now,
+            ports=dict(service.ports) if service is not None else {},
+            health=NO_CHECK if service is None or service.check is None else WAITING,
+        ))  # fmt: skip
+
+    def _start(self, send: Send, step: Step, now: float) -> Event:
+        unit = self.units.get(step.unit)
+        if unit is None:
+            return self._missing(send)
+        known = self._health(unit)
+        checked = unit.health != NO_CHECK
+        state, health, reason = State.STARTING, WAITING, ""
+        if known is not None and known.failed and not known.ok:
+            # it was seen never to become healthy: it does not here either, and the deadline decides
+            health, reason = FAILING, known.reason or "as recorded"
+        elif not checked:
+            state, health = State.RUNNING, NO_CHECK
+        return self._see(replace(
+            unit, state=state, wanted=True, run=unit.run + 1, started=now, observed=now, health=health,
+            health_since=now, health_reason=reason, exit=None, next_start=None,
+        ))  # fmt: skip
+
+    def _health(self, unit: Unit) -> Health | None:
+        service = service_path(unit.instance)
+        known = self._durations.healthy(service, unit.sha256 or unit.version)
+        if known is None:
+            self.assumed[("health", service, unit.version)] = None
+        return known
+
+    def become_healthy(self, id: str, run: int, now: float) -> Event | None:
+        """The first good health of a run, if it is still that run."""
+        unit = self.units.get(id)
+        if unit is None or unit.run != run or unit.state != State.STARTING:
+            return None
+        return self._see(replace(unit, state=State.RUNNING, health=OK, health_since=now, observed=now))
+
+    def _drained(self, send: Send, step: Step, now: float) -> Event:
+        return Answer(send.task, True, {"remaining": 0})
+
+    def _stop(self, send: Send, step: Step, now: float) -> Event:
+        unit = self.units.get(step.unit)
+        if unit is None:
+            return self._missing(send)
+        state, end = unit.state, unit.exit
+        if state in LIVE or state == State.FAILED:
+            state = State.SHUTDOWN
+            end = Exit(run=unit.run, signal=15, reason="stopped", started=unit.started or 0.0, ended=now)
+        health = NO_CHECK if unit.health == NO_CHECK else WAITING
+        return self._see(
+            replace(unit, state=state, wanted=False, exit=end, observed=now, next_start=None, health=health)
+        )
+
+    def _remove(self, send: Send, step: Step, now: float) -> Event:
+        unit = self.units.pop(step.unit, None)
+        if unit is None:
+            return self._missing(send)
+        self._count(unit, -1)
+        self.where.pop(step.unit, None)
+        self.draining.discard(step.unit)
+        return UnitGone(step.unit)
+
+    def _tail(self, send: Send, step: Step, now: float) -> Event:
+        return Answer(send.task, True, {"lines": []})
+
+    def _missing(self, send: Send) -> Event:
+        return Answer(send.task, False, {}, "missing", "no such unit")
+
+    def _see(self, unit: Unit) -> Event:
+        old = self.units.get(unit.unit)
+        self.units[unit.unit] = unit
+        before, after = old is not None and old.serving, unit.serving
+        if before != after:
+            self._count(unit if after else old or unit, 1 if after else -1)
+        return UnitSeen(unit, self.where[unit.unit])
+
+    # traffic
+
+    def drain(self, id: str, on: bool) -> None:
+        """Take a unit out of naming, or let it back in."""
+        unit = self.units.get(id)
+        if unit is None or (id in self.draining) == on:
+            return
+        if on:
+            self._count(unit, -1)
+            self.draining.add(id)
+        else:
+            self.draining.discard(id)
+            self._count(unit, 1)
+
+    def _count(self, unit: Unit, by: int) -> None:
+        if unit.serving and unit.unit not in self.draining:
+            service = service_path(unit.instance)
+            n = self.ready[service] = self.ready.get(service, 0) + by
+            if by < 0 and n < self.lowest.get(service, n + 1):
+                self.lowest[service] = n
+
+    def _endpoints(self) -> list[Endpoint]:
+        found = []
+        for unit in self.units.values():
+            path = service_path(unit.instance)
+            service = self.expected.services.get(path)
+            if service is None or not unit.serving:
+                continue
+            where = self.expected.hosts.get(self.where[unit.unit])
+            for name, port in unit.ports.items():
+                found.append(Endpoint(
+                    service=path, instance=unit.instance, unit=unit.unit, host=self.where[unit.unit],
+                    name=name, address=where.address if where else "", port=port,
+                    attributes=service.attributes, state="draining" if unit.unit in self.draining else "ready",
+                ))  # fmt: skip
+        return found

@@ -1,0 +1,104 @@
+"""The steps of a plan as a graph: which may begin, which are settled, which fall with a failed one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+from cockpit.act.messages import STEP_STATES
+from cockpit.plan.steps import DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, Bad, Step
+
+WAIT, RUN, DONE, FAIL, SKIP = range(len(STEP_STATES))
+"""Indices into STEP_STATES."""
+
+KINDS = frozenset({FETCH, PREPARE, START, HEALTHY, DRAIN, STOP, REMOVE})
+
+
+class Graph:
+    """Steps by index, in the plan's order. No operation costs more than the step's own edges.
+
+    Raises Bad when ids repeat, a need is not in the plan, or a kind is unknown.
+    """
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        self.steps = steps
+        self.index = index = {s.id: i for i, s in enumerate(steps)}
+        if len(index) != len(steps):
+            raise Bad("two steps of the plan have the same id")
+        self.state = bytearray(len(steps))
+        self.left = len(steps)
+        """Steps that are not settled."""
+        self._missing = [len(s.needs) for s in steps]
+        self._after: list[list[int] | None] = [None] * len(steps)
+        self._by_instance: dict[str, list[int]] = {}
+        for i, step in enumerate(steps):
+            if step.kind not in KINDS:
+                raise Bad(f"step {step.id}: unknown kind {step.kind!r}")
+            for need in step.needs:
+                n = index.get(need)
+                if n is None:
+                    raise Bad(f"step {step.id} needs {need}, which is not in the plan")
+                after = self._after[n]
+                if after is None:
+                    self._after[n] = [i]
+                else:
+                    after.append(i)
+        self.ready = [i for i, n in enumerate(self._missing) if not n]
+        """A heap: of the steps that may begin, the first of the plan comes first."""
+
+    def next(self) -> int | None:
+        """Take the next step that may begin."""
+        while self.ready:
+            i = heappop(self.ready)
+            if self.state[i] == WAIT:
+                return i
+        return None
+
+    def again(self, i: int) -> None:
+        """A failed step will be tried once more."""
+        self.state[i] = WAIT
+        heappush(self.ready, i)
+
+    def settle(self, i: int) -> None:
+        """Step i is done or given up: one need less for those after it."""
+        self.left -= 1
+        after = self._after[i]
+        if after is not None:
+            missing, state = self._missing, self.state
+            for n in after:
+                missing[n] -= 1
+                if not missing[n] and state[n] == WAIT:
+                    heappush(self.ready, n)
+
+    def restore(self, done: Iterable[str]) -> int:
+        """Steps finished in an earlier life; returns how many of them are in the plan."""
+        count = 0
+        for id in done:
+            i = self.index.get(id)
+            if i is not None and self.state[i] == WAIT:
+                self.state[i] = DONE
+                self.settle(i)
+                count += 1
+        return count
+
+    def doomed(self, i: int) -> list[int]:
+        """Unsettled steps that make no sense without step i: the rest of its instance.
+
+        A step of no instance (a fetch) takes the instances that need it directly with it.
+        """
+        if not self._by_instance:
+            for n, step in enumerate(self.steps):
+                if step.instance:
+                    self._by_instance.setdefault(step.instance, []).append(n)
+        instances: set[str] = set()
+        single: set[int] = set()
+        queue = [i]
+        while queue:
+            n = queue.pop()
+            if self.steps[n].instance:
+                instances.add(self.steps[n].instance)
+            else:
+                single.add(n)
+                queue += [d for d in self._after[n] or () if d not in single]
+        fallen = single.union(*(self._by_instance[x] for x in instances))
+        return sorted(n for n in fallen if n != i and self.state[n] in (WAIT, RUN))

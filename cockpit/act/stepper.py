@@ -1,0 +1,364 @@
+"""Runs the steps of a plan: begins those that may, sends their commands, and watches for effects.
+
+A step is done when its effect was observed, not when its command was answered. What a failure, a
+pause or lost time mean for the whole action is the business of `cockpit.act.executor`.
+The work per event does not grow with the plan: running steps are indexed by unit and by task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
+from types import MappingProxyType
+from typing import Any
+
+from cockpit.act import graph, reasons
+from cockpit.act.messages import (
+    DONE,
+    NO_ANSWER,
+    RUNNING,
+    Answer,
+    Command,
+    HostSeen,
+    NamesSet,
+    Remark,
+    Send,
+    SetDraining,
+    StepChanged,
+    UnitGone,
+    UnitSeen,
+    Working,
+)
+from cockpit.model.actual import Unit
+from cockpit.model.states import DRAINING, ENDED, LIVE, MAINTENANCE, NO_CHECK, UP, State
+from cockpit.model.topology import service_path
+from cockpit.plan.steps import DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, Plan, Step
+
+HEARD = frozenset({UP, DRAINING, MAINTENANCE})
+"""Presence of hosts whose silence means nothing."""
+SLACK = 5.0
+"""Seconds on top of a command's own timeout before its lateness counts."""
+HEALTHY_FOR = 1.0
+
+_WORDS = {
+    FETCH: "fetch", PREPARE: "prepare", START: "start", STOP: "stop", REMOVE: "remove", DRAIN: "drain",
+}
+
+
+class Work:
+    """A running step."""
+
+    asked: Send | None = None
+    """The command that has no answer yet."""
+    answered = False
+    data: Mapping[str, Any] = MappingProxyType({})
+    """Of the answer."""
+    good: float | None = None
+    """Since when it has been healthy without a break."""
+    run = 0
+    """The run that is."""
+
+    def __init__(
+        self, index: int, step: Step, attempt: int, task: str, began: float, before: Unit | None
+    ) -> None:
+        self.index = index
+        self.step = step
+        self.attempt = attempt
+        self.task = task
+        self.began = began
+        self.before = before
+        """The unit when the step began: seeing the same again says nothing new."""
+
+    @property
+    def base(self) -> int:
+        """Restarts that had happened before."""
+        return self.before.restarts if self.before is not None else 0
+
+
+class Stepper:
+    """The steps of one action. Commands are appended to `_out`; `_now` is the time of the event."""
+
+    def __init__(
+        self, plan: Plan, id: str, now: float, *, healthy_for: Mapping[str, float], done: Iterable[str],
+        attempts: Mapping[str, int], units: Iterable[tuple[Unit, str]], hosts: Mapping[str, str],
+        notes: bool, name: Callable[[str], str],
+    ) -> None:
+        self.plan = plan
+        self.id = id
+        self.last_started = ""
+        self._now = now
+        self._notes = notes
+        self._name = name
+        self._healthy_for = dict(healthy_for)
+        self._attempts = dict(attempts)
+        self._graph = graph.Graph(plan.steps)
+        self._units: dict[str, Unit | None] = {s.unit: None for s in plan.steps if s.unit}
+        """What is known of the plan's units. None: not there, as far as anybody said."""
+        for unit, _ in units:
+            if unit.unit in self._units:
+                self._units[unit.unit] = unit
+        self._silent = {h: now for h, p in hosts.items() if p not in HEARD}
+        """Host -> since when it does not answer."""
+        self._out: list[Command] = []
+        self._running: dict[int, Work] = {}
+        self._by_unit: dict[str, list[Work]] = {}
+        self._by_task: dict[str, Work] = {}
+        self._draining: set[str] = set()
+        """Units taken out of naming that were not told to stop."""
+        self._alarms: list[tuple[float, int]] = []
+        """A heap: when a step may have been healthy for long enough."""
+        self._moved = now
+        """Time of the last progress."""
+        self._floor = 0.0
+        """Some command may take until then by its own timeout."""
+        self.done_count = self._graph.restore(done)
+        for step in plan.steps:
+            if step.kind in (DRAIN, STOP) and self._graph.state[self._graph.index[step.id]] == graph.DONE:
+                (self._draining.add if step.kind == DRAIN else self._draining.discard)(step.unit)
+
+    def _fail(self, work: Work, text: str, seen: Unit | None) -> None:
+        """A step failed for good."""
+        raise NotImplementedError
+
+    def _started(self, step: Step) -> None:
+        """A step has just begun."""
+        raise NotImplementedError
+
+    # events
+
+    def _unit_seen(self, event: UnitSeen) -> None:
+        unit = event.unit
+        id = unit.unit
+        if id not in self._units:
+            return
+        known = self._units[id]
+        older = known is not None and unit.observed < known.observed
+        if older and known is not None and (unit.run, unit.state) < (known.run, known.state):
+            return
+        self._units[id] = unit
+        works = self._by_unit.get(id)
+        if works is not None:
+            for work in works[:]:
+                if work.index in self._running:  # what one learns can end the others
+                    self._look(work, unit)
+
+    def _unit_gone(self, event: UnitGone) -> None:
+        if event.unit not in self._units:
+            return
+        known, self._units[event.unit] = self._units[event.unit], None
+        for work in self._by_unit.get(event.unit, [])[:]:
+            kind, step = work.step.kind, work.step
+            if work.index not in self._running:
+                continue
+            if kind in (STOP, REMOVE):
+                self._finish(work)
+            elif known is not None and (kind == HEALTHY or work.answered and kind in (PREPARE, START)):
+                self._fail(work, f"{self._name(step.instance)} disappeared from {step.host}", known)
+
+    def _host_seen(self, event: HostSeen) -> None:
+        host = event.host
+        works = [w for w in self._running.values() if w.step.host == host]
+        if event.presence not in HEARD:
+            if host not in self._silent:
+                self._silent[host] = self._now
+                if works:
+                    self._remark(f"no answer from {host}")
+                for work in works:
+                    work.good = None
+            return
+        if self._silent.pop(host, None) is not None and works:
+            self._remark(f"{host} answers again")
+        for work in works:
+            if work.index not in self._running:
+                continue
+            if work.asked is not None:
+                self._out.append(work.asked)
+            elif work.step.kind == HEALTHY and (unit := self._units.get(work.step.unit)) is not None:
+                self._look(work, unit)
+
+    def _answer(self, event: Answer) -> None:
+        if not event.ok and event.code == NO_ANSWER:
+            return
+        work = self._by_task.pop(event.task, None)
+        if work is None:
+            return
+        work.asked = None
+        work.answered = True
+        kind = work.step.kind
+        unit = self._units.get(work.step.unit)
+        if not event.ok:
+            if event.code == "missing" and kind in (STOP, REMOVE, DRAIN):
+                self._finish(work, note="it was gone")
+            else:
+                self._fail(work, self._refusal(work, event), unit)
+            return
+        work.data = event.data
+        if kind == FETCH:
+            self._finish(work)
+        elif kind == DRAIN:
+            left = event.data.get("remaining", 0)
+            self._finish(work, note=f"{left} connections remain" if left else "")
+        elif unit is not None:
+            self._look(work, unit)
+        elif kind in (STOP, REMOVE):
+            self._finish(work)
+
+    def _refusal(self, work: Work, event: Answer) -> str:
+        step, name = work.step, self._name(work.step.instance)
+        text = event.text or event.code or "no reason given"
+        if step.kind in (START, HEALTHY) and event.code in ("exec", "altered"):
+            return f"{name} was rejected by {step.host}: {text}"
+        return f"could not {reasons.words(step, name)}: {text}"
+
+    def _working(self, event: Working) -> None:
+        if event.task in self._by_task:
+            self._moved = self._now
+
+    def _names_set(self, event: NamesSet) -> None:
+        work = self._running.get(self._graph.index.get(event.step, -1))
+        if work is None or work.step.kind != DRAIN or work.asked is not None:
+            return
+        unit = self._units.get(work.step.unit)
+        if unit is not None and unit.state not in LIVE and not unit.wanted:
+            self._finish(work, note="no process")
+        else:
+            self._send(work, "drain", {**work.step.args, "names": event.version})
+
+    # steps
+
+    def _begin(self, i: int) -> None:
+        step = self._graph.steps[i]
+        n = self._attempts.get(step.id, 1)
+        task = f"{self.id}/{step.id}" if n == 1 else f"{self.id}/{step.id}/{n}"
+        unit = self._units.get(step.unit)
+        work = Work(i, step, n, task, self._now, unit)
+        self._graph.state[i] = graph.RUN
+        self._running[i] = work
+        if step.unit:
+            works = self._by_unit.get(step.unit)
+            if works is None:
+                self._by_unit[step.unit] = [work]
+            else:
+                works.append(work)
+        self.last_started = step.id
+        self._out.append(StepChanged(step.id, RUNNING, "", n))
+        kind = step.kind
+        if kind == HEALTHY:
+            if unit is not None:
+                if n > 1 and unit.state not in LIVE and unit.next_start is None:
+                    self._send(work, "start", {})  # another try of a unit that the keeper gave up
+                else:
+                    self._look(work, unit)
+        elif kind == DRAIN:
+            self._draining.add(step.unit)
+            self._may_take(float(step.args.get("timeout", 0)))
+            self._out.append(SetDraining(step.unit, step.id))
+        elif unit is not None and self._reached(kind, unit, work):
+            self._finish(work, note="already so")
+        else:
+            if kind == STOP:
+                self._draining.discard(step.unit)
+                self._may_take(float(step.args.get("grace", 0)))
+            self._send(work, _WORDS[kind], step.args)
+        self._started(step)
+
+    def _may_take(self, seconds: float) -> None:
+        self._floor = max(self._floor, self._now + seconds + SLACK)
+
+    def _send(self, work: Work, word: str, args: dict[str, Any]) -> None:
+        step = work.step
+        if step.unit:
+            args = {**args, "unit": step.unit}
+        work.asked = command = Send(work.task, step.host, word, args, step.id)
+        self._by_task[work.task] = work
+        self._out.append(command)
+
+    @staticmethod
+    def _reached(kind: str, unit: Unit, work: Work) -> bool:
+        """Is the effect of a command there?"""
+        state = unit.state
+        if kind == PREPARE:
+            return State.READY <= state <= State.RUNNING
+        if kind == START:
+            if state in LIVE:
+                return True
+            if not work.answered or state not in ENDED or unit == work.before:
+                return False
+            return unit.run >= int(work.data.get("run") or 0)  # it ran; whether well, HEALTHY finds out
+        if kind == STOP:
+            return state not in LIVE and not unit.wanted
+        return False
+
+    def _look(self, work: Work, unit: Unit) -> None:
+        """A running step learns what its unit is now."""
+        kind = work.step.kind
+        if kind == HEALTHY:
+            self._look_health(work, unit)
+        elif self._reached(kind, unit, work):
+            self._finish(work, seen=unit)
+        elif kind in (PREPARE, START) and unit.state == State.REJECTED and unit != work.before:
+            self._fail(work, self._unhealthy(work, unit), unit)
+
+    def _look_health(self, work: Work, unit: Unit) -> None:
+        if unit.serving:
+            if work.good is None or work.run != unit.run:
+                since = unit.health_since if unit.health != NO_CHECK else unit.started
+                # the host's own clock on both sides: what it saw before we looked counts
+                credit = max(0.0, unit.observed - since) if since is not None else 0.0
+                work.good, work.run = self._now - credit, unit.run
+            if work.step.host not in self._silent:
+                self._healthy_enough(work)
+            return
+        work.good = None
+        if work.asked is not None or work.attempt > 1 and unit == work.before:
+            return
+        if unit.state == State.COMPLETE and unit.health == NO_CHECK:
+            self._finish(work, note="it completed", seen=unit)
+        elif reasons.hopeless(unit, work.base):
+            self._fail(work, self._unhealthy(work, unit), unit)
+
+    def _healthy_enough(self, work: Work) -> None:
+        assert work.good is not None
+        due = work.good + self._healthy_for.get(service_path(work.step.instance), HEALTHY_FOR)
+        if due <= self._now:
+            self._finish(work, seen=self._units.get(work.step.unit))
+        else:
+            heappush(self._alarms, (due, work.index))
+
+    def _ring(self) -> None:
+        """Alarms that are due: steps that may have been healthy for long enough."""
+        alarms = self._alarms
+        while alarms and alarms[0][0] <= self._now:
+            work = self._running.get(heappop(alarms)[1])
+            if work is not None and work.good is not None and work.step.host not in self._silent:
+                self._healthy_enough(work)
+
+    def _finish(self, work: Work, note: str = "", seen: Unit | None = None) -> None:
+        self._drop(work)
+        step = work.step
+        self._graph.state[work.index] = graph.DONE
+        self._graph.settle(work.index)
+        self.done_count += 1
+        self._out.append(StepChanged(step.id, DONE, note, work.attempt, seen))
+        if step.kind != PREPARE and step.kind != START:
+            self._moved = self._now
+        if step.kind == HEALTHY and self._notes:
+            self._remark(f"{self._name(step.instance)} is healthy on {step.host}")
+
+    def _drop(self, work: Work) -> None:
+        """The step runs no more."""
+        del self._running[work.index]
+        if work.asked is not None:
+            self._by_task.pop(work.task, None)
+        if work.step.unit:
+            works = self._by_unit[work.step.unit]
+            works.remove(work)
+            if not works:
+                del self._by_unit[work.step.unit]
+
+    def _unhealthy(self, work: Work, unit: Unit | None, seconds: float | None = None) -> str:
+        return reasons.unhealthy(self._name(work.step.instance), unit, seconds, work.step.host, work.base)
+
+    def _remark(self, text: str) -> None:
+        if self._notes:
+            self._out.append(Remark(text))

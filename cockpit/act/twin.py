@@ -1,0 +1,333 @@
+"""A simulated copy of a cluster: the real planner and executor, simulated hosts, virtual time.
+
+Nothing here sleeps: a heap of events jumps from one to the next. The same seed gives the same run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import heappop, heappush
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from cockpit.act import messages as ex
+from cockpit.act.duration import Durations
+from cockpit.act.executor import Executor
+from cockpit.act.fleet import Fleet
+from cockpit.act.followup import conclude, followup, made_stable, return_sentence, return_versions
+from cockpit.model.actual import Actual, Unit, serving_unit
+from cockpit.model.patch import apply
+from cockpit.model.topology import Doc, Expected, digest, from_doc, to_doc
+from cockpit.model.view import ActionRow, RevisionRow
+from cockpit.plan import verbs
+from cockpit.plan.context import PlanContext
+from cockpit.plan.steps import PREPARE, Bad, Intent, Plan, Refused
+from cockpit.plan.undo import return_plan
+
+NAMES = 0.05
+"""Seconds until the agents have applied a change of names."""
+STUCK = 30 * 86400.0
+"""Virtual seconds after which a run counts as stuck."""
+
+Planner = Callable[[Intent, PlanContext], Plan]
+
+
+class Moment(msgspec.Struct, frozen=True, gc=False):
+    """A step's state changed."""
+
+    at: float
+    action: str
+    step: str
+    state: str
+
+
+class TwinResult(msgspec.Struct, frozen=True, kw_only=True):
+    outcome: str
+    """State word of the action: done, failed, returned, aborted; paused when it waits for somebody."""
+    reason: str = ""
+    seconds: float = 0.0
+    """Virtual, automatic return included."""
+    timeline: tuple[Moment, ...] = ()
+    end_state: dict[str, Any] = {}
+    lowest_ready: dict[str, int] = {}
+    """Service -> the smallest number of units that took traffic at a time."""
+    assumed: tuple[str, ...] = ()
+    """What was never recorded: `healthy puzzle.sudoku 1.1.0`."""
+    events: int = 0
+
+
+class Act:
+    """One action of the twin."""
+
+    def __init__(self, row: ActionRow, plan: Plan, undo: bool) -> None:
+        self.row = row
+        self.plan = plan
+        self.undo = undo
+        """An abort returns to what was before."""
+        self.executor: Executor
+        self.wake = 0.0
+        self.steps = {s.id: s for s in plan.steps}
+        self.returns = ""
+        """Id of the derived action."""
+        self.versions: dict[str, str] = {}
+        """Of its instances when it ended."""
+
+
+class Twin:
+    """Starts as `expected` and `actual` are. `now` is virtual Unix time.
+
+    Hosts that are not heard stay silent. `planner` is `cockpit.plan.verbs.plan` but in tests.
+    """
+
+    def __init__(
+        self, expected: Expected, actual: Actual, *, seed: int = 0, durations: Durations | None = None,
+        now: float = 0.0, revision: int = 0, revisions: Iterable[RevisionRow] = (), actions: int = 0,
+        gens: Mapping[str, int] | None = None, last_import: Doc | None = None,
+        stable: Mapping[str, str] | None = None, trace: bool = True, planner: Planner = verbs.plan,
+    ) -> None:
+        self.now = now
+        self.revision = revision
+        self.events = 0
+        self.timeline: list[Moment] = []
+        self.acts: dict[str, Act] = {}
+        self.stable = dict(stable or {})
+        """Service -> last version that an action finished with."""
+        self.expected = expected
+        self.doc: Doc = to_doc(expected)
+        self.durations = durations or Durations()
+        self.fleet = Fleet(expected, actual, self.durations, seed)
+        self._planner = planner
+        self._trace = trace
+        self._revisions = list(revisions)
+        self._last_import = last_import
+        self._gens = dict(gens or {})
+        self._next = actions + 1
+        self._queue: list[tuple[float, int, Callable[[Act, Any], None], Act, Any]] = []
+        self._order = 0
+
+    # asking
+
+    def context(self) -> PlanContext:
+        return PlanContext(
+            doc=self.doc, expected=self.expected, revision=self.revision, actual=self.fleet.actual(),
+            now=self.now, artifacts=self.fleet.artifacts, durations=self.durations.by_service(),
+            gen_floor=dict(self._gens), revisions=tuple(self._revisions), last_import=self._last_import,
+        )  # fmt: skip
+
+    def plan(self, intent: Intent) -> Plan:
+        """Raises Bad or Refused."""
+        return self._planner(intent, self.context())
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        return tuple(" ".join(part for part in key if part) for key in self.fleet.assumed)
+
+    def end_state(self) -> dict[str, Any]:
+        return end_state(self.expected, self.fleet.actual())
+
+    # acting
+
+    def submit(
+        self, plan: Plan, holds: Iterable[ex.Pause | ex.Abort] = (), *, undo: bool = False
+    ) -> str:
+        """Begin; returns the action's id. Time goes on in `run`. Raises Conflict, Bad.
+
+        `holds` are pauses and aborts that take effect when their `after` step has started.
+        """
+        id, self._next = f"#{self._next}", self._next + 1
+        intent, revision = plan.intent, None
+        if plan.changes:
+            doc = apply(self.doc, plan.changes)
+            self._set_expected(doc)
+            self.revision += 1
+            revision = self.revision
+            self._revisions.append(RevisionRow(
+                number=revision, mark=digest(doc), author=intent.author, time=self.now, action=id,
+                changes=plan.changes,
+            ))  # fmt: skip
+        if intent.verb == "apply":
+            self._last_import = intent.params.get("document")
+        for step in plan.steps:
+            if step.kind == PREPARE:
+                gen = int(step.unit.rpartition(":")[2])
+                self._gens[step.instance] = max(gen, self._gens.get(step.instance, 0))
+        row = ActionRow(
+            id=id, verb=intent.verb, state="running", author=intent.author, targets=intent.targets,
+            title=plan.title, started=self.now, total=len(plan.steps), cause=intent.cause, revision=revision,
+        )
+        fleet = self.fleet
+        touched = dict.fromkeys(s.unit for s in plan.steps if s.unit in fleet.units)
+        act = self.acts[id] = Act(row, plan, undo)
+        act.executor = Executor(
+            plan, id, self.now, notes=False,
+            healthy_for={p: s.update.healthy_for for p, s in self.expected.services.items()},
+            units=((fleet.units[u], fleet.where[u]) for u in touched),
+            hosts={n: h.presence for n, h in fleet.hosts.items()},
+        )  # fmt: skip
+        for hold in holds:
+            self._feed(act, hold)
+        self._feed(act, ex.Go())
+        return id
+
+    def send(self, id: str, event: ex.Event) -> None:
+        """Pause, resume or abort an action now."""
+        self._feed(self.acts[id], event)
+
+    def run(self, until: Callable[[], bool] | None = None) -> bool:
+        """Go on until the condition holds (True), or until nothing more happens (False)."""
+        queue = self._queue
+        limit = self.now + STUCK
+        with _uncollected():
+            while until is None or not until():
+                if not queue or queue[0][0] > limit:
+                    return False
+                self.now, _, do, act, what = heappop(queue)
+                self.events += 1
+                do(act, what)
+            return True
+
+    def rehearse(self, plan: Plan) -> TwinResult:
+        """Carry out one plan, and what follows from it, to the end."""
+        with _uncollected():
+            began, events, first = self.now, self.events, len(self.timeline)
+            self.fleet.lowest = dict(self.fleet.ready)
+            act = self.acts[self.submit(plan)]
+            self.run()
+            last = max((a.row.ended or self.now for a in self.acts.values()), default=self.now)
+            return TwinResult(
+                outcome=act.row.state, reason=act.row.note, seconds=last - began,
+                timeline=tuple(self.timeline[first:]), end_state=self.end_state(),
+                lowest_ready=dict(self.fleet.lowest), assumed=self.assumed, events=self.events - events,
+            )  # fmt: skip
+
+    # the executor's commands
+
+    def _feed(self, act: Act, event: ex.Event) -> None:
+        for command in act.executor.handle(event, self.now):
+            if isinstance(command, ex.StepChanged):
+                if self._trace:
+                    self.timeline.append(Moment(self.now, act.row.id, command.step, command.state))
+            elif isinstance(command, ex.Send):
+                seconds = self.fleet.seconds(command, act.steps[command.step])
+                if seconds is not None:
+                    self._push(self.now + seconds, self._arrived, act, command)
+            elif isinstance(command, ex.WakeAt):
+                act.wake = command.at
+                self._push(command.at, self._tick, act, command.at)
+            elif isinstance(command, ex.SetDraining):
+                self.fleet.drain(command.unit, True)
+                self._push(self.now + NAMES, self._named, act, command.step)
+            else:
+                self._rarer(act, command)
+
+    def _rarer(self, act: Act, command: ex.Command) -> None:
+        match command:
+            case ex.ClearDraining(unit=unit):
+                self.fleet.drain(unit, False)
+            case ex.Anchored(what=ex.PAUSE, reason=reason):
+                act.row = replace(act.row, state="paused", note=reason)
+            case ex.Anchored(what=ex.RESUME):
+                act.row = replace(act.row, state="running", note="")
+            case ex.Finished(outcome=outcome, reason=reason):
+                self._finished(act, outcome, reason)
+
+    def _push(self, at: float, do: Callable[[Act, Any], None], act: Act, what: Any) -> None:
+        self._order += 1
+        heappush(self._queue, (at, self._order, do, act, what))
+
+    def _arrived(self, act: Act, send: ex.Send) -> None:
+        step = act.steps[send.step]
+        event = self.fleet.carry_out(send, step, self.now)
+        if send.word == "start" and (seconds := self.fleet.warm_up(step)) is not None:
+            run = self.fleet.units[step.unit].run
+            self._push(self.now + seconds, self._healthy, act, (step.unit, run))
+        self._feed(act, event)
+
+    def _healthy(self, act: Act, what: tuple[str, int]) -> None:
+        event = self.fleet.become_healthy(what[0], what[1], self.now)
+        if event is not None:
+            for each in self.acts.values():
+                if not each.executor.over:
+                    self._feed(each, event)
+
+    def _tick(self, act: Act, at: float) -> None:
+        if at == act.wake:  # else an earlier one took its place
+            self._feed(act, ex.Tick())
+
+    def _named(self, act: Act, step: str) -> None:
+        self._feed(act, ex.NamesSet(step, 0))
+
+    # ends
+
+    def _set_expected(self, doc: Doc) -> None:
+        self.doc = doc
+        self.expected = from_doc(doc)
+        self.fleet.set_expected(self.expected)
+
+    def _finished(self, act: Act, outcome: str, reason: str) -> None:
+        act.row = replace(act.row, state=outcome, note=reason, ended=self.now)
+        act.versions = versions(act.plan.locks, self.fleet.units.values())
+        self.stable.update(made_stable(act.plan, outcome))
+        cause = self.acts.get(act.row.cause)
+        if cause is not None and cause.returns == act.row.id:
+            cause.row = replace(cause.row, state=conclude(cause.row.state, outcome))
+        derived = followup(act.plan, outcome, act.row.id, undo=act.undo, stable=self.stable)
+        if derived is not None:
+            back = return_versions(act.plan, self.stable)
+            try:
+                plan = return_plan(self.context(), derived, act.plan.changes, act.executor.touched(), stable=back)
+            except (Bad, Refused) as e:
+                act.row = replace(act.row, note=f"{reason}. Could not return by itself: {e}")
+                return
+            act.row = replace(act.row, note=f"{reason}. {return_sentence(act.plan, self.stable)}")
+            act.returns = self.submit(plan)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the cycle collector: nothing in here is a cycle, and there are millions of it."""
+    collect = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collect:
+            gc.enable()
+
+
+def versions(instances: Iterable[str], units: Iterable[Unit]) -> dict[str, str]:
+    """Instance -> version of the unit whose row is shown. Names of other things are left out."""
+    wanted = set(instances)
+    found: dict[str, list[Unit]] = {}
+    for unit in units:
+        if unit.instance in wanted:
+            found.setdefault(unit.instance, []).append(unit)
+    shown = {i: serving_unit(tuple(us)) for i, us in sorted(found.items())}
+    return {i: u.version for i, u in shown.items() if u is not None}
+
+
+def end_state(expected: Expected, actual: Actual) -> dict[str, Any]:
+    """What two equal end states share: instance, host, version, desired, state, and endpoints.
+
+    Without pid, port, time and address; endpoints that are gone are left out. JSON all the way.
+    """
+    instances: dict[str, dict[str, str]] = {}
+    for id in sorted({*expected.placement, *(i for i, us in actual.units.items() if us)}):
+        unit = serving_unit(actual.units.get(id, ()))
+        wanted = id in expected.placement and not expected.stopped.get(id)
+        instances[id] = {
+            "host": actual.where.get(unit.unit, "") if unit is not None else "",
+            "version": unit.version if unit is not None else "",
+            "desired": "RUNNING" if wanted else "SHUTDOWN",
+            "state": unit.state.name if unit is not None else "ABSENT",
+        }
+    endpoints = sorted(
+        [e.service, e.instance, e.host, e.name, e.state, *(f"{k}={v}" for k, v in sorted(e.attributes.items()))]
+        for e in actual.endpoints
+        if e.state != "gone"
+    )
+    return {"instances": instances, "endpoints": endpoints}

@@ -1,0 +1,1 @@
+"""What runs on a host: keeper, agent, and the tool that talks to the keeper."""

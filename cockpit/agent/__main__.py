@@ -1,0 +1,103 @@
+"""`cockpit-agent run|join|ctl`: what is started on a host."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import List, Optional
+
+from cockpit.agent.files import make_dir
+from cockpit.agent.identity import Identity, IdentityError
+
+DONE, BAD = 0, 2
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Exit codes: 0 done, 2 bad input or not joined, 3 another agent serves the directory."""
+    parser = argparse.ArgumentParser(prog="cockpit-agent", description="The agent of one host.")
+    words = parser.add_subparsers(dest="word", required=True, metavar="COMMAND")
+    run = words.add_parser(
+        "run", help="serve a host directory", description="Serve a host directory until SIGTERM.",
+        epilog="example: cockpit-agent run --dir /var/lib/cockpit --controller https://ops:7443 --join TOKEN",
+    )
+    _dir(run)
+    run.add_argument("--boot-id", default="", help="what the keeper takes for the boot id (tests)")
+    run.add_argument("--controller", help="URL of the controller, to join when there is no identity")
+    run.add_argument("--join", metavar="TOKEN", help="one-time token, when there is no identity")
+    run.add_argument("--host", default="", help="name of this host, when the token names none")
+    run.add_argument("--address", default="", help="source address, on a machine that has several")
+    join = words.add_parser(
+        "join", help="turn a one-time token into an identity",
+        description="Turn a one-time token into an identity. `-` reads the token from standard input.",
+        epilog="example: cockpit-agent join --dir /var/lib/cockpit --controller https://ops:7443 TOKEN",
+    )
+    _dir(join)
+    join.add_argument("--controller", required=True, help="URL of the controller")
+    join.add_argument("--host", default="", help="name of this host, when the token names none")
+    join.add_argument("--address", default="", help="source address, on a machine that has several")
+    join.add_argument("token", help="the token, or - for standard input")
+    if _wants_ctl(argv):
+        from cockpit.agent import ctl
+
+        ctl.add_arguments(words.add_parser("ctl", help="list, stop, start over the keeper's socket"))
+    else:
+        words.add_parser("ctl", help="list, stop, start over the keeper's socket", add_help=False)
+    args = parser.parse_args(argv)
+    if args.word == "ctl":
+        return ctl.run(args)
+    os.umask(0o077)
+    args.dir = os.path.abspath(args.dir)
+    if args.word == "join":
+        return _join(args, sys.stdin.readline() if args.token == "-" else args.token)
+    return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    make_dir(args.dir)
+    try:
+        identity = Identity.load(args.dir)
+    except IdentityError as e:
+        return _bad(str(e))
+    if identity is None:
+        if not args.join or not args.controller:
+            return _bad(f"{args.dir} has no identity: give --controller URL and --join TOKEN once")
+        code = _join(args, args.join)
+        # a fresh process: without the token in its arguments, and without what joining has loaded
+        if code == DONE:
+            again = [sys.executable, "-I", "-m", "cockpit.agent", "run", "--dir", args.dir]
+            os.execv(again[0], again + (["--boot-id", args.boot_id] if args.boot_id else []))
+        return code
+    from cockpit.agent.daemon import serve
+
+    return serve(args.dir, identity, args.boot_id)
+
+
+def _join(args: argparse.Namespace, token: str) -> int:
+    from cockpit.agent.join import JoinError, join
+
+    make_dir(args.dir)
+    try:
+        name = join(args.dir, args.controller, token, args.host, args.address)
+    except JoinError as e:
+        return _bad(str(e))
+    print(f"joined as {name}", flush=True)
+    return DONE
+
+
+def _dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dir", required=True, help="the host directory; everything is kept there")
+
+
+def _wants_ctl(argv: Optional[List[str]]) -> bool:
+    words = sys.argv[1:] if argv is None else argv
+    return words[:1] == ["ctl"]
+
+
+def _bad(text: str) -> int:
+    print(f"cockpit-agent: {text}", file=sys.stderr)
+    return BAD
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Starts the keeper, from the package or from its bare directory (`python -I -S DIRECTORY`)."""
+
+import os
+import sys
+
+SUBREAPER = "--subreaper"
+"""Last argument: this process is one already."""
+
+
+def _main() -> int:
+    if __package__:
+        from cockpit.agent.keeper.proc import become_subreaper
+        from cockpit.agent.keeper.service import main
+
+        become_subreaper()
+        return main(sys.argv[1:])
+    # A bare directory: it becomes a package of its own, so that its modules shadow nobody's.
+    directory = sys.path.pop(0)
+    sys.path.append(os.path.dirname(os.path.abspath(directory)))
+    arguments = sys.argv[1:]
+    if arguments[-1:] != [SUBREAPER]:
+        # It takes ctypes, which would stay in memory (0.8 MiB); what it sets stays over an exec.
+        __import__("keeper.proc", fromlist=["proc"]).become_subreaper()
+        os.execv(sys.executable, [sys.executable, "-I", "-S", directory, *arguments, SUBREAPER])
+    module = __import__("keeper.service", fromlist=["service"])
+    return int(module.main(arguments[:-1]))
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -1,0 +1,155 @@
+"""Commands about artifacts and agents."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from cockpit.cli.common import (
+    BAD,
+    DONE,
+    Fail,
+    add_json,
+    add_state,
+    connect,
+    drive,
+    print_json,
+    say,
+    state_dir,
+    table,
+)
+
+
+def add(commands: Any) -> None:
+    _add_artifact(commands)
+    _add_agent(commands)
+
+
+def _add_artifact(commands: Any) -> None:
+    parser = commands.add_parser(
+        "artifact", help="Add artifact versions to the store, list and verify them.",
+        epilog="Example: cockpit artifact add build/ --name web --version 1.2.0",
+    )
+    inner = parser.add_subparsers(dest="what", metavar="COMMAND", required=True)
+    child = inner.add_parser(
+        "add", help="Take a directory or file as one immutable version.",
+        epilog="Example: cockpit artifact add build/ --name web --version 1.2.0",
+    )
+    child.add_argument("source", metavar="DIR|FILE")
+    child.add_argument("--name", required=True)
+    child.add_argument("--version", required=True)
+    add_state(child)
+    add_json(child)
+    child.set_defaults(run=artifact_add)
+    child = inner.add_parser("list", help="What the store holds.", epilog="Example: cockpit artifact list")
+    add_state(child)
+    add_json(child)
+    child.set_defaults(run=artifact_list)
+
+
+def _store(args: argparse.Namespace) -> Any:
+    from cockpit.swarm.store import DirectoryStore
+
+    return DirectoryStore(state_dir(args) / "artifacts")
+
+
+def artifact_add(args: argparse.Namespace) -> int:
+    """Through the controller when one runs; straight into the store when none does."""
+    source = Path(args.source).absolute()
+    if not source.exists():
+        raise Fail(BAD, f"{args.source}: no such file or directory")
+    control = state_dir(args) / "control.sock"
+
+    async def through() -> Any:
+        session = connect(args)
+        await session.connect()
+        try:
+            request = {"path": str(source), "name": args.name, "version": args.version}
+            return await session.call("artifact_add", request)
+        finally:
+            await session.close()
+
+    result: dict[str, Any] = {}
+
+    async def work() -> int:
+        if control.exists():
+            result.update(await through())
+        else:
+            try:
+                result.update(_store(args).add(source, args.name, args.version))
+            except ValueError as e:
+                raise Fail(BAD, str(e)) from None
+        return DONE
+
+    code = drive(work)
+    if code == DONE:
+        if args.json:
+            print_json(result)
+        else:
+            say(f"{args.name}/{args.version}  sha256 {result['sha256'][:16]}…  {result['size']} bytes")
+    return code
+
+
+def artifact_list(args: argparse.Namespace) -> int:
+    listing = _store(args).listing()
+    if args.json:
+        print_json(listing)
+    elif not listing:
+        say("the store is empty: cockpit artifact add DIR --name NAME --version VERSION")
+    else:
+        rows = [(k, str(v["size"]), v["sha256"][:16]) for k, v in sorted(listing.items())]
+        say(table(("ARTIFACT", "BYTES", "SHA256"), rows))
+    return DONE
+
+
+def _add_agent(commands: Any) -> None:
+    parser = commands.add_parser(
+        "agent", help="Join this host to a cluster and run its agent; make join tokens.",
+        epilog="Example: cockpit agent --join TOKEN --controller https://10.0.0.1:7700 --dir DIR",
+    )
+    parser.add_argument("--dir", metavar="DIR", help="the host's directory")
+    parser.add_argument("--join", metavar="TOKEN", help="one-time token from `cockpit agent token`")
+    parser.add_argument("--controller", metavar="URL", help="where the controller listens")
+    parser.add_argument("--name", metavar="HOST", help="this host's name in the topology (default: the token's)")
+    parser.add_argument("--boot-id", metavar="ID", help="instead of the kernel's")
+    parser.set_defaults(run=agent)
+    inner = parser.add_subparsers(dest="what", metavar="COMMAND")
+    child = inner.add_parser(
+        "token", help="Make a one-time join token.", epilog="Example: cockpit agent token sh-4"
+    )
+    child.add_argument("host", metavar="HOST", nargs="?", default="", help="the only host that may use it")
+    child.add_argument("--node", default="", help="tree node that the host serves")
+    add_state(child)
+    add_json(child)
+    child.set_defaults(run=agent_token)
+
+
+def agent(args: argparse.Namespace) -> int:
+    if not args.dir:
+        raise Fail(BAD, "say which directory is the host's: --dir DIR")
+    command = [sys.executable, "-I", "-m", "cockpit.agent", "run", "--dir", str(Path(args.dir).absolute())]
+    for option in ("join", "controller", "name", "boot_id"):
+        if value := getattr(args, option):
+            command += ["--" + option.replace("_", "-"), value]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)
+
+
+def agent_token(args: argparse.Namespace) -> int:
+    async def work() -> int:
+        session = connect(args)
+        await session.connect()
+        try:
+            answer = await session.call("token", {"host": args.host, "node": args.node})
+        finally:
+            await session.close()
+        if args.json:
+            print_json(answer)
+        else:
+            say(f"cockpit agent --dir DIR --join {answer['token']} --controller {answer['controller']}")
+        return DONE
+
+    return drive(work)

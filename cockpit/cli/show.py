@@ -1,0 +1,204 @@
+"""Commands that only look: status, check, schema, export."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cockpit.cli.common import (
+    DONE,
+    Fail,
+    add_json,
+    add_state,
+    connect,
+    drive,
+    load_topology,
+    print_json,
+    say,
+)
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "status", help="What should run and what does.", epilog="Example: cockpit status --json"
+    )
+    add_state(parser)
+    add_json(parser)
+    parser.set_defaults(run=lambda args: drive(lambda: _status(args)))
+
+    parser = commands.add_parser(
+        "check", help="Check a topology file; nothing is contacted.", epilog="Example: cockpit check topology.yaml"
+    )
+    parser.add_argument("file", metavar="FILE")
+    add_json(parser)
+    parser.set_defaults(run=check)
+
+    parser = commands.add_parser(
+        "schema", help="Print the JSON schema of the topology file.", epilog="Example: cockpit schema > schema.json"
+    )
+    parser.set_defaults(run=schema)
+
+    parser = commands.add_parser(
+        "export", help="Print the head revision as a topology file.",
+        epilog="Example: cockpit export --onto topology.yaml",
+    )
+    add_state(parser)
+    parser.add_argument("--onto", metavar="FILE", help="write into this file, keeping its comments and order")
+    parser.set_defaults(run=lambda args: drive(lambda: _export(args)))
+
+
+async def _status(args: argparse.Namespace) -> int:
+    session = connect(args)
+    await session.connect()
+    try:
+        snapshot = await session.snapshot()
+    finally:
+        await session.close()
+    if args.json:
+        print_json(status_object(snapshot))
+    else:
+        say(overview(snapshot))
+    return DONE
+
+
+def overview(snapshot: Any) -> str:
+    """The overview as plain text, drawn by the installed screens."""
+    from cockpit.cli.faces import face
+
+    width = shutil.get_terminal_size((100, 40)).columns
+    ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
+    return str(face("plain")(snapshot, width=width, ascii=ascii_only))
+
+
+def status_object(snapshot: Any) -> dict[str, Any]:
+    """The object of `status --json`. Its names are a promise to scripts."""
+    return {
+        "cluster": snapshot.head.cluster,
+        "revision": snapshot.head.revision,
+        "digest": snapshot.head.digest,
+        "hosts": [
+            {
+                "name": h.name, "region": h.region, "presence": h.presence, "address": h.address,
+                "agent_pid": h.agent_pid, "keeper_pid": h.keeper_pid,
+            }
+            for h in _sorted(snapshot.hosts)
+        ],
+        "instances": [
+            {
+                "id": i.id, "service": i.service, "slot": i.slot, "host": i.host,
+                "version_expected": i.version_expected, "version_actual": i.version_actual, "state": i.state,
+                "desired": i.desired, "pid": i.pid, "ports": i.ports, "health": i.health,
+                "restarts": i.restarts, "runs": i.runs, "reason": i.reason,
+            }
+            for i in sorted(snapshot.instances.values(), key=lambda i: (i.service, i.slot))
+        ],
+        "drift": [
+            {
+                "kind": d.kind, "target": d.target, "expected": d.expected, "actual": d.actual,
+                "action": d.action,
+            }
+            for d in _sorted(snapshot.drift)
+        ],
+        "endpoints": [
+            {
+                "service": e.service, "address": e.address, "port": e.port, "state": e.state,
+                "attributes": e.attributes, "instance": e.instance, "name": e.name,
+            }
+            for e in _sorted(snapshot.endpoints)
+        ],
+        "actions": [
+            {
+                "id": a.id, "verb": a.verb, "state": a.state, "author": a.author, "targets": a.targets,
+                "title": a.title, "note": a.note, "cause": a.cause,
+            }
+            for a in sorted(snapshot.actions.values(), key=lambda a: a.started)
+        ],
+    }
+
+
+def _sorted(table: dict[str, Any]) -> list[Any]:
+    return [table[k] for k in sorted(table)]
+
+
+def plan_text(plan: Any) -> str:
+    """A plan as plain text: what is touched, the steps, how to undo it."""
+    lines = [f"PLAN  {plan.title}", f"  from rev {plan.base}" + (
+        f", would write rev {plan.base + 1}" if plan.changes else ", writes no revision"
+    )]
+    for change in plan.changes[:20]:
+        lines.append(f"  expect  {'.'.join(change.path)}: {_value(change.old)} -> {_value(change.new)}")
+    if len(plan.changes) > 20:
+        lines.append(f"  expect  and {len(plan.changes) - 20} more changes")
+    for n, step in enumerate(plan.steps, 1):
+        lines.append(f"  {n:>3}  {step.text or step.kind}")
+    for label, texts in (("Touches", plan.touches), ("Mind", plan.warnings)):
+        lines += [f"  {label}: {t}" for t in texts]
+    if plan.undo:
+        lines.append(f"  Undo: {plan.undo}")
+    if plan.estimate is not None:
+        lines.append(f"  Expect about {plan.estimate:.0f} s.")
+    if plan.empty:
+        lines.append("  Nothing to do.")
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check(args: argparse.Namespace) -> int:
+    expected = load_topology(args.file)
+    if args.json:
+        print_json(expected)
+        return DONE
+    instances = sum(s.instances.size for s in expected.services.values())
+    say(
+        f"{args.file} is sound: {len(expected.hosts)} hosts in {len(expected.regions)} regions, "
+        f"{len(expected.services)} services, {instances} instances"
+    )
+    return DONE
+
+
+def schema(args: argparse.Namespace) -> int:
+    from cockpit.model.schema import json_schema
+
+    print_json(json_schema())
+    return DONE
+
+
+async def _export(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from cockpit.model.export import export_new, export_onto
+    from cockpit.model.topology import Expected
+
+    session = connect(args)
+    await session.connect()
+    try:
+        raw = await session.call("export")
+    finally:
+        await session.close()
+    expected = msgspec.convert(raw, Expected)
+    if not args.onto:
+        sys.stdout.write(export_new(expected))
+        return DONE
+    path = Path(args.onto)
+    try:
+        before = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise Fail(2, f"{path}: {e.strerror}") from None
+    after = export_onto(before, expected)
+    if after == before:
+        say(f"{path} already says what is expected")
+        return DONE
+    temporary = path.with_name(f".{path.name}.{int(time.time())}")
+    temporary.write_text(after, encoding="utf-8")
+    temporary.chmod(path.stat().st_mode & 0o777)
+    temporary.replace(path)
+    say(f"{path} now says what is expected")
+    return DONE

@@ -1,0 +1,204 @@
+"""One sub-command per verb of the action table: plan, run, follow to the end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from cockpit.act.table import DESTRUCTIVE, VERBS, Verb
+from cockpit.cli.common import (
+    DIFFERS,
+    DONE,
+    Fail,
+    add_json,
+    add_state,
+    connect,
+    drive,
+    load_topology,
+    print_json,
+    say,
+    warn,
+)
+
+
+def add(commands: Any) -> None:
+    for verb in VERBS.values():
+        parser = commands.add_parser(
+            verb.name, help=verb.help, description=verb.help, epilog=f"Example: {verb.example}"
+        )
+        add_arguments(parser, verb)
+        add_state(parser)
+        add_json(parser)
+        parser.add_argument(
+            "--confirm", default="", metavar="NAME", help="the name that a destructive verb asks for"
+        )
+        parser.add_argument("--no-wait", action="store_true", help="return as soon as it is accepted")
+        parser.add_argument("--read-only", action="store_true", help="refuse whatever would change something")
+        parser.set_defaults(run=run, verb=verb.name)
+    parser = commands.add_parser(
+        "plan", help="Show what a verb would do now; changes nothing.",
+        description="Show what a verb would do now; changes nothing.",
+        epilog="Example: cockpit plan deploy sudoku 1.1.0",
+    )
+    inner = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in VERBS.values():
+        child = inner.add_parser(verb.name, help=verb.help, epilog=f"Example: cockpit plan {verb.example[8:]}")
+        add_arguments(child, verb)
+        add_state(child)
+        add_json(child)
+        child.set_defaults(run=show_plan, verb=verb.name)
+
+
+def add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
+    """Positional target(s) and parameters, as the table says."""
+    if verb.name == "apply":
+        parser.add_argument("file", metavar="FILE", help="topology file")
+        return
+    if verb.target == "artifact":
+        parser.add_argument("target", metavar="NAME/VERSION", help="artifact version")
+    elif verb.many:
+        parser.add_argument(
+            "targets", metavar="TARGET", nargs="*" if verb.optional else "+",
+            help="tree node, service, instance or host; the shortest unique suffix will do",
+        )
+    else:
+        parser.add_argument(
+            "target", metavar=verb.target.upper(), nargs="?" if verb.optional else None, help=verb.target
+        )
+    for param in verb.params:
+        if param.type == "bool":
+            parser.add_argument(f"--{param.name}", action="store_true", help=param.help)
+        elif param.type == "hosts":
+            parser.add_argument(param.name, metavar="HOST", nargs="*", help=param.help)
+        elif verb.name in ("rollback", "pause", "abort"):
+            parser.add_argument(f"--{param.name}", default=None, metavar="ID", help=param.help)
+        else:
+            kind = int if param.type == "int" else str
+            nargs = None if param.required else "?"
+            parser.add_argument(param.name, metavar=param.name.upper(), type=kind, nargs=nargs, help=param.help)
+
+
+def intent_of(args: argparse.Namespace) -> Any:
+    """The intent that the arguments spell."""
+    from cockpit.model.topology import to_doc
+    from cockpit.plan.steps import Intent
+
+    verb = VERBS[args.verb]
+    if verb.name == "apply":
+        expected = load_topology(args.file)
+        params = {"document": to_doc(expected), "source": Path(args.file).name}
+        return Intent(verb="apply", params=params)
+    targets = tuple(getattr(args, "targets", None) or ([args.target] if getattr(args, "target", None) else []))
+    params = {}
+    for param in verb.params:
+        value = getattr(args, param.name, None)
+        if value not in (None, [], False):
+            params[param.name] = value
+    return Intent(verb=verb.name, targets=targets, params=params)
+
+
+def run(args: argparse.Namespace) -> int:
+    return drive(lambda: _run(args))
+
+
+async def _run(args: argparse.Namespace) -> int:
+    from cockpit.plan.steps import Refused
+
+    verb = VERBS[args.verb]
+    intent = intent_of(args)
+    session = connect(args)
+    await session.connect()
+    try:
+        if session.who.read_only:
+            raise Refused(f"{verb.name} is refused: {session.who.read_only}")
+        plan = await session.plan(intent)
+        confirm = args.confirm
+        if plan.risk == DESTRUCTIVE and not confirm:
+            confirm = ask(plan)
+        if plan.empty and verb.name not in ("pause", "resume", "abort"):
+            if args.json:
+                print_json({"plan": plan, "action": None})
+            else:
+                say(f"{plan.title}: nothing to do")
+                for warning in plan.warnings:
+                    warn(warning)
+            return DONE
+        row = await session.submit(intent, digest=plan.digest, confirm=confirm)
+        if args.no_wait or verb.name in ("pause", "resume"):
+            if args.json:
+                print_json(row)
+            else:
+                say(f"{row.id} {row.title}: {row.state}")
+            return DONE
+        detail = await follow(session, row.id, quiet=args.json)
+        if args.json:
+            print_json(detail)
+        wanted = "aborted" if verb.name == "abort" and not intent.params.get("undo") else "done"
+        return DONE if detail.row.state == wanted else DIFFERS
+    finally:
+        await session.close()
+
+
+def ask(plan: Any) -> str:
+    """Ask for the typed name on a terminal; without one, say what is missing."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Fail(3, f"{plan.title} is destructive: repeat with --confirm {plan.confirm}")
+    from cockpit.cli.show import plan_text
+
+    say(plan_text(plan))
+    return input(f"Type {plan.confirm} to run it, or Enter to leave everything as it is: ").strip()
+
+
+async def follow(session: Any, id: str, *, quiet: bool) -> Any:
+    """Print an action's sentences as they come; returns its detail when it (and its return) ended."""
+    await session.snapshot()
+    printed = 0
+    detail = await session.action(id)
+    printed = _print(detail, printed, quiet)
+    if detail.row.ended is None:
+        async for delta in session.changes():
+            if id not in delta.actions:
+                continue
+            detail = await session.action(id)
+            printed = _print(detail, printed, quiet)
+            if detail.row.state == "paused" and not quiet:
+                say(f"{detail.row.id} {detail.row.title} is paused: {detail.row.note}")
+                break
+            if detail.row.ended is not None:
+                break
+    if not quiet:
+        row = detail.row
+        seconds = (row.ended or row.started) - row.started
+        say(f"{row.id} {row.title}: {row.state} in {seconds:.1f} s" + (f". {row.note}" if row.note else ""))
+    return detail
+
+
+def _print(detail: Any, printed: int, quiet: bool) -> int:
+    if not quiet:
+        for line in detail.log[printed:]:
+            say(line)
+    return len(detail.log)
+
+
+def show_plan(args: argparse.Namespace) -> int:
+    return drive(lambda: _show_plan(args))
+
+
+async def _show_plan(args: argparse.Namespace) -> int:
+    from cockpit.cli.show import plan_text
+
+    session = connect(args)
+    await session.connect()
+    try:
+        plan = await session.plan(intent_of(args))
+    finally:
+        await session.close()
+    if args.json:
+        print_json(plan)
+    else:
+        say(plan_text(plan))
+    return DONE
+
+

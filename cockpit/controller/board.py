@@ -1,0 +1,223 @@
+"""The tables that screens and `status` show, kept up to date change by change.
+
+`refresh` looks only at what became dirty; subscribers get the rows that really changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from cockpit.controller.world import World
+from cockpit.model.actual import Actual, Endpoint
+from cockpit.model.drift import drift_key, drift_of_host, drift_of_instance
+from cockpit.model.judge import Digests
+from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts
+from cockpit.model.view import ActionRow, Delta, DriftRow, EndpointRow, Head, Snapshot
+
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions")
+BACKLOG = 200
+"""Deltas a slow subscriber may lag behind before they are merged into one."""
+
+
+class Board:
+    """Rows by table and key, and the subscribers that follow them."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
+        self.notices: tuple[str, ...] = ()
+        self.busy: Mapping[str, str] = {}
+        """Instance id -> id of the action that works on it."""
+        self._rollup = Rollup(world.expected)
+        self._digests = Digests(world.expected)
+        self._placed = placed_counts(world.expected)
+        self._by_target: dict[str, tuple[str, ...]] = {}
+        """Instance id or host -> keys of its drift rows."""
+        self._changed: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
+        self._subscribers: set[Subscriber] = set()
+        self._names_version = -1
+        self._head: Head | None = None
+
+    def snapshot(self, now: float) -> Snapshot:
+        self.refresh(now)
+        tables = {t: dict(r) for t, r in self.tables.items()}
+        return Snapshot(head=self.head(now), notices=self.notices, **tables)
+
+    def head(self, now: float) -> Head:
+        w = self.world
+        return Head(
+            cluster=w.expected.name, revision=w.revision, digest=w.digest, now=now,
+            names_version=w.registry.version, zone=time.strftime("%Z", time.localtime(now)),
+        )
+
+    def set_action(self, row: ActionRow) -> None:
+        self._put("actions", row.id, row)
+
+    def touch(self, instances: Mapping[str, str]) -> None:
+        """The set of instances under an action changed."""
+        changed = set(self.busy) ^ set(instances)
+        self.busy = dict(instances)
+        self.world.dirty.update(changed)
+
+    def set_notices(self, notices: tuple[str, ...]) -> None:
+        if notices != self.notices:
+            self.notices = notices
+            self._head = None
+
+    def refresh(self, now: float) -> None:
+        """Recompute dirty rows and hand the changes to subscribers."""
+        world = self.world
+        if world.everything:
+            self._rebuild()
+        if world.dirty or world.dirty_hosts or world.registry.version != self._names_version:
+            self._update(now)
+        changed, self._changed = self._changed, {name: {} for name in TABLES}
+        head = self.head(now)
+        moved = self._head is None or (head.revision, head.digest) != (self._head.revision, self._head.digest)
+        if moved or any(changed.values()):
+            self._head = head
+            delta = Delta(head=head, notices=self.notices, **changed)
+            for subscriber in self._subscribers:
+                subscriber.push(delta)
+
+    def subscribe(self) -> Subscriber:
+        subscriber = Subscriber(self)
+        self._subscribers.add(subscriber)
+        return subscriber
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)
+
+    def _rebuild(self) -> None:
+        """A new revision: new digests and roll-up; every row is looked at again."""
+        world = self.world
+        world.everything = False
+        self._digests = Digests(world.expected)
+        self._rollup = Rollup(world.expected)
+        for row in self.tables["instances"].values():
+            self._rollup.replace(None, row)
+        world.dirty.update(self.tables["instances"], world.expected.placement, world.units)
+        world.dirty_hosts.update(world.hosts, self.tables["hosts"])
+        self._placed = placed_counts(world.expected)
+        rows = self._rollup.rows()
+        for path in [p for p in self.tables["nodes"] if p not in rows]:
+            self._put("nodes", path, None)
+        for path, node in rows.items():
+            self._put("nodes", path, node)
+
+    def _update(self, now: float) -> None:
+        world = self.world
+        dirty, world.dirty = world.dirty, set()
+        hosts, world.dirty_hosts = world.dirty_hosts, set()
+        nodes: set[str] = set()
+        actual = Actual(
+            hosts=world.hosts, where=world.where,
+            units={i: tuple(sorted(world.units.get(i, {}).values(), key=lambda u: u.gen)) for i in dirty},
+        )
+        drift, instances = self.tables["drift"], self.tables["instances"]
+        for instance in dirty:
+            found = drift_of_instance(
+                instance, world.expected, actual, now, digests=self._digests, before=drift
+            )
+            row = instance_row(instance, world.expected, actual, found, busy=instance in self.busy)
+            changed_nodes, changed_hosts = self._rollup.replace(instances.get(instance), row)
+            nodes |= changed_nodes
+            hosts |= changed_hosts
+            self._drift(instance, found)
+            self._put("instances", instance, row)
+        for path in nodes:
+            self._put("nodes", path, self._rollup.row(path))
+        for host in hosts:
+            self._host(host, actual, now)
+        self._endpoints()
+
+    def _host(self, host: str, actual: Actual, now: float) -> None:
+        world = self.world
+        found = drift_of_host(host, world.expected, actual, now, before=self.tables["drift"])
+        self._drift(host, found)
+        row = None
+        if host in world.hosts or host in world.expected.hosts:
+            live = self._rollup.live_on(host)
+            row = host_row(host, world.expected, actual, instances=live, want=self._placed[host])
+        self._put("hosts", host, row)
+
+    def _endpoints(self) -> None:
+        registry = self.world.registry
+        if registry.version == self._names_version:
+            return
+        self._names_version = registry.version
+        rows = {f"{e.unit}|{e.name}": endpoint_row(e) for e in registry.endpoints.values()}
+        for key in [k for k in self.tables["endpoints"] if k not in rows]:
+            self._put("endpoints", key, None)
+        for key, row in rows.items():
+            self._put("endpoints", key, row)
+
+    def _drift(self, target: str, found: tuple[DriftRow, ...]) -> None:
+        rows = {drift_key(r.kind, r.target): r for r in found}
+        for key in self._by_target.get(target, ()):
+            if key not in rows:
+                self._put("drift", key, None)
+        for key, row in rows.items():
+            self._put("drift", key, row)
+        if rows:
+            self._by_target[target] = tuple(rows)
+        else:
+            self._by_target.pop(target, None)
+
+    def _put(self, table: str, key: str, row: msgspec.Struct | None) -> None:
+        rows = self.tables[table]
+        if row is None:
+            if rows.pop(key, None) is not None:
+                self._changed[table][key] = None
+        elif rows.get(key) != row:
+            rows[key] = row
+            self._changed[table][key] = row
+
+
+def endpoint_row(e: Endpoint) -> EndpointRow:
+    return EndpointRow(
+        service=e.service, address=e.address, port=e.port, state=e.state, attributes=e.attributes,
+        instance=e.instance, name=e.name, since=e.since, why=e.why,
+    )
+
+
+class Subscriber:
+    """One follower's queue. When it lags, deltas are merged: it skips moments, never rows."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._deltas: list[Delta] = []
+        self._wake = asyncio.Event()
+
+    def push(self, delta: Delta) -> None:
+        self._deltas.append(delta)
+        if len(self._deltas) > BACKLOG:
+            self._deltas = [merge(self._deltas)]
+        self._wake.set()
+
+    async def deltas(self) -> AsyncIterator[Delta]:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                deltas, self._deltas = self._deltas, []
+                if deltas:
+                    yield merge(deltas)
+        finally:
+            self.board.unsubscribe(self)
+
+
+def merge(deltas: list[Delta]) -> Delta:
+    """Several deltas as one: the later row wins."""
+    if len(deltas) == 1:
+        return deltas[0]
+    tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
+    for delta in deltas:
+        for name in TABLES:
+            tables[name].update(getattr(delta, name))
+    return Delta(head=deltas[-1].head, notices=deltas[-1].notices, **tables)

@@ -1,0 +1,351 @@
+"""The controller: ties hub, world, board, ledger and runner together. Start it, then ask sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from cockpit.act.journal import Journal
+from cockpit.controller.board import Board
+from cockpit.controller.desk import Desk
+from cockpit.controller.joining import Joining
+from cockpit.controller.ledger import Ledger
+from cockpit.controller.local import LocalHosts
+from cockpit.controller.logs import LogStreams
+from cockpit.controller.runner import Runner
+from cockpit.controller.session import EngineSession
+from cockpit.controller.world import World
+from cockpit.link import messages
+from cockpit.link.hub import Hub
+from cockpit.link.pki import Authority
+from cockpit.model.actual import Unit
+from cockpit.model.details import instance_diffs
+from cockpit.model.names import short_names
+from cockpit.model.topology import Doc
+from cockpit.model.view import InstanceDetail, Who
+from cockpit.naming.registry import Registry
+from cockpit.plan.steps import Bad
+from cockpit.ports import StateStore, Write
+from cockpit.swarm.store import DirectoryStore
+
+TICK = 0.05
+"""Seconds between looks at what became dirty: the beat of every screen."""
+PING = 2.0
+SAVE_NAMES = 1.0
+
+
+class Controller:
+    """One cluster's engine. `state` is its directory; `hosts` is where local hosts live."""
+
+    def __init__(self, state: Path, store: StateStore, *, hosts: Path | None = None) -> None:
+        self.state = state
+        self.hosts_root = hosts or state.with_name(state.name + ".hosts")
+        self.world = World(Registry())
+        self.board = Board(self.world)
+        self.artifacts = DirectoryStore(state / "artifacts")
+        self.store = store
+        self.ended = asyncio.Event()
+        """Set when the controller must stop by itself; `why` says why."""
+        self.why = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._local_wake = asyncio.Event()
+        self._shorts: dict[str, str] = {}
+        self._names_saved = -1
+        self._names_sent = -1
+
+    async def start(self, cluster: str, *, address: str = "127.0.0.1", port: int = 0) -> None:
+        """Open the state (creating it for `cluster`), listen, and go on where the last one stopped.
+
+        Raises OSError when the port is taken, Tampered when the journal is.
+        """
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tables = await self.store.load()
+        known = tables.get("meta", {}).get("journal", {})
+        self.journal = Journal.open(
+            self.state / "journal.jsonl", head=known.get("hash"), count=known.get("count")
+        )
+        self.ledger = Ledger(self.store, self.journal)
+        self.ledger.load(tables)
+        if self.ledger.head is not None:
+            self.world.set_expected(*self.ledger.head)
+            self._shorts = short_names(self.world.expected.services)
+            cluster = self.world.expected.name
+        if saved := tables.get("meta", {}).get("names"):
+            self.world.registry = Registry.load(saved)
+        self.world.gens = dict(tables.get("meta", {}).get("gens", {}))
+        ca = self.state / "ca"
+        self.authority = Authority.load(ca) if ca.exists() else Authority.create(ca, cluster)
+        self.joining = Joining(self.authority, self.ledger, self.world)
+        self.joining.load(tables)
+        self.hub = Hub(self, self.authority.controller_context())
+        self.hub.blob = self._blob
+        self.logs = LogStreams(self.hub, self.world)
+        self.runner = Runner(self)
+        self.desk = Desk(self)
+        port = port or int(self.ledger.meta.get("port", 0))
+        await self.hub.start(address, port)
+        self.address = address
+        await self.ledger.commit([("meta", "port", self.hub.port), ("meta", "address", address)])
+        self.ledger.meta["port"] = self.hub.port
+        self.local = LocalHosts(self.hosts_root, self.authority, cluster)
+        self.refresh_artifacts()
+        self.runner.interrupted()
+        self.board.refresh(time.time())
+        self._spawn(self._tick())
+        self._spawn(self._keep_local_hosts())
+        self._spawn(self._ping())
+
+    async def stop(self) -> None:
+        """Stop controlling. Services, keepers and agents run on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.runner.stop()
+        await self.hub.stop()
+        if not await self.store.lost():
+            await self._save_names()
+        self.journal.close()
+        await self.store.close()
+
+    async def end_hosts(self, timeout: float = 20.0) -> None:
+        """Stop every service, agent and keeper of the connected hosts (the demo's end)."""
+        hosts = list(self.hub.links)
+        futures = [self.hub.begin(f"end-{time.time()}-{h}", h, "end", {}) for h in hosts]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*futures, return_exceptions=True)
+                while self.hub.links:
+                    await asyncio.sleep(0.05)
+
+    def session(self, who: Who) -> EngineSession:
+        return EngineSession(self, who)
+
+    def short(self, id: str) -> str:
+        """The shortest unique name of a service or instance."""
+        service, slash, slot = id.rpartition("/")
+        return self._shorts.get(service, service) + slash + slot if slash else self._shorts.get(id, id)
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}:{self.hub.port}"
+
+    def set_expected(self, doc: Doc, revision: int) -> None:
+        """A new head: rows, names, and the copies on the hosts follow."""
+        self.world.set_expected(doc, revision)
+        self._shorts = short_names(self.world.expected.services)
+        for host in self.hub.links:
+            self._send_head(host)
+        self._local_wake.set()
+
+    def refresh_artifacts(self) -> None:
+        self.world.artifacts = {k: str(v["sha256"]) for k, v in self.artifacts.listing().items()}
+
+    async def instance_detail(self, id: str) -> InstanceDetail:
+        """Raises Bad for an unknown instance."""
+        tables = self.board.tables
+        row = tables["instances"].get(id)
+        if row is None:
+            raise Bad(f"no instance {id}")
+        lines = await self.runner.tail(id, 20)
+        service = self.world.expected.services.get(row.service)
+        units = self.world.units.get(id, {}).values()
+        head = self.ledger.revisions[-1] if self.ledger.revisions else None
+        mine = [a for a in tables["actions"].values() if {id, row.service} & set(a.targets)]
+        return InstanceDetail(
+            row=row, diffs=instance_diffs(id, self.world.expected, self.world.actual()),
+            expected_by=f"rev {head.number}, {head.author}, {clock(head.time)}" if head else "",
+            drift=tuple(r for r in tables["drift"].values() if r.target == id),
+            depends=tuple(tables["nodes"][d] for d in (service.depends if service else ())),
+            exits=tuple(exit_line(u) for u in sorted(units, key=lambda u: -u.gen) if u.exit is not None),
+            actions=tuple(sorted(mine, key=lambda a: -a.started)[:10]), last_lines=lines,
+            probe=next((u.probe for u in units if u.probe), {}),
+        )
+
+    # what the hub reports
+
+    def welcome(self, host: str, uuid: str) -> dict[str, Any] | None:
+        where = self.world.expected.hosts.get(host)
+        if where is None or not self.joining.admits(host, uuid):
+            return None
+        return {
+            "address": where.address, "port_range": list(where.port_range),
+            "cluster": self.world.expected.name, "region": where.region,
+        }
+
+    def connected(self, host: str, hello: messages.Hello) -> None:
+        self.world.connected(host, hello, time.time())
+
+    def disconnected(self, host: str, why: str) -> None:
+        self.world.lost(host, why, time.time())
+        self.runner.host_seen(host)
+        self._local_wake.set()
+
+    def frame(self, host: str, frame: messages.AnyFrame) -> None:
+        now = time.time()
+        match frame:
+            case messages.UnitFrame(unit=unit):
+                self.world.unit(host, unit, now)
+                self.runner.unit_seen(unit, host)
+            case messages.Full():
+                self._full(host, frame, now)
+            case messages.Gone(unit=unit_id):
+                self.world.gone(host, unit_id, now)
+                self.runner.unit_gone(unit_id)
+            case messages.Event(seq=seq, event=event):
+                self.runner.host_event(host, event)
+                self.hub.send(host, {"t": "ack", "seq": seq})
+            case messages.Releases(releases=releases):
+                self.world.host_fact(host, releases=tuple(sorted(releases)))
+            case messages.Names(version=version):
+                self.world.host_fact(host, names_applied=version)
+                self.runner.names_applied()
+            case messages.Log():
+                self.logs.frame(frame)
+            case messages.Progress(task=task, data=data):
+                self.runner.progress(task, data)
+            case messages.Beat() | messages.Pong():
+                self.world.seen(host, now, self.hub.links[host].latency)
+
+    def _full(self, host: str, frame: messages.Full, now: float) -> None:
+        gone = self.world.full(host, frame, now)
+        for unit_id in gone:
+            self.runner.unit_gone(unit_id)
+        for unit in frame.units:
+            self.runner.unit_seen(unit, host)
+        self.runner.host_seen(host)
+        self.hub.send(host, self._names_frame(full=True))
+        if (frame.head or {}).get("digest") != self.world.digest:
+            self._send_head(host)
+
+    async def join(self, request: dict[str, Any]) -> dict[str, Any]:
+        return await self.joining.join(request, self.url)
+
+    async def _blob(self, request: Any) -> Any:
+        from cockpit.swarm.store import serve_blob
+
+        return await serve_blob(request, self.artifacts)
+
+    # periodic work
+
+    def _spawn(self, work: Any) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _tick(self) -> None:
+        """Twenty times a second: presence, names, rows. Once a second: what must be saved."""
+        last_save = 0.0
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.time()
+            for host in self.world.age(now):
+                self.runner.host_seen(host)
+            self.world.registry.expire(now)
+            self.send_names()
+            self.board.set_notices(self._notices())
+            self.board.refresh(now)
+            if now - last_save >= SAVE_NAMES:
+                last_save = now
+                if await self.store.lost():
+                    self._end(f"the state directory {self.state} is gone; services run on: cockpit recover")
+                    return
+                await self._save_names()
+
+    def _end(self, why: str) -> None:
+        self.why = why
+        self.ended.set()
+
+    def _notices(self) -> tuple[str, ...]:
+        stuck = [
+            a for a in self.board.tables["actions"].values() if a.state == "interrupted"
+        ]
+        return tuple(
+            f"{a.id} {a.title} was interrupted: resume {a.id} or abort {a.id} (undo)" for a in stuck
+        )
+
+    def send_names(self) -> int:
+        """Push what changed to every host; returns the version that is out now."""
+        if self.world.registry.version != self._names_sent:
+            if self._names_sent < 0:
+                frame = self._names_frame(full=True)
+            else:
+                version, services = self.world.registry.delta_since(self._names_sent)
+                frame = {"t": "names", "version": version, "full": False, "services": services}
+            self._names_sent = self.world.registry.version
+            self.hub.broadcast(frame)
+        return self.world.registry.version
+
+    def _names_frame(self, *, full: bool) -> dict[str, Any]:
+        return {
+            "t": "names", "version": self.world.registry.version, "full": full, "services": self.world.registry.services(),
+        }
+
+    async def _save_names(self) -> None:
+        if self.world.registry.version != self._names_saved:
+            self._names_saved = self.world.registry.version
+            writes: list[Write] = [("meta", "names", self.world.registry.dump()), ("meta", "gens", self.world.gens)]
+            await self.ledger.commit(writes)
+
+    async def _ping(self) -> None:
+        while True:
+            await asyncio.sleep(PING)
+            self.hub.broadcast({"t": "ping", "at": time.time()})
+
+    def _send_head(self, host: str) -> None:
+        doc, revision = self.world.doc, self.world.revision
+        if not revision:
+            return
+        args = {
+            "document": doc, "revision": revision, "digest": self.world.digest,
+            "import": self.ledger.last_import, "journal": self.journal.head,
+        }
+        task = f"head-{revision}-{self.world.digest[:12]}-{os.getpid()}-{time.monotonic_ns()}"
+        self.hub.begin(task, host, "head", args).add_done_callback(_seen)
+
+    async def _keep_local_hosts(self) -> None:
+        """Start local hosts that are neither connected nor alive: at once when a link breaks."""
+        while True:
+            self._local_wake.clear()
+            hosts = [
+                (n, h.address) for n, h in self.world.expected.hosts.items() if h.connection == "local"
+            ]
+            for name, _ in hosts:
+                uuid = await asyncio.to_thread(self.local.identify, name, [self.url])
+                await self.joining.admit(name, uuid)
+            await self.local.watch(hosts, set(self.hub.links))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await self._local_wake.wait()
+                    await asyncio.sleep(0.3)
+
+
+
+def clock(at: float) -> str:
+    return time.strftime("%H:%M", time.localtime(at))
+
+
+def exit_line(unit: Unit) -> str:
+    """`#6 (1.2.0) exit 1 after 0.8 s, core kept at PATH`."""
+    end = unit.exit
+    assert end is not None
+    lived = f" after {end.ended - end.started:.1f} s" if end.started else ""
+    core = f", core kept at {end.core}" if end.core else ""
+    return f"#{end.run} ({unit.version}) {end.words()}{lived}{core}"
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """An answer nobody waits for: its failure is known from the link's state."""
+    if not future.cancelled():
+        future.exception()
+
+
+def open_backend(group: str, name: str) -> Any:
+    """A backend by its entry point name. Raises Bad with the known names."""
+    from importlib.metadata import entry_points
+
+    found = {e.name: e for e in entry_points(group=group)}
+    if name not in found:
+        raise Bad(f"no backend {name!r} in {group}: known are {', '.join(sorted(found)) or 'none'}")
+    return found[name].load()

@@ -1,0 +1,251 @@
+"""Where intents arrive: plan, guard, conflict, write down, run. One way in for every face."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cockpit.act import guard, journal
+from cockpit.act import messages as ex
+from cockpit.act.duration import Durations
+from cockpit.act.followup import RETURNED, conclude, followup, made_stable, return_sentence
+from cockpit.act.table import VERBS
+from cockpit.controller.ledger import ActionRecord
+from cockpit.model import view
+from cockpit.model.patch import Conflict
+from cockpit.model.view import ActionDetail, ActionRow, StepRow, Who
+from cockpit.plan.context import PlanContext
+from cockpit.plan.steps import Bad, Intent, Plan, Refused
+from cockpit.plan.undo import return_plan
+from cockpit.plan.verbs import plan as make_plan
+from cockpit.ports import Write
+
+if TYPE_CHECKING:
+    from cockpit.controller.core import Controller
+
+RETURNING = "returning"
+"""Ended without success, and its automatic return runs."""
+
+CONTROL = ("pause", "resume", "abort")
+
+
+class Desk:
+    """Plans and submits intents for one controller."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.c = controller
+        self.durations = Durations.load(controller.ledger.meta.get("durations"))
+        self.stable: dict[str, str] = dict(controller.ledger.meta.get("stable", {}))
+        """Service -> the last version that an action finished with."""
+
+    def context(self) -> PlanContext:
+        c = self.c
+        return PlanContext(
+            doc=c.world.doc, expected=c.world.expected, revision=c.world.revision,
+            actual=c.world.actual(), now=time.time(),
+            artifacts=c.world.artifacts, durations=self.durations.by_service(), gen_floor=dict(c.world.gens),
+            revisions=tuple(c.ledger.revisions), last_import=c.ledger.last_import,
+        )
+
+    def plan(self, intent: Intent, who: Who) -> Plan:
+        """What it would do now. Raises Bad or Refused; read-only people may look."""
+        if intent.verb in CONTROL:
+            record = self._record(intent)
+            return Plan(
+                intent=intent, base=self.c.world.revision, title=f"{intent.verb} {record.row.id}",
+                risk=VERBS[intent.verb].risk, confirm=record.row.id.lstrip("#") if intent.verb == "abort" else "",
+            )
+        return make_plan(intent, self.context())
+
+    async def submit(self, intent: Intent, who: Who, *, digest: str = "", confirm: str = "") -> ActionRow:
+        """Carry it out. Raises Bad, Refused, or OSError when the state cannot be kept."""
+        verb = VERBS.get(intent.verb)
+        if verb is None:
+            raise Bad(f"no verb {intent.verb!r}")
+        guard.check(intent, who, verb, None, confirm)
+        plan = self.plan(intent, who)
+        guard.check(intent, who, verb, plan, confirm)
+        if intent.verb in CONTROL:
+            return await self._control(intent)
+        if digest and digest != plan.digest:
+            raise Refused("what this plan was made from has changed since: look at it again")
+        return await self._begin(plan)
+
+    async def derived(self, intent: Intent) -> None:
+        """An intent that an action brings with it."""
+        plan = make_plan(intent, self.context())
+        if not plan.empty:
+            await self._begin(plan)
+
+    async def follow_up(self, record: ActionRecord, outcome: str, reason: str) -> None:
+        """What happens by itself after an action ended: its return, as it was asked for beforehand."""
+        intent = self._followup(record, outcome)
+        if intent is None:
+            return
+        try:
+            touched = {s.instance for s in record.steps.values() if s.instance and s.state != ex.WAITING}
+            plan = return_plan(self.context(), intent, record.plan.changes, touched, stable=self.stable)
+            row = await self._begin(plan)
+        except (Bad, Refused, Conflict) as e:
+            self._note(record, f"{reason} Could not return by itself: {e}", **self._end(outcome))
+            await self.c.ledger.commit([("action", record.row.id, record)])
+            return
+        self._note(record, f"{reason} Returning by {row.id}.")
+        await self.c.ledger.commit([("action", record.row.id, record)])
+        self.c.runner.spawn(self._returned(record, row.id, outcome, reason))
+
+    async def _returned(self, record: ActionRecord, id: str, outcome: str, reason: str) -> None:
+        await self.c.runner.ended[id].wait()
+        row = self.c.ledger.actions[id].row
+        state = conclude(outcome, row.state)
+        if state == RETURNED:
+            sentence = return_sentence(record.plan, self.stable)
+            self.c.runner.remark(record, sentence)
+            self._note(record, f"{reason} {sentence}", **self._end(state))
+        else:
+            self._note(record, f"{reason} The return {id} {row.state}: {row.note}", **self._end(outcome))
+        await self.c.ledger.commit([("action", record.row.id, record)])
+
+    def _followup(self, record: ActionRecord, outcome: str) -> Intent | None:
+        return followup(record.plan, outcome, record.row.id, undo=record.undo, stable=self.stable)
+
+    def _end(self, state: str) -> dict[str, Any]:
+        """How the row of an ended action looks."""
+        mark = {"done": view.OK, "failed": view.FAILED}.get(state, view.DRIFT)
+        return {"state": state, "mark": mark, "ended": time.time()}
+
+    def _note(self, record: ActionRecord, note: str, **facts: Any) -> None:
+        record.row = msgspec.structs.replace(record.row, note=note, **facts)
+        self.c.board.set_action(record.row)
+
+    async def _begin(self, plan: Plan) -> ActionRow:
+        """Intent and revision in one transaction and in the journal; then it runs."""
+        c, now, intent = self.c, time.time(), plan.intent
+        guard.conflicts(plan.locks, self._holders())
+        id = c.ledger.next_id()
+        writes: list[Write] = []
+        doc, revision = None, None
+        if plan.changes:
+            doc, revision = c.ledger.revise(plan.changes, author=intent.author, action=id, now=now)
+        for step in plan.steps:
+            if step.unit:
+                gen = int(step.unit.rpartition(":")[2])
+                c.world.gens[step.instance] = max(gen, c.world.gens.get(step.instance, 0))
+        row = ActionRow(
+            id=id, verb=intent.verb, state="running", author=intent.author, targets=intent.targets,
+            title=plan.title, started=now, total=len(plan.steps), cause=intent.cause,
+            revision=revision.number if revision else None,
+            params={k: v for k, v in intent.params.items() if k != "document"},
+            eta=now + plan.estimate if plan.estimate else None,
+        )
+        steps = {
+            s.id: StepRow(
+                id=s.id, kind=s.kind, text=s.text, state="waiting", instance=s.instance, host=s.host, needs=s.needs
+            )
+            for s in plan.steps
+        }
+        record = ActionRecord(row=row, plan=plan, steps=steps)
+        if doc is not None and revision is not None:
+            writes += c.ledger.revision_writes(doc, revision)
+        if intent.verb == "apply":
+            writes += c.ledger.import_writes(intent.params["document"])
+        writes += c.ledger.action_writes(record)
+        writes.append(("meta", "gens", c.world.gens))
+        mark = revision.mark if revision else c.world.digest
+        entry = journal.intent(id, intent, plan, revision=row.revision, mark=mark)
+        c.journal.append(entry, now=now)
+        await c.ledger.commit(writes)
+        if doc is not None and revision is not None:
+            c.set_expected(doc, revision.number)
+        c.board.set_action(row)
+        c.runner.start(record)
+        return record.row
+
+    async def close(self, record: ActionRecord, outcome: str, reason: str, now: float) -> None:
+        """Write down how an action ended."""
+        c = self.c
+        end = self._end(outcome)
+        if self._followup(record, outcome) is not None:
+            end = {"state": RETURNING, "mark": view.CHANGING}
+        record.row = msgspec.structs.replace(record.row, note=reason, gives_up=None, eta=None, **end)
+        names = {p: s.artifact for p, s in c.world.expected.services.items() if s.artifact}
+        self.durations.record(record.plan, record.steps.values(), outcome, c.world.artifacts, names)
+        self.stable.update(made_stable(record.plan, outcome))
+        c.board.refresh(now)
+        versions = {
+            i: r.version_actual for i, r in c.board.tables["instances"].items() if i in record.plan.locks
+        }
+        seconds = now - record.row.started
+        c.journal.append(
+            journal.outcome(record.row.id, outcome, reason, versions, seconds=seconds), now=now
+        )
+        c.board.set_action(record.row)
+        await c.ledger.commit(
+            [
+                ("action", record.row.id, record), ("meta", "durations", self.durations.dump()),
+                ("meta", "stable", self.stable),
+            ]
+        )
+
+    async def _control(self, intent: Intent) -> ActionRow:
+        record, c = self._record(intent), self.c
+        id, state = record.row.id, record.row.state
+        if intent.verb == "resume" and state == "interrupted":
+            return self._resume_interrupted(record, intent.author)
+        if intent.verb == "abort" and state == "interrupted":
+            record.undo = bool(intent.params.get("undo"))
+            reason = f"aborted by {intent.author} after an interruption"
+            c.journal.append(
+                journal.control(id, "abort", "", intent.author, undo=record.undo), now=time.time()
+            )
+            await self.close(record, ex.ABORTED, reason, time.time())
+            await self.follow_up(record, ex.ABORTED, reason)
+            return record.row
+        if id not in c.runner.running:
+            raise Refused(f"{id} {record.row.title} is {state}: there is nothing to {intent.verb}")
+        if intent.verb == "abort":
+            record.undo = bool(intent.params.get("undo"))
+        event = {"pause": ex.Pause, "resume": ex.Resume, "abort": ex.Abort}[intent.verb]
+        after = {"after": str(intent.params["after"])} if intent.params.get("after") else {}
+        c.runner.control(id, event(by=intent.author, **after))
+        return record.row
+
+    def _resume_interrupted(self, record: ActionRecord, author: str) -> ActionRow:
+        """Go on after a crash: steps that were done stay done, the others are asked again."""
+        guard.conflicts(record.plan.locks, self._holders())
+        record.row = msgspec.structs.replace(
+            record.row, state="running", mark=view.CHANGING, note=f"resumed by {author}"
+        )
+        self.c.journal.append(
+            journal.control(record.row.id, "resume", "", author), now=time.time()
+        )
+        done = frozenset(s.id for s in record.steps.values() if s.state in (ex.DONE, ex.SKIPPED))
+        self.c.board.set_action(record.row)
+        self.c.runner.start(record, done=done)
+        return record.row
+
+    def _holders(self) -> dict[str, guard.Holder]:
+        """Locks of what runs now."""
+        return {
+            id: (r.record.plan.locks, r.record.row.author, r.record.row.started, r.record.row.title)
+            for id, r in self.c.runner.running.items()
+        }
+
+    def _record(self, intent: Intent) -> ActionRecord:
+        if len(intent.targets) != 1:
+            raise Bad(f"{intent.verb} takes one action, for example #118")
+        id = "#" + intent.targets[0].lstrip("#")
+        record = self.c.ledger.actions.get(id)
+        if record is None:
+            known = ", ".join(list(self.c.ledger.actions)[-5:]) or "none yet"
+            raise Bad(f"no action {id}; the latest are {known}")
+        return record
+
+    def detail(self, id: str) -> ActionDetail:
+        record = self.c.ledger.actions.get("#" + id.lstrip("#"))
+        if record is None:
+            raise Bad(f"no action {id}")
+        return ActionDetail(row=record.row, steps=tuple(record.steps.values()), log=tuple(record.log))
+

@@ -1,0 +1,65 @@
+"""Who may be a host: join tokens, certificates, and which UUID speaks for which name."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from typing import Any
+
+from cockpit.controller.ledger import Ledger
+from cockpit.controller.world import World
+from cockpit.link.pki import Authority, make_token, token_digest
+
+TTL = 3600.0
+
+
+class Joining:
+    """Tokens are kept as digests and work once; a name belongs to the first UUID that took it."""
+
+    def __init__(self, authority: Authority, ledger: Ledger, world: World) -> None:
+        self.authority = authority
+        self.ledger = ledger
+        self.world = world
+        self.uuids: dict[str, str] = {}
+        self._tokens: dict[str, dict[str, Any]] = {}
+
+    def load(self, tables: dict[str, dict[str, Any]]) -> None:
+        self.uuids = {k: str(v["uuid"]) for k, v in tables.get("host", {}).items()}
+        self._tokens = dict(tables.get("token", {}))
+
+    def admits(self, host: str, uuid: str) -> bool:
+        return self.uuids.get(host) == uuid
+
+    async def admit(self, host: str, uuid: str) -> None:
+        if self.uuids.get(host) != uuid:
+            self.uuids[host] = uuid
+            await self.ledger.commit([("host", host, {"uuid": uuid})])
+
+    async def token(self, host: str, node: str, ttl: float = TTL) -> str:
+        """A one-time token, for a named host or (empty) for any of the topology's."""
+        text, record = make_token(self.authority, host, node, ttl, now=time.time())
+        self._tokens[record["id"]] = record
+        await self.ledger.commit([("token", record["id"], record)])
+        return text
+
+    async def join(self, request: dict[str, Any], url: str) -> dict[str, Any]:
+        """Spend a token for a certificate. Raises PermissionError with a sentence."""
+        token, host, uuid = str(request["token"]), str(request["host"]), str(request["uuid"])
+        id, digest = token_digest(token)
+        record = self._tokens.get(id)
+        if record is None or not hmac.compare_digest(str(record["digest"]), digest):
+            raise PermissionError("this token is not known here: it was used already, or is of another cluster")
+        if record["expires"] < time.time():
+            raise PermissionError("this token has expired: make a new one with `cockpit agent token`")
+        if record["host"] and record["host"] != host:
+            raise PermissionError(f"this token is for {record['host']}, not for {host}")
+        if host not in self.world.expected.hosts:
+            raise PermissionError(f"{host} is not a host of the topology: add it and `cockpit apply` first")
+        certificate = self.authority.issue_host(str(request["csr"]), host, uuid)
+        del self._tokens[id]
+        self.uuids[host] = uuid
+        await self.ledger.commit([("token", id, None), ("host", host, {"uuid": uuid})])
+        return {
+            "cert": certificate, "ca": self.authority.ca_pem, "cluster": self.world.expected.name,
+            "host": host, "controllers": [url],
+        }

@@ -1,0 +1,85 @@
+"""Hosts with `connection: local`: their keeper and agent are started on this machine.
+
+A host's directory lies beside the state directory, never inside it, so that losing one does not
+lose the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from cockpit.link.pki import Authority
+
+
+class LocalHosts:
+    """Starts what is missing; never stops anything (services outlive the controller)."""
+
+    def __init__(self, root: Path, authority: Authority, cluster: str) -> None:
+        self.root = root
+        self.authority = authority
+        self.cluster = cluster
+
+    def directory(self, host: str) -> Path:
+        return self.root / host
+
+    def identify(self, host: str, controllers: list[str], *, anew: bool = False) -> str:
+        """Make sure the host has an identity of our CA; returns its UUID."""
+        directory = self.directory(host)
+        facts = directory / "identity" / "host.json"
+        known = ""
+        if facts.exists():
+            known = str(json.loads(facts.read_text()).get("uuid", ""))
+            ours = (directory / "identity" / "ca.pem").read_text() == self.authority.ca_pem
+            if ours and not anew and json.loads(facts.read_text()).get("controllers") == controllers:
+                return known
+        name = known or str(uuid.uuid4())
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self.authority.issue_local_host(directory, host, name, controllers)
+        return name
+
+    def start(self, host: str, address: str) -> bool:
+        """Start the agent (which starts its keeper) unless a keeper answers, whose business it is."""
+        directory = self.directory(host)
+        if keeper_answers(directory):
+            return False
+        log = os.open(directory / "agent.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            subprocess.Popen(
+                [sys.executable, "-I", "-m", "cockpit.agent", "run", "--dir", str(directory)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True,
+                cwd="/", env=_agent_environment(),
+            )
+        finally:
+            os.close(log)
+        return True
+
+    async def watch(self, hosts: Iterable[tuple[str, str]], connected: set[str]) -> None:
+        """Start the given (host, address) pairs that are neither connected nor alive."""
+        for host, address in hosts:
+            if host not in connected:
+                await asyncio.to_thread(self.start, host, address)
+
+
+def keeper_answers(directory: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.settimeout(2.0)
+        with contextlib.suppress(OSError):
+            s.connect(str(directory / "keeper.sock"))
+            return True
+    return False
+
+
+def _agent_environment() -> dict[str, str]:
+    """Nothing of the operator's shell leaks into agents and services but what they need."""
+    keep = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME")
+    return {k: v for k, v in os.environ.items() if k in keep or k.startswith("COCKPIT_")}

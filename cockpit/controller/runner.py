@@ -1,0 +1,330 @@
+"""Drives executors on the real cluster: their commands go to the hub, observations come back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cockpit.act import journal
+from cockpit.act import messages as ex
+from cockpit.act.executor import Executor
+from cockpit.controller.ledger import ActionRecord
+from cockpit.link.hub import Answer
+from cockpit.model import view
+from cockpit.model.actual import Unit, serving_unit
+from cockpit.plan.steps import HEALTHY, Plan, Step
+from cockpit.plan.unitspec import unit_spec
+
+if TYPE_CHECKING:
+    from cockpit.controller.core import Controller
+
+NAMES_LIMIT = 3.0
+"""Seconds to wait for every reachable host to apply a change of names."""
+
+MARKS = {
+    "running": view.CHANGING, "paused": view.PAUSED, "interrupted": view.PAUSED, "done": view.OK,
+    "returned": view.DRIFT, "aborted": view.DRIFT, "failed": view.FAILED,
+}
+
+
+class Running:
+    """One action under way."""
+
+    def __init__(self, record: ActionRecord, executor: Executor) -> None:
+        self.record = record
+        self.executor = executor
+        self.steps = {s.id: s for s in record.plan.steps}
+        self.wake: asyncio.TimerHandle | None = None
+        self.names: list[tuple[int, float, str]] = []
+        """(version, deadline, step) of drains that wait until names are applied."""
+
+
+class Runner:
+    """All actions under way, by id."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.c = controller
+        self.running: dict[str, Running] = {}
+        self.ended: dict[str, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._futures: set[str] = set()
+
+    # life of an action
+
+    def start(self, record: ActionRecord, *, done: frozenset[str] = frozenset()) -> None:
+        """Begin (or go on with) an action whose intent is on disk."""
+        world = self.c.world
+        units = [(u, world.where[u.unit]) for units in world.units.values() for u in units.values()]
+        executor = Executor(
+            record.plan, record.row.id, time.time(), healthy_for=self._healthy_for(record.plan), done=done,
+            attempts=record.attempts, units=units, hosts={h.name: h.presence for h in world.hosts.values()},
+            name=self.c.short,
+        )
+        running = Running(record, executor)
+        self.running[record.row.id] = running
+        self.ended.setdefault(record.row.id, asyncio.Event())
+        self._busy()
+        self._feed(running, ex.Go())
+
+    def interrupted(self) -> None:
+        """After a restart: what was running then is shown, and waits for resume or undo."""
+        for record in self.c.ledger.actions.values():
+            if record.row.state == "returning":
+                record.row = msgspec.structs.replace(
+                    record.row, state="failed", mark=view.FAILED, ended=record.row.started
+                )
+            elif record.row.state in ("running", "paused"):
+                record.row = msgspec.structs.replace(
+                    record.row, state="interrupted", mark=view.PAUSED,
+                    note="the controller ended meanwhile: resume it, or abort it with undo",
+                )
+            self.c.board.set_action(record.row)
+
+    def control(self, id: str, event: ex.Event) -> None:
+        self._feed(self.running[id], event)
+
+    async def stop(self) -> None:
+        for running in self.running.values():
+            if running.wake is not None:
+                running.wake.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # observations
+
+    def unit_seen(self, unit: Unit, host: str) -> None:
+        for running in list(self.running.values()):
+            self._feed(running, ex.UnitSeen(unit=unit, host=host))
+
+    def unit_gone(self, unit_id: str) -> None:
+        for running in list(self.running.values()):
+            self._feed(running, ex.UnitGone(unit=unit_id))
+
+    def host_seen(self, host: str) -> None:
+        known = self.c.world.hosts.get(host)
+        presence = known.presence if known is not None else "unknown"
+        for running in list(self.running.values()):
+            self._feed(running, ex.HostSeen(host=host, presence=presence))
+
+    def progress(self, task: str, data: dict[str, Any]) -> None:
+        """How far a fetch is: shown in the step's note."""
+        id, _, rest = task.partition("/")
+        running = self.running.get(id)
+        if running is not None:
+            self._feed(running, ex.Working(task, data))
+        step = rest.partition("/")[0]
+        if running is not None and step in running.record.steps and "bytes" in data:
+            note = f"{int(data['bytes']) >> 10} of {int(data.get('size', 0)) >> 10} KiB"
+            self._step(running, step, running.record.steps[step].state, note)
+
+    def host_event(self, host: str, event: dict[str, Any]) -> None:
+        """What somebody did on the host itself is journaled with the uid, and not reverted."""
+        if event.get("event") == "ctl":
+            self.c.journal.append(journal.ctl(host, event), now=time.time())
+
+    def names_applied(self) -> None:
+        for running in list(self.running.values()):
+            self._check_names(running)
+
+    # feeding and commands
+
+    def _feed(self, running: Running, event: ex.Event) -> None:
+        if running.record.row.id not in self.running:
+            return
+        for command in running.executor.handle(event, time.time()):
+            self._do(running, command)
+
+    def _do(self, running: Running, command: ex.Command) -> None:
+        match command:
+            case ex.Send():
+                self._send(running, command)
+            case ex.SetDraining(unit=unit, step=step):
+                now = time.time()
+                self.c.world.registry.drain(unit, running.record.row.author, running.record.row.title, now)
+                version = self.c.send_names()
+                running.names.append((version, now + NAMES_LIMIT, step))
+                self.spawn(self._names_deadline(running))
+                self._check_names(running)
+            case ex.ClearDraining(unit=unit):
+                self.c.world.registry.undrain(unit, time.time())
+            case ex.WakeAt(at=at):
+                self._wake(running, at)
+            case ex.StepChanged():
+                running.record.attempts[command.step] = command.attempt
+                self._step(running, command.step, command.state, command.note)
+                self._gate(running, command)
+            case ex.Progress(note=note, gives_up=gives_up):
+                self._row(running, note=note, gives_up=gives_up)
+            case ex.Anchored():
+                self._anchored(running, command)
+            case ex.Remark(text=text):
+                self.remark(running.record, text)
+            case ex.Finished():
+                self.spawn(self._finish(running, command))
+
+    def _anchored(self, running: Running, command: ex.Anchored) -> None:
+        """A pause, resume or abort took effect after `step`: that is where a replay does it too."""
+        row, now = running.record.row, time.time()
+        self.c.journal.append(
+            journal.control(row.id, command.what, command.step, command.by, command.reason), now=now
+        )
+        if command.what == ex.PAUSE:
+            note = command.reason or f"paused by {command.by}"
+            self._row(running, state="paused", note=note, gives_up=None, mark=view.PAUSED)
+        elif command.what == ex.RESUME:
+            self._row(running, state="running", note=f"resumed by {command.by}", mark=view.CHANGING)
+
+    def _gate(self, running: Running, command: ex.StepChanged) -> None:
+        """The observations that decided a health gate are part of the record."""
+        step = running.steps[command.step]
+        if step.kind == HEALTHY and command.state in (ex.DONE, ex.FAILED):
+            self.c.journal.append(
+                journal.gate(running.record.row.id, step, command.state, command.note, command.seen),
+                now=time.time(),
+            )
+
+    def _send(self, running: Running, command: ex.Send) -> None:
+        """Fill in what only the controller knows, and send."""
+        args = dict(command.args)
+        step = running.steps.get(command.step)
+        try:
+            if command.word == "fetch":
+                args.update(self._artifact(args["name"], args["version"]))
+            elif command.word == "prepare" and step is not None:
+                args = {"spec": self._spec(step)}
+        except KeyError as e:
+            answer = Answer(command.task, False, {}, "missing", f"not known any more: {e}")
+            asyncio.get_running_loop().call_soon(self._answered, running, answer)
+            return
+        future = self.c.hub.begin(command.task, command.host, command.word, args)
+        future.add_done_callback(lambda f: self._done(running, f))
+
+    def _done(self, running: Running, future: asyncio.Future[Answer]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            return  # no answer: the executor sends it again when the host is back
+        self._answered(running, future.result())
+
+    def _answered(self, running: Running, answer: Answer) -> None:
+        self._feed(
+            running,
+            ex.Answer(
+                task=answer.task, ok=answer.ok, data=answer.data, code=answer.code, text=answer.text
+            ),
+        )
+
+    def _artifact(self, name: str, version: str) -> dict[str, Any]:
+        record = self.c.artifacts.find(name, version)
+        if record is None:
+            raise KeyError(f"artifact {name}/{version}")
+        sha = record["sha256"]
+        return {
+            "name": name, "version": version, "sha256": sha, "size": record["size"], "url": f"/artifacts/{sha}",
+        }
+
+    def _spec(self, step: Step) -> dict[str, Any]:
+        expected = self.c.world.expected
+        service = expected.service_of(step.instance)
+        version = str(step.args.get("version", service.version))
+        artifact = None
+        if service.artifact:
+            record = self.c.artifacts.find(service.artifact, version)
+            if record is None:
+                raise KeyError(f"artifact {service.artifact}/{version}")
+            artifact = {k: record[k] for k in ("name", "version", "sha256", "size")}
+        gen = int(step.unit.rpartition(":")[2])
+        return unit_spec(expected, step.instance, gen, artifact)
+
+    def _check_names(self, running: Running) -> None:
+        now = time.time()
+        world = self.c.world
+        behind = min((world.hosts[h].names_applied for h in world.up() if h in self.c.hub.links), default=0)
+        for item in list(running.names):
+            version, deadline, step = item
+            if behind >= version or now >= deadline:
+                running.names.remove(item)
+                self._feed(running, ex.NamesSet(version=version, step=step))
+
+    async def _names_deadline(self, running: Running) -> None:
+        await asyncio.sleep(NAMES_LIMIT)
+        self._check_names(running)
+
+    def _wake(self, running: Running, at: float) -> None:
+        if running.wake is not None:
+            running.wake.cancel()
+        delay = max(0.0, at - time.time())
+        running.wake = asyncio.get_running_loop().call_later(delay, self._feed, running, ex.Tick())
+
+    # rows, records, ends
+
+    def _step(self, running: Running, step: str, state: str, note: str) -> None:
+        record, now = running.record, time.time()
+        before = record.steps[step]
+        record.steps[step] = msgspec.structs.replace(
+            before, state=state, note=note,
+            started=before.started or (now if state == "running" else None),
+            ended=now if state in ("done", "failed", "skipped") else None,
+        )
+        done = sum(1 for s in record.steps.values() if s.state in ("done", "skipped"))
+        self._row(running, done=done)
+        if state in ("done", "failed"):
+            self.spawn(self._keep(record))
+
+    async def _keep(self, record: ActionRecord) -> None:
+        await self.c.ledger.commit([("action", record.row.id, record)])
+
+    def _row(self, running: Running, **facts: Any) -> None:
+        record = running.record
+        record.row = msgspec.structs.replace(record.row, **facts)
+        self.c.board.set_action(record.row)
+
+    def remark(self, record: ActionRecord, text: str) -> None:
+        stamp = time.strftime("%H:%M:%S", time.localtime())
+        record.log.append(f"{stamp}  {text}")
+        del record.log[:-1000]
+
+    async def _finish(self, running: Running, end: ex.Finished) -> None:
+        record = running.record
+        if end.reason and not (record.log and record.log[-1].endswith(end.reason)):
+            self.remark(record, end.reason)
+        if running.wake is not None:
+            running.wake.cancel()
+        await self.c.desk.close(record, end.outcome, end.reason, time.time())
+        self.running.pop(record.row.id, None)
+        self._busy()
+        await self.c.desk.follow_up(record, end.outcome, end.reason)
+        self.ended[record.row.id].set()
+
+    def _busy(self) -> None:
+        busy: dict[str, str] = {}
+        for id, running in self.running.items():
+            for lock in running.record.plan.locks:
+                busy[lock] = id
+        self.c.board.touch(busy)
+
+    def _healthy_for(self, plan: Plan) -> dict[str, float]:
+        services = self.c.world.expected.services
+        return {p: s.update.healthy_for for p, s in services.items()}
+
+    async def tail(self, instance: str, lines: int) -> tuple[str, ...]:
+        """The last log lines of an instance; empty when its host does not answer."""
+        unit = serving_unit(tuple(self.c.world.units.get(instance, {}).values()))
+        if unit is None:
+            return ()
+        host = self.c.world.where[unit.unit]
+        task = f"tail-{unit.unit}-{time.monotonic_ns()}"
+        try:
+            answer = await self.c.hub.command(
+                host, "tail", {"unit": unit.unit, "lines": lines}, task=task, timeout=3
+            )
+        except (ConnectionError, TimeoutError):
+            return ()
+        return tuple(str(line) for line in answer.data.get("lines", ())) if answer.ok else ()
+
+    def spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

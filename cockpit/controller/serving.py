@@ -1,0 +1,163 @@
+"""Running a controller as a process: its lock, its sockets, its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cockpit.controller.core import Controller, open_backend
+from cockpit.model.topology import Expected, to_doc
+from cockpit.model.view import Who
+from cockpit.plan.steps import Intent, Refused
+from cockpit.session.server import SessionServer, user_name
+
+
+HOSTS_LIMIT = 30.0
+"""Seconds to wait for the hosts of this machine before starting on those that answer."""
+
+
+class Options(msgspec.Struct, kw_only=True):
+    state: Path
+    file: str = ""
+    address: str = "127.0.0.1"
+    port: int = 0
+    hosts: Path | None = None
+    backend: str = "sqlite"
+
+
+def here() -> Who:
+    """The person who started this process, with control."""
+    return Who(author=f"{user_name(os.getuid())}@{os.uname().nodename}", role="operator")
+
+
+@contextlib.contextmanager
+def lock(state: Path) -> Any:
+    """One controller per state directory. Raises Refused when another one has it."""
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = state / "controller.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(fd, 32).decode(errors="replace").strip()
+            raise Refused(f"a controller already runs on {state} (pid {pid or 'unknown'})") from None
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextlib.asynccontextmanager
+async def controller(options: Options, expected: Expected | None) -> AsyncIterator[Controller]:
+    """A started controller with its sockets. An empty state imports `expected` and starts it all.
+
+    Raises Refused when another controller has the state or the port is taken.
+    """
+    with lock(options.state):
+        store = open_backend("cockpit.state", options.backend)(options.state)
+        c = Controller(options.state, store, hosts=options.hosts)
+        try:
+            await c.start(expected.name if expected else "cluster", address=options.address, port=options.port)
+        except OSError as e:
+            raise Refused(f"cannot listen on {options.address}: {e.strerror or e}") from None
+        server = SessionServer(options.state, c.session, operations(c))
+        await server.start()
+        try:
+            if c.world.revision == 0 and expected is not None:
+                await first_import(c, expected, options.file)
+            yield c
+        finally:
+            await server.stop()
+            await c.stop()
+
+
+async def first_import(c: Controller, expected: Expected, source: str) -> None:
+    """The first revision is the file, and it is carried out: nothing else was ever asked for."""
+    session = c.session(here())
+    intent = Intent(verb="apply", params={"document": to_doc(expected), "source": source})
+    row = await session.submit(intent)
+    c.runner.spawn(start_all(c, row.id))
+
+
+async def start_all(c: Controller, cause: str) -> None:
+    """Once the hosts of this machine answer, start what the first revision expects."""
+    local = {n for n, h in c.world.expected.hosts.items() if h.connection == "local"}
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HOSTS_LIMIT):
+            while not local <= set(c.world.up()):
+                await asyncio.sleep(0.05)
+    await c.desk.derived(Intent(verb="converge", author=here().author, cause=cause))
+
+
+def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Awaitable[Any]]]:
+    """The controller's ops beside the session's."""
+
+    async def export(who: Who, args: dict[str, Any]) -> Any:
+        return to_doc(c.world.expected)
+
+    async def token(who: Who, args: dict[str, Any]) -> Any:
+        text = await c.joining.token(str(args.get("host", "")), str(args.get("node", "")))
+        return {"token": text, "controller": c.url}
+
+    async def artifact_add(who: Who, args: dict[str, Any]) -> Any:
+        record = await asyncio.to_thread(
+            c.artifacts.add, Path(str(args["path"])), str(args["name"]), str(args["version"])
+        )
+        c.refresh_artifacts()
+        return record
+
+    async def end(who: Who, args: dict[str, Any]) -> Any:
+        c.why = f"ended by {who.author}"
+        c.ended.set()
+        return {}
+
+    return {"export": export, "token": token, "artifact_add": artifact_add, "end": end}
+
+
+def on_signals(stop: asyncio.Event) -> None:
+    """SIGTERM, SIGINT and a closed terminal set `stop`."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def either(*events: asyncio.Event) -> None:
+    tasks = [asyncio.create_task(e.wait()) for e in events]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+async def serve_until_signal(
+    options: Options, expected: Expected | None, *, say: Callable[[str], None]
+) -> int:
+    """`cockpit serve`. Exit 0 on a signal, 1 when the controller had to stop by itself."""
+    stop = asyncio.Event()
+    async with controller(options, expected) as c:
+        on_signals(stop)
+        name, rev = c.world.expected.name, c.world.revision
+        say(f"controller of {name} listens on {c.url}, state {options.state}, rev {rev}")
+        if c.world.revision == 0:
+            say("no topology yet: cockpit apply FILE")
+        await either(stop, c.ended)
+        if c.why:
+            say(c.why)
+        return 1 if c.ended.is_set() and "gone" in c.why else 0
+
+
+async def serve_with_screen(
+    options: Options, expected: Expected | None, screen: Callable[[Any], Awaitable[int]]
+) -> int:
+    """`cockpit run --embed`: everything in one process; services outlive it."""
+    async with controller(options, expected) as c:
+        return await screen(c.session(here()))

@@ -1,0 +1,91 @@
+"""The engine's side of the session protocol: one object per person."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cockpit.model.view import (
+    ActionDetail,
+    ActionRow,
+    Delta,
+    InstanceDetail,
+    LogLine,
+    RevisionRow,
+    Snapshot,
+    Who,
+)
+from cockpit.plan.steps import Bad, Intent, Plan
+
+if TYPE_CHECKING:
+    from cockpit.controller.board import Subscriber
+    from cockpit.controller.core import Controller
+
+
+class EngineSession:
+    """Implements `cockpit.ports.Session` on a controller in this process."""
+
+    def __init__(self, controller: Controller, who: Who) -> None:
+        self._controller = controller
+        self._who = who
+        self._subscriber: Subscriber | None = None
+
+    @property
+    def who(self) -> Who:
+        return self._who
+
+    async def snapshot(self) -> Snapshot:
+        board = self._controller.board
+        if self._subscriber is not None:
+            board.unsubscribe(self._subscriber)
+        snapshot = board.snapshot(time.time())
+        self._subscriber = board.subscribe()
+        return snapshot
+
+    async def changes(self) -> AsyncIterator[Delta]:
+        if self._subscriber is None:
+            self._subscriber = self._controller.board.subscribe()
+        async for delta in self._subscriber.deltas():
+            yield delta
+
+    async def plan(self, intent: Intent) -> Plan:
+        return self._controller.desk.plan(self._signed(intent), self._who)
+
+    async def submit(self, intent: Intent, *, digest: str = "", confirm: str = "") -> ActionRow:
+        return await self._controller.desk.submit(
+            self._signed(intent), self._who, digest=digest, confirm=confirm
+        )
+
+    async def action(self, id: str) -> ActionDetail:
+        return self._controller.desk.detail(id)
+
+    async def instance(self, id: str) -> InstanceDetail:
+        return await self._controller.instance_detail(id)
+
+    async def revisions(self, limit: int = 50) -> Sequence[RevisionRow]:
+        return tuple(self._controller.ledger.revisions[-limit:][::-1])
+
+    async def artifacts(self) -> dict[str, dict[str, Any]]:
+        return self._controller.artifacts.listing()
+
+    async def logs(
+        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
+    ) -> AsyncIterator[LogLine]:
+        known = self._controller.board.tables["instances"]
+        for instance in instances:
+            if instance not in known:
+                raise Bad(f"no instance {instance}")
+        async for line in self._controller.logs.follow(instances, lines=lines, follow=follow):
+            yield line
+
+    async def close(self) -> None:
+        if self._subscriber is not None:
+            self._controller.board.unsubscribe(self._subscriber)
+            self._subscriber = None
+
+    def _signed(self, intent: Intent) -> Intent:
+        """The author is who the kernel says it is, whatever the intent claims."""
+        return Intent(
+            verb=intent.verb, targets=intent.targets, params=intent.params, author=self._who.author
+        )

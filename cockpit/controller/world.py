@@ -1,0 +1,161 @@
+"""What the controller knows: expected (the head revision) and actual (what agents reported).
+
+Mutable on purpose and owned by one loop; everything that leaves it is immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from cockpit.link.messages import Full, Hello
+from cockpit.model.actual import Actual, HostActual, Unit
+from cockpit.model.states import SUSPECT, UNKNOWN, UP
+from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
+from cockpit.naming.registry import Registry
+
+SUSPECT_FOR = 5.0
+"""Seconds a host stays suspect after its link broke; then it is unknown."""
+
+
+class World:
+    """Expected and actual, with the set of what changed since the board last looked."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.doc: Doc = {"name": ""}
+        self.expected = Expected(name="")
+        self.revision = 0
+        self.digest = digest(self.doc)
+        self.hosts: dict[str, HostActual] = {}
+        self.units: dict[str, dict[str, Unit]] = {}
+        self.where: dict[str, str] = {}
+        self.artifacts: dict[str, str] = {}
+        self.gens: dict[str, int] = {}
+        """Highest generation handed out per instance; never used twice."""
+        self.dirty: set[str] = set()
+        self.dirty_hosts: set[str] = set()
+        self.everything = True
+        """The whole board must be drawn anew (expected changed)."""
+
+    def set_expected(self, doc: Doc, revision: int) -> None:
+        """Raises msgspec.ValidationError and changes nothing when the document is not one."""
+        expected = from_doc(doc)
+        self.doc, self.expected, self.revision, self.digest = doc, expected, revision, digest(doc)
+        for name in expected.hosts:
+            self.hosts.setdefault(name, HostActual(name=name))
+        for name in [n for n in self.hosts if n not in expected.hosts and not self._holds(n)]:
+            del self.hosts[name]
+        self.everything = True
+
+    def _holds(self, host: str) -> bool:
+        return self.hosts[host].presence != UNKNOWN or host in self.where.values()
+
+    def actual(self) -> Actual:
+        """An immutable copy for planning."""
+        return Actual(
+            hosts=dict(self.hosts),
+            units={
+                i: tuple(sorted(units.values(), key=lambda u: u.gen)) for i, units in self.units.items() if units
+            },
+            where=dict(self.where),
+            endpoints=tuple(self.registry.endpoints.values()),
+            artifacts=dict(self.artifacts),
+        )
+
+    def connected(self, host: str, hello: Hello, now: float) -> None:
+        self._host(
+            host, presence=UP, uuid=hello.uuid, boot_id=hello.boot_id, agent_pid=hello.agent_pid,
+            keeper_pid=hello.keeper_pid, agent_version=hello.version, since=now, seen=now, reason="",
+        )
+
+    def full(self, host: str, frame: Full, now: float) -> list[str]:
+        """The full set of a host. Returns the unit ids that vanished there."""
+        reported = {u.unit for u in frame.units}
+        gone = [u for u, h in self.where.items() if h == host and u not in reported]
+        for unit in gone:
+            self.gone(host, unit, now)
+        for unit_now in frame.units:
+            self.unit(host, unit_now, now)
+        facts: dict[str, object] = {"releases": tuple(sorted(frame.releases)), "names_applied": frame.names}
+        if frame.keeper_pid is not None:
+            facts["keeper_pid"] = frame.keeper_pid
+        self._host(host, seen=now, **facts)
+        self.registry.full_report(host, reported, now)
+        return gone
+
+    def unit(self, host: str, unit: Unit, now: float) -> None:
+        """One observation. An older one of the same run never replaces a truer one."""
+        units = self.units.setdefault(unit.instance, {})
+        before = units.get(unit.unit)
+        same = before is not None and before.run == unit.run
+        if same and before is not None and unit.observed < before.observed and unit.state < before.state:
+            return
+        units[unit.unit] = unit
+        self.where[unit.unit] = host
+        self.gens[unit.instance] = max(self.gens.get(unit.instance, 0), unit.gen)
+        self.dirty.add(unit.instance)
+        self.dirty_hosts.add(host)
+        self._name(host, unit, now)
+
+    def _name(self, host: str, unit: Unit, now: float) -> None:
+        path = service_path(unit.instance)
+        service = self.expected.services.get(path)
+        where = self.expected.hosts.get(host)
+        if where is None:
+            return
+        attributes = service.attributes if service is not None else {}
+        self.registry.observe(unit, host, where.address, path, attributes, now)
+
+    def gone(self, host: str, unit_id: str, now: float) -> None:
+        if self.where.get(unit_id) != host:
+            return
+        del self.where[unit_id]
+        instance = unit_id.rpartition(":")[0]
+        units = self.units.get(instance, {})
+        units.pop(unit_id, None)
+        if not units:
+            self.units.pop(instance, None)
+        self.registry.forget(unit_id, now)
+        self.dirty.add(instance)
+        self.dirty_hosts.add(host)
+
+    def lost(self, host: str, why: str, now: float) -> None:
+        if host in self.hosts:
+            self._host(host, presence=SUSPECT, since=now, reason=why)
+            self.registry.host_lost(host)
+            self._touch(host)
+
+    def age(self, now: float) -> list[str]:
+        """Suspect hosts become unknown after a while. Returns their names."""
+        late = [
+            h.name for h in self.hosts.values() if h.presence == SUSPECT and now - (h.since or 0) >= SUSPECT_FOR
+        ]
+        for name in late:
+            self._host(name, presence=UNKNOWN, since=now)
+            self._touch(name)
+        return late
+
+    def seen(self, host: str, now: float, latency: float | None = None) -> None:
+        """A beat: remembered without marking anything dirty."""
+        known = self.hosts.get(host)
+        if known is not None:
+            self.hosts[host] = msgspec.structs.replace(known, seen=now, latency=latency)
+
+    def host_fact(self, host: str, **facts: object) -> None:
+        if host in self.hosts:
+            self._host(host, **facts)
+
+    def _host(self, name: str, **facts: object) -> None:
+        known = self.hosts.get(name) or HostActual(name=name)
+        self.hosts[name] = msgspec.structs.replace(known, **facts)
+        self.dirty_hosts.add(name)
+
+    def _touch(self, host: str) -> None:
+        """Every instance on a host looks different when its presence changes."""
+        self.dirty.update(u.rpartition(":")[0] for u, h in self.where.items() if h == host)
+        self.dirty.update(i for i, h in self.expected.placement.items() if h == host)
+
+    def up(self) -> Iterable[str]:
+        return [h.name for h in self.hosts.values() if h.presence == UP]

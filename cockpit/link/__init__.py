@@ -1,0 +1,1 @@
+"""Frames, identities and the hub that agents connect to."""

@@ -1,0 +1,1 @@
+"""Expected and actual as typed immutable data. No I/O, no clock."""

@@ -1,0 +1,109 @@
+"""The few judgements that drift, rows and planning share: heard, active, right."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from cockpit.model.actual import Actual, Unit, serving_unit
+from cockpit.model.states import DRAINING, LIVE, MAINTENANCE, SUSPECT, UP, State
+from cockpit.model.topology import Expected, Service, service_path
+
+HEARD = frozenset({UP, SUSPECT, DRAINING, MAINTENANCE})
+"""Presence words under which a host's reports can be believed."""
+
+
+def heard(actual: Actual, host: str | None) -> bool:
+    entry = actual.hosts.get(host) if host else None
+    return entry is not None and entry.presence in HEARD
+
+
+def active(unit: Unit) -> bool:
+    """A process exists, or the keeper will start one by itself."""
+    return unit.state in LIVE or (unit.wanted and unit.state == State.FAILED)
+
+
+def settled(unit: Unit, service: Service) -> bool:
+    """It did its work and was not meant to run for ever."""
+    return unit.state == State.COMPLETE and service.restart.mode != "always"
+
+
+class Digests:
+    """Config digests of one revision, each computed once."""
+
+    def __init__(self, expected: Expected) -> None:
+        self.expected = expected
+        self._services: dict[str, bytes] = {}
+        self._placed: dict[tuple[str, str], str] = {}
+
+    def of(self, instance: str) -> str:
+        """Digest of everything whose change asks for a new run, but the version: 16 hex digits.
+
+        Not in it: count and constraints, attributes, update strategy, dependencies, drain time.
+        Empty for an instance that is not expected.
+        """
+        host = self.expected.placement.get(instance)
+        path = service_path(instance)
+        if host is None or path not in self.expected.services:
+            return ""
+        key = (path, host)
+        found = self._placed.get(key)
+        if found is None:
+            entry = self.expected.hosts.get(host)
+            place = f"\0{entry.region}\0{entry.address}" if entry else "\0"
+            found = hashlib.sha256(self._service(path) + place.encode()).hexdigest()[:16]
+            self._placed[key] = found
+        return found
+
+    def _service(self, path: str) -> bytes:
+        found = self._services.get(path)
+        if found is None:
+            s = self.expected.services[path]
+            parts: dict[str, Any] = {
+                "cluster": self.expected.cluster_of(path),
+                "artifact": s.artifact,
+                "processes": s.processes,
+                "env": s.env,
+                "secrets": s.secrets,
+                "directory": s.directory,
+                "user": s.user,
+                "limits": s.limits,
+                "ports": s.ports,
+                "check": s.check,
+                "probe": s.probe,
+                "restart": s.restart,
+                "stop": [s.stop.signal, s.stop.grace],
+            }
+            found = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).digest()
+            self._services[path] = found
+        return found
+
+
+def right(unit: Unit, host: str | None, want_host: str, service: Service, config: str) -> bool:
+    """It is on the expected host, of the expected version and configuration."""
+    return (
+        host == want_host
+        and unit.version == service.version
+        and (not unit.config or unit.config == config)
+        and not unit.altered
+    )
+
+
+def main_unit(
+    instance: str, units: tuple[Unit, ...], expected: Expected, actual: Actual, digests: Digests
+) -> Unit | None:
+    """The unit an instance is judged by: an active right one, else the best there, else any."""
+    host = expected.placement.get(instance)
+    service = expected.services.get(service_path(instance))
+    if len(units) < 2 or host is None or service is None:
+        return serving_unit(units)
+    config = digests.of(instance)
+    where = actual.where
+    good = tuple(
+        u for u in units
+        if right(u, where.get(u.unit), host, service, config) and (active(u) or settled(u, service))
+    )
+    return serving_unit(good) or serving_unit(tuple(u for u in units if where.get(u.unit) == host)) \
+        or serving_unit(units)

@@ -1,0 +1,220 @@
+"""What is expected, as typed immutable data. The loader makes it, planning reads it.
+
+An `Expected` is one revision's whole content. Its canonical form is a plain JSON document
+(`to_doc`), because revisions are patches on that document; `from_doc` gives the typed view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of every node of the expected document."""
+
+
+class Region(Spec, frozen=True, kw_only=True):
+    reaches: tuple[str, ...] | None = None
+    """Regions this one can open connections to (itself always); None means all."""
+
+
+class Host(Spec, frozen=True, kw_only=True):
+    region: str
+    address: str
+    labels: dict[str, str] = {}
+    connection: Literal["agent", "local"] = "agent"
+    """`agent` dials in by itself; `local` is started by the controller on this machine."""
+    port_range: tuple[int, int] = (20000, 20999)
+    """First and last dynamic port, inclusive."""
+    max_instances: int | None = None
+
+
+class Group(Spec, frozen=True, kw_only=True):
+    """An inner node of the service tree; `cluster` marks the ones that form one system."""
+
+    cluster: bool = False
+    about: str = ""
+
+
+class HttpGet(Spec, frozen=True, kw_only=True):
+    port: str | None = None
+    """Name of the port; None when the service has exactly one."""
+    path: str = "/"
+
+
+class Check(Spec, frozen=True, kw_only=True):
+    """Health check. Exactly one of tcp, http, exec, notify; times in seconds."""
+
+    tcp: str | None = None
+    """Port name; the empty string is the service's only port."""
+    http: HttpGet | None = None
+    exec: tuple[str, ...] | None = None
+    notify: bool = False
+    interval: float = 1.0
+    timeout: float = 1.0
+    rise: int = 1
+    fall: int = 3
+
+
+class Probe(Spec, frozen=True, kw_only=True):
+    """How a process tells its own state: returns a JSON object (role, slots, version)."""
+
+    http: HttpGet | None = None
+    exec: tuple[str, ...] | None = None
+    interval: float = 5.0
+    timeout: float = 2.0
+
+
+class Limits(Spec, frozen=True, kw_only=True):
+    open_files: int | None = None
+    processes: int | None = None
+    memory: int | None = None
+    """Address space in bytes (RLIMIT_AS)."""
+    core: int | None = None
+    """Core file size in bytes; -1 is unlimited."""
+    cpu: int | None = None
+    """CPU seconds."""
+
+
+class Restart(Spec, frozen=True, kw_only=True):
+    """Keeper's restart policy. The first restart is at once, then back-off doubles."""
+
+    mode: Literal["always", "on-failure", "never"] = "always"
+    delay: float = 0.2
+    """Seconds before the second restart in a row; doubles each time."""
+    max_delay: float = 30.0
+    attempts: int | None = None
+    """Give up (FAILED) after so many restarts within `window`; None never gives up."""
+    window: float = 600.0
+    reset: float = 10.0
+    """A run that lived this long ends the row of quick crashes."""
+
+
+class Stop(Spec, frozen=True, kw_only=True):
+    signal: str = "TERM"
+    grace: float = 10.0
+    """Seconds between the signal and SIGKILL."""
+    drain: float = 10.0
+    """At most so many seconds are spent waiting for connections to end before the signal."""
+
+
+class Update(Spec, frozen=True, kw_only=True):
+    order: Literal["start-first", "stop-first"] = "start-first"
+    canary: int = 0
+    """This many instances go first, and the rest waits for them."""
+    parallel: int = 1
+    healthy_for: float = 1.0
+    """An instance counts as healthy after this many seconds of good health."""
+    deadline: float = 60.0
+    """Seconds without any newly healthy instance before the update counts as failed."""
+    on_failure: Literal["return", "pause", "continue"] = "return"
+
+
+class Secret(Spec, frozen=True, kw_only=True):
+    file: str
+    """Path on the host, read when the process starts. The value is never stored elsewhere."""
+
+
+class Instances(Spec, frozen=True, kw_only=True):
+    """Either a count with constraints, or an explicit host list (one slot each, in order)."""
+
+    count: int | None = None
+    hosts: tuple[str, ...] | None = None
+    require: tuple[str, ...] = ()
+    """`label=value`, `label!=value`, `region=sh`, `host!=a`."""
+    spread: str = "host"
+    """`host`, `region` or a label: slots are spread evenly over its values."""
+    max_per_host: int | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.hosts) if self.hosts is not None else (1 if self.count is None else self.count)
+
+
+class Service(Spec, frozen=True, kw_only=True):
+    """A leaf of the service tree. Its path (`puzzle.web`) is its key in `Expected.services`."""
+
+    processes: dict[str, tuple[str, ...]]
+    """Process name -> argv template. One entry named `main` unless it is a process group."""
+    version: str = ""
+    artifact: str | None = None
+    """Name of the artifact; None: `version` is a label and a deploy restarts."""
+    env: dict[str, str] = {}
+    secrets: dict[str, Secret] = {}
+    directory: str = ""
+    """Working directory: relative to the release (or the instance's own directory), or absolute."""
+    user: str = ""
+    limits: Limits = Limits()
+    ports: dict[str, int] = {}
+    """Port name -> number; 0 is dynamic (the host picks one from its range)."""
+    depends: tuple[str, ...] = ()
+    """Full paths of services this one calls."""
+    check: Check | None = None
+    probe: Probe | None = None
+    instances: Instances = Instances()
+    restart: Restart = Restart()
+    stop: Stop = Stop()
+    update: Update = Update()
+    attributes: dict[str, str] = {}
+
+
+class Expected(Spec, frozen=True, kw_only=True):
+    """The content of one revision."""
+
+    name: str
+    regions: dict[str, Region] = {}
+    hosts: dict[str, Host] = {}
+    groups: dict[str, Group] = {}
+    """Inner nodes by full path."""
+    services: dict[str, Service] = {}
+    """Leaves by full path."""
+    placement: dict[str, str] = {}
+    """Instance id (`puzzle.web/2`) -> host name. One entry for every slot that should exist."""
+    stopped: dict[str, bool] = {}
+    """Instance ids whose desired state is SHUTDOWN (only true values are kept)."""
+    modes: dict[str, Literal["draining", "maintenance"]] = {}
+    """Hosts that take no new instances."""
+
+    def service_of(self, instance: str) -> Service:
+        """Raises KeyError for an instance of a service that is not declared."""
+        return self.services[instance.rpartition("/")[0]]
+
+    def cluster_of(self, path: str) -> str:
+        """The nearest enclosing group that is a cluster, or the first name of the path."""
+        parts = path.split(".")
+        for n in range(len(parts) - 1, 0, -1):
+            group = self.groups.get(".".join(parts[:n]))
+            if group is not None and group.cluster:
+                return ".".join(parts[:n])
+        return parts[0]
+
+
+Doc = dict[str, Any]
+
+
+def to_doc(expected: Expected) -> Doc:
+    """The canonical JSON document of a revision: defaults are left out, tuples are lists."""
+    doc = msgspec.to_builtins(expected)
+    assert isinstance(doc, dict)
+    return doc
+
+
+def from_doc(doc: Doc) -> Expected:
+    """Raises msgspec.ValidationError when the document does not have the shape above."""
+    return msgspec.convert(doc, Expected)
+
+
+def digest(doc: Doc) -> str:
+    """SHA-256 (hex) over the canonical encoding, keys sorted."""
+    return hashlib.sha256(msgspec.json.encode(doc, order="sorted")).hexdigest()
+
+
+def slot_of(instance: str) -> int:
+    return int(instance.rpartition("/")[2])
+
+
+def service_path(instance: str) -> str:
+    return instance.rpartition("/")[0]

@@ -1,0 +1,287 @@
+"""What screens and `status --json` show: rows derived from expected and actual.
+
+A `Snapshot` is five tables of rows by key; a `Delta` names the rows that changed (None: gone).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+# marks: one word per look, drawn as glyph + word + colour from the table in themes/
+OK = "ok"
+CHANGING = "changing"
+DRIFT = "drift"
+FAILED = "failed"
+UNKNOWN = "unknown"
+ABSENT = "absent"
+PAUSED = "paused"
+DRAINING = "draining"
+MARKS = (OK, CHANGING, DRIFT, FAILED, UNKNOWN, ABSENT, PAUSED, DRAINING)
+"""Calm first; the worst of a group of children is shown on the parent, by this order of badness:"""
+BADNESS = {OK: 0, ABSENT: 1, PAUSED: 2, DRAINING: 3, CHANGING: 4, UNKNOWN: 5, DRIFT: 6, FAILED: 7}
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all rows."""
+
+
+class RunRow(Row, frozen=True, kw_only=True):
+    """One unit of an instance, as a line of its history."""
+
+    unit: str
+    host: str
+    run: int
+    state: str
+    version: str
+    pid: int | None = None
+    started: float | None = None
+    exit: str = ""
+
+
+class InstanceRow(Row, frozen=True, kw_only=True):
+    id: str
+    service: str
+    slot: int
+    host: str
+    version_expected: str
+    version_actual: str
+    state: str
+    """Name of the State of the serving run, in capitals; `UNKNOWN` when the host is not heard."""
+    desired: str
+    """RUNNING or SHUTDOWN."""
+    pid: int | None = None
+    ports: dict[str, int] = {}
+    health: str = "none"
+    restarts: int = 0
+    runs: tuple[RunRow, ...] = ()
+    mark: str = OK
+    word: str = ""
+    """One short word beside the glyph: `running`, `unhealthy`, `starting`, `missing`, ..."""
+    reason: str = ""
+    """Why it is not ok, a whole sentence fragment; empty when it is."""
+    since: float | None = None
+    """When it got into the present condition."""
+    started: float | None = None
+    address: str = ""
+    observed: float | None = None
+    pinned: str = ""
+
+
+class HostRow(Row, frozen=True, kw_only=True):
+    name: str
+    region: str
+    presence: str
+    address: str
+    agent_pid: int | None = None
+    keeper_pid: int | None = None
+    labels: dict[str, str] = {}
+    instances: int = 0
+    want: int = 0
+    mark: str = OK
+    reason: str = ""
+    since: float | None = None
+    seen: float | None = None
+    latency: float | None = None
+    boot_id: str = ""
+    names_applied: int = 0
+    releases: tuple[str, ...] = ()
+
+
+class NodeRow(Row, frozen=True, kw_only=True):
+    """A node of the service tree, rolled up."""
+
+    path: str
+    kind: str
+    """group, cluster or service."""
+    want: int = 0
+    have: int = 0
+    """Instances that run, are healthy and have the expected version on the expected host."""
+    drift: int = 0
+    mark: str = OK
+    versions: dict[str, int] = {}
+    """Actual version -> number of instances."""
+    version: str = ""
+    """Expected version (services only)."""
+    depends: tuple[str, ...] = ()
+
+
+class DriftRow(Row, frozen=True, kw_only=True):
+    """One typed difference.
+
+    kind: missing, extra, wrong version, wrong config, wrong host, wrong role, unhealthy,
+    altered binary, undeclared dependency, slots misplaced, unknown.
+    """
+
+    kind: str
+    target: str
+    expected: str
+    actual: str
+    action: str
+    """The verb that would remove it (`converge puzzle.web/2`), or empty."""
+    since: float | None = None
+    reason: str = ""
+
+
+class EndpointRow(Row, frozen=True, kw_only=True):
+    service: str
+    address: str
+    port: int
+    state: str
+    attributes: dict[str, str] = {}
+    instance: str = ""
+    name: str = ""
+    since: float = 0.0
+    why: str = ""
+
+
+class ActionRow(Row, frozen=True, kw_only=True):
+    id: str
+    """`#118`."""
+    verb: str
+    state: str
+    """running, paused, returning, done, failed, aborted, returned, interrupted (controller died)."""
+    author: str
+    targets: tuple[str, ...] = ()
+    title: str = ""
+    """`deploy sudoku 1.2.0`."""
+    started: float = 0.0
+    ended: float | None = None
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    """What it waits for now, or why it ended."""
+    gives_up: float | None = None
+    eta: float | None = None
+    cause: str = ""
+    """Id of the action that caused this one (an automatic return)."""
+    revision: int | None = None
+    params: dict[str, Any] = {}
+    mark: str = CHANGING
+
+
+class StepRow(Row, frozen=True, kw_only=True):
+    id: str
+    kind: str
+    text: str
+    """`start sudoku/3 beside the old one on bj-2`."""
+    state: str
+    """waiting, running, done, failed, skipped."""
+    instance: str = ""
+    host: str = ""
+    started: float | None = None
+    ended: float | None = None
+    note: str = ""
+    needs: tuple[str, ...] = ()
+
+
+class ActionDetail(Row, frozen=True, kw_only=True):
+    row: ActionRow
+    steps: tuple[StepRow, ...] = ()
+    log: tuple[str, ...] = ()
+    """What happened, one sentence a line, oldest first, with local time."""
+
+
+class Who(Row, frozen=True, kw_only=True):
+    """The person behind a session and what they may do."""
+
+    author: str
+    """`li@jump-1`."""
+    role: str
+    """operator or viewer."""
+    read_only: str = ""
+    """Why nothing may be changed; empty when it may."""
+
+
+class Head(Row, frozen=True, kw_only=True):
+    """The facts of the top line."""
+
+    cluster: str
+    revision: int
+    digest: str
+    now: float
+    names_version: int = 0
+    zone: str = ""
+
+
+class Snapshot(Row, frozen=True, kw_only=True):
+    head: Head
+    nodes: dict[str, NodeRow] = {}
+    instances: dict[str, InstanceRow] = {}
+    hosts: dict[str, HostRow] = {}
+    drift: dict[str, DriftRow] = {}
+    """Key: `<kind>|<target>`."""
+    endpoints: dict[str, EndpointRow] = {}
+    """Key: `<unit>|<port name>`."""
+    actions: dict[str, ActionRow] = {}
+    notices: tuple[str, ...] = ()
+    """Standing warnings for the top of the screen."""
+
+
+class Delta(Row, frozen=True, kw_only=True):
+    """Rows that changed since the last delta (or the snapshot); None means the row is gone."""
+
+    head: Head
+    nodes: dict[str, NodeRow | None] = {}
+    instances: dict[str, InstanceRow | None] = {}
+    hosts: dict[str, HostRow | None] = {}
+    drift: dict[str, DriftRow | None] = {}
+    endpoints: dict[str, EndpointRow | None] = {}
+    actions: dict[str, ActionRow | None] = {}
+    notices: tuple[str, ...] = ()
+
+
+class LogLine(Row, frozen=True, kw_only=True):
+    instance: str
+    run: int
+    stream: str
+    """stdout, stderr, or `cockpit` for a remark of ours (dropped lines, end of the run)."""
+    text: str
+    process: str = "main"
+
+
+class Change(Row, frozen=True, kw_only=True):
+    """One path of a patch. `old`/`new` None means absent."""
+
+    path: tuple[str, ...]
+    old: Any = None
+    new: Any = None
+
+
+class Diff(Row, frozen=True, kw_only=True):
+    """Expected beside actual for one field of the node view."""
+
+    field: str
+    expected: str
+    actual: str
+    same: bool = True
+    note: str = ""
+
+
+class InstanceDetail(Row, frozen=True, kw_only=True):
+    """Everything the node view shows."""
+
+    row: InstanceRow
+    diffs: tuple[Diff, ...] = ()
+    expected_by: str = ""
+    """`rev 42, li, 14:02`."""
+    drift: tuple[DriftRow, ...] = ()
+    depends: tuple[NodeRow, ...] = ()
+    exits: tuple[str, ...] = ()
+    actions: tuple[ActionRow, ...] = ()
+    last_lines: tuple[str, ...] = ()
+    probe: dict[str, Any] = {}
+
+
+class RevisionRow(Row, frozen=True, kw_only=True):
+    """One revision: a patch on its parent."""
+
+    number: int
+    mark: str
+    """The stable mark: digest of the expected document at this revision."""
+    author: str
+    time: float
+    action: str
+    """Id of the action that wrote it."""
+    changes: tuple[Change, ...] = ()

@@ -1,0 +1,1 @@
+"""The registry of endpoints and the client that programs use."""

@@ -1,0 +1,1 @@
+"""Pure functions: (expected, actual, intent, now) -> plan."""

@@ -1,0 +1,99 @@
+"""What a plan touches, before it runs: dependents, the lowest ready count, time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from cockpit.model.actual import Actual
+from cockpit.model.judge import heard
+from cockpit.model.names import short_names
+from cockpit.model.topology import Expected, service_path
+from cockpit.plan.steps import DRAIN, HEALTHY, STOP, Step
+
+
+def ready_now(actual: Actual) -> dict[str, set[str]]:
+    """Instance -> its units that serve, on hosts that are heard."""
+    return {
+        instance: ready
+        for instance, units in actual.units.items()
+        if (ready := {u.unit for u in units if u.serving and heard(actual, actual.where.get(u.unit))})
+    }
+
+
+def lowest_ready(actual: Actual, steps: Sequence[Step]) -> dict[str, tuple[int, int]]:
+    """Service -> (ready instances at the worst moment, ready now), for services that lose any on the way.
+
+    Walks the graph in the worst order: whatever takes readiness goes first, what gives it last.
+    """
+    ready = ready_now(actual)
+    count: Counter[str] = Counter(service_path(i) for i in ready)
+    before = dict(count)
+    low = dict(count)
+    lost: set[str] = set()
+    waiting = {s.id: len(s.needs) for s in steps}
+    after: dict[str, list[Step]] = {}
+    for step in steps:
+        for need in step.needs:
+            after.setdefault(need, []).append(step)
+    taking: list[Step] = []
+    neutral: list[Step] = []
+    giving: list[Step] = []
+
+    def ripe(step: Step) -> None:
+        (taking if step.kind in (DRAIN, STOP) else giving if step.kind == HEALTHY else neutral).append(step)
+
+    for step in reversed(steps):
+        if not step.needs:
+            ripe(step)
+    while taking or neutral or giving:
+        step = (taking or neutral or giving).pop()
+        service = service_path(step.instance)
+        units = ready.setdefault(step.instance, set()) if step.instance else set()
+        if step.kind in (DRAIN, STOP) and step.unit in units:
+            units.discard(step.unit)
+            lost.add(service)
+            if not units:
+                count[service] -= 1
+                low[service] = min(low[service], count[service])
+        elif step.kind == HEALTHY:
+            if not units:
+                count[service] += 1
+                low.setdefault(service, 0)
+            units.add(step.unit)
+        for follower in after.get(step.id, ()):
+            waiting[follower.id] -= 1
+            if not waiting[follower.id]:
+                ripe(follower)
+    return {s: (low[s], before.get(s, 0)) for s in sorted(lost)}
+
+
+def touches(expected: Expected, actual: Actual, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Sentences: who depends on what is touched, and how few of it are ready at the worst moment."""
+    low = lowest_ready(actual, steps)
+    short = short_names({*expected.services, *low})
+    size = Counter(service_path(i) for i in expected.placement)
+    result: list[str] = []
+    for path, (least, now) in low.items():
+        users = [p for p, s in expected.services.items() if path in s.depends]
+        for user in sorted(users):
+            n = size[user]
+            use = "instance uses" if n == 1 else "instances use"
+            result.append(f"{short[user]} ({n} {use} {short[path]}, never below {least} ready)")
+        if not users:
+            result.append(f"{short[path]} (nothing depends on it, never below {least} of {now} ready)")
+    return tuple(result)
+
+
+def estimate(steps: Iterable[Step], durations: Mapping[str, float] | None) -> float | None:
+    """Seconds: turns of a service one after the other x recorded seconds of one turn; the longest counts.
+
+    None when a touched service has no record.
+    """
+    turns: dict[str, set[int]] = {}
+    for step in steps:
+        if step.instance:
+            turns.setdefault(service_path(step.instance), set()).add(step.batch)
+    if not turns or durations is None or any(path not in durations for path in turns):
+        return None
+    return round(max(len(batches) * durations[path] for path, batches in turns.items()), 1)

@@ -1,0 +1,1 @@
+"""The Sudoku system that `cockpit demo` runs."""

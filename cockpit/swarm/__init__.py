@@ -1,0 +1,1 @@
+"""Artifacts: packing, the directory store, and (later) peers."""

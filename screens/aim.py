@@ -1,0 +1,133 @@
+"""What a key acts on, and why it cannot. Pure: the one place where screens decide about verbs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cockpit.act.table import OBSERVE, VERBS, Verb
+from screens.board import ENDED, Board
+
+NODE, INSTANCE, HOST, ACTION, ARTIFACT = "node", "instance", "host", "action", "artifact"
+
+
+class Aim(msgspec.Struct, frozen=True):
+    """The rows a verb is meant for: one kind, one or more ids."""
+
+    kind: str = ""
+    ids: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.ids)
+
+
+NOTHING = Aim()
+
+
+def _services(aim: Aim, board: Board) -> list[str]:
+    if aim.kind == INSTANCE:
+        return list(dict.fromkeys(i.rpartition("/")[0] for i in aim.ids))
+    return list(aim.ids)
+
+
+def targets(verb: Verb, aim: Aim, board: Board) -> tuple[str, ...]:
+    """The targets of the intent. On an instance, a verb for services takes its service."""
+    if verb.target == "service":
+        return tuple(_services(aim, board))
+    if verb.target == "artifact":
+        return ()
+    if aim.kind == ACTION and verb.target != "action":
+        return ()
+    return aim.ids
+
+
+def params(verb: Verb, aim: Aim) -> dict[str, str]:
+    """Parameters that follow from the row itself."""
+    return {"action": aim.ids[0]} if verb.name == "rollback" and aim.kind == ACTION else {}
+
+
+def why_not(verb: Verb, aim: Aim, board: Board, read_only: str) -> str:
+    """Why the verb does not work here now, as a sentence; empty when it does."""
+    if read_only and verb.risk != OBSERVE:
+        return f"{verb.name} is off: {read_only}"
+    if board.lost is not None:
+        return f"{verb.name} needs the controller, and it does not answer"
+    if not aim and not (verb.target == "artifact" or verb.optional):
+        return f"{verb.name}: there is nothing under the cursor"
+    check = _CHECKS.get(verb.target)
+    return check(verb, aim, board) if check else ""
+
+
+def _service(verb: Verb, aim: Aim, board: Board) -> str:
+    if aim.kind not in (NODE, INSTANCE):
+        return f"{verb.name} works on a service; this is {_article(aim.kind)}"
+    names = _services(aim, board)
+    if len(names) > 1:
+        return f"{verb.name} works on one service at a time; these rows belong to {len(names)}"
+    row = board.nodes.get(names[0])
+    if row is None:
+        return f"{verb.name}: {board.short(names[0])} is not declared any more"
+    if row.kind != "service":
+        return f"{verb.name} works on one service; {board.short(row.path)} is a {row.kind}, open it and choose"
+    return ""
+
+
+def _instance(verb: Verb, aim: Aim, board: Board) -> str:
+    if aim.kind != INSTANCE:
+        return f"{verb.name} moves one instance; put the cursor on one (Enter opens the list)"
+    if len(aim.ids) > 1:
+        return f"{verb.name} moves one instance at a time; {len(aim.ids)} are marked, Esc takes the marks away"
+    return ""
+
+
+def _any(verb: Verb, aim: Aim, board: Board) -> str:
+    if aim.kind == HOST:
+        return "" if verb.name == "start" else f"{verb.name} works on services and instances; this is a host"
+    if aim.kind == ACTION:
+        return "" if verb.name == "rollback" else f"{verb.name} works on services and instances; this is an action"
+    if aim and aim.kind not in (NODE, INSTANCE):
+        return f"{verb.name} works on services and instances; this is {_article(aim.kind)}"
+    if len(aim.ids) > 1 and not verb.many:
+        return f"{verb.name} takes one target at a time; {len(aim.ids)} are marked, Esc takes the marks away"
+    if aim.kind == INSTANCE and verb.name in ("start", "stop"):
+        desired = {board.instances[i].desired for i in aim.ids if i in board.instances}
+        name = board.short(aim.ids[0]) if len(aim.ids) == 1 else "they"
+        be = "is" if len(aim.ids) == 1 else "are"
+        if verb.name == "start" and desired == {"RUNNING"}:
+            return f"start: {name} {be} not stopped; r restarts, c makes what runs match what is expected"
+        if verb.name == "stop" and desired == {"SHUTDOWN"}:
+            return f"stop: {name} {be} stopped already"
+    return ""
+
+
+def _host(verb: Verb, aim: Aim, board: Board) -> str:
+    if aim.kind != HOST:
+        return f"{verb.name} works on a host; h lists the hosts"
+    if len(aim.ids) > 1:
+        return f"{verb.name} takes one host at a time; {len(aim.ids)} are marked, Esc takes the marks away"
+    return ""
+
+
+def _action(verb: Verb, aim: Aim, board: Board) -> str:
+    if aim.kind != ACTION:
+        return f"{verb.name} works on an action; a lists the actions"
+    row = board.actions.get(aim.ids[0])
+    if row is None:
+        return ""
+    if row.state in ENDED:
+        return f"{verb.name}: {row.id} has ended ({row.state})"
+    if verb.name == "pause" and row.state != "running":
+        return f"pause: {row.id} is {row.state} already"
+    if verb.name == "resume" and row.state == "running":
+        return f"resume: {row.id} is running"
+    return ""
+
+
+def _article(kind: str) -> str:
+    return {"action": "an action", "artifact": "an artifact"}.get(kind, f"a {kind}" if kind else "not one")
+
+
+_CHECKS = {"service": _service, "instance": _instance, "any": _any, "host": _host, "action": _action}
+
+
+def verb_by_key(key: str) -> Verb | None:
+    return next((v for v in VERBS.values() if v.key == key), None)

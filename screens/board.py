@@ -1,0 +1,233 @@
+"""What the screens know: the last snapshot with every change since, and how old it is. No terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from cockpit.model.view import (
+    OK,
+    UNKNOWN,
+    ActionRow,
+    Delta,
+    DriftRow,
+    EndpointRow,
+    Head,
+    HostRow,
+    InstanceRow,
+    NodeRow,
+    Snapshot,
+)
+from screens.format import age, short_names
+
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions")
+ENDED = frozenset({"done", "failed", "aborted", "returned", "refused"})
+STOPPED = frozenset({"paused", "interrupted"})
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to a host while we looked."""
+
+    at: float
+    mark: str
+    text: str
+    host: str
+
+
+class Changed(msgspec.Struct, kw_only=True):
+    """Keys that a delta touched, by table; `whole` after a new snapshot."""
+
+    nodes: frozenset[str] = frozenset()
+    instances: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+    drift: frozenset[str] = frozenset()
+    endpoints: frozenset[str] = frozenset()
+    actions: frozenset[str] = frozenset()
+    whole: bool = False
+
+
+class Board:
+    """The client's copy of the five tables. `load` and `apply` are its only writers."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.head: Head | None = None
+        self.nodes: dict[str, NodeRow] = {}
+        self.instances: dict[str, InstanceRow] = {}
+        self.hosts: dict[str, HostRow] = {}
+        self.drift: dict[str, DriftRow] = {}
+        self.endpoints: dict[str, EndpointRow] = {}
+        self.actions: dict[str, ActionRow] = {}
+        self.notices: tuple[str, ...] = ()
+        self.events: deque[Event] = deque(maxlen=50)
+        self.lost: float | None = None
+        """Our time of the moment the controller stopped answering."""
+        self.lost_why = ""
+        self.heard: float | None = None
+        """Our time of the last message from the controller."""
+        self._skew = 0.0
+        self._names: dict[str, str] = {}
+        self._children: dict[str, list[str]] = {}
+        self._slots: dict[str, list[str]] = {}
+        self._shaped = False
+
+    def load(self, snapshot: Snapshot) -> Changed:
+        for table in TABLES:
+            setattr(self, table, dict(getattr(snapshot, table)))
+        self.notices = snapshot.notices
+        self._heard(snapshot.head)
+        self._shaped = False
+        return Changed(whole=True)
+
+    def apply(self, delta: Delta) -> Changed:
+        touched: dict[str, frozenset[str]] = {}
+        for table in TABLES:
+            changes: dict[str, Any] = getattr(delta, table)
+            if not changes:
+                continue
+            mine: dict[str, Any] = getattr(self, table)
+            for key, row in changes.items():
+                if table == "hosts":
+                    self._note(mine.get(key), row, delta.head.now)
+                if row is None:
+                    mine.pop(key, None)
+                    self._shaped = False
+                else:
+                    if key not in mine:
+                        self._shaped = False
+                    mine[key] = row
+            touched[table] = frozenset(changes)
+        self.notices = delta.notices
+        self._heard(delta.head)
+        return msgspec.convert(touched, Changed)
+
+    def lose(self, why: str) -> None:
+        """The controller does not answer any more; the first such moment is kept."""
+        if self.lost is None:
+            self.lost = self.clock()
+        self.lost_why = why
+
+    def _heard(self, head: Head) -> None:
+        self.head = head
+        self.heard = self.clock()
+        self._skew = head.now - self.heard
+        self.lost = None
+
+    def _note(self, old: HostRow | None, new: HostRow | None, now: float) -> None:
+        if old is None or new is None or old.presence == new.presence:
+            return
+        away = "" if old.since is None else f" after {age((new.since or now) - old.since)}"
+        text = {
+            "up": f"host {new.name} back{away}",
+            "draining": f"host {new.name} is being drained",
+            "maintenance": f"host {new.name} is in maintenance",
+        }.get(new.presence, f"host {new.name} {new.presence}" + (f": {new.reason}" if new.reason else ""))
+        mark = OK if new.presence == "up" else new.mark
+        self.events.appendleft(Event(at=new.since or now, mark=mark, text=text, host=new.name))
+
+    @property
+    def now(self) -> float:
+        """The controller's time now, as far as we know; stands still when it does not answer."""
+        return (self.clock() if self.lost is None else self.lost) + self._skew
+
+    @property
+    def stale_for(self) -> float | None:
+        """Seconds since the data was true; None while the controller answers."""
+        return None if self.lost is None or self.heard is None else self.clock() - self.heard
+
+    # names and shape, worked out again after rows came or went
+
+    def _shape(self) -> None:
+        if self._shaped:
+            return
+        self._shaped = True
+        self._names = short_names(self.nodes)
+        self._children = {}
+        self._slots = {}
+        for path in sorted(self.nodes):
+            parent = path.rpartition(".")[0]
+            while parent and parent not in self.nodes:
+                parent = parent.rpartition(".")[0]
+            self._children.setdefault(parent, []).append(path)
+        for key, row in self.instances.items():
+            self._slots.setdefault(row.service, []).append(key)
+        for keys in self._slots.values():
+            keys.sort(key=lambda k: (self.instances[k].slot, k))
+
+    def children(self, path: str) -> list[str]:
+        """Nodes right under a path; the roots under the empty one."""
+        self._shape()
+        return self._children.get(path, [])
+
+    def slots(self, service: str) -> list[str]:
+        """Instance ids of one service, by slot."""
+        self._shape()
+        return self._slots.get(service, [])
+
+    def under(self, path: str) -> list[str]:
+        """Instance ids of a node and everything below it, in tree order; all when it is empty."""
+        out = list(self.slots(path))
+        for child in self.children(path):
+            out += self.under(child)
+        return out
+
+    def services(self) -> list[NodeRow]:
+        return [row for path, row in sorted(self.nodes.items()) if row.kind == "service"]
+
+    def short(self, name: str) -> str:
+        """The shortest unique name of a node or an instance; anything else as it is."""
+        self._shape()
+        path, slash, slot = name.partition("/")
+        return self._names.get(path, path) + slash + slot
+
+    def shorten(self, text: str) -> str:
+        """A title with full paths replaced by short names, word by word."""
+        return " ".join(self.short(word) if "." in word else word for word in text.split(" "))
+
+    def full(self, name: str) -> str:
+        """The full path of a short name when exactly one fits; else the name as it was given."""
+        path, slash, slot = name.partition("/")
+        if path in self.nodes:
+            return name
+        fits = [p for p in self.nodes if p.endswith("." + path)]
+        return fits[0] + slash + slot if len(fits) == 1 else name
+
+    def users(self, service: str) -> list[str]:
+        """Services that depend on this one."""
+        return sorted(p for p, row in self.nodes.items() if service in row.depends)
+
+    # counts of the top line
+
+    def counts(self) -> dict[str, int]:
+        """Instances by mark, for everything that is not calm."""
+        out: dict[str, int] = {}
+        for row in self.instances.values():
+            if row.mark != OK:
+                out[row.mark] = out.get(row.mark, 0) + 1
+        lost = sum(1 for row in self.hosts.values() if row.mark in (UNKNOWN, "failed"))
+        if lost and UNKNOWN not in out:
+            out[UNKNOWN] = lost
+        return out
+
+    def running(self) -> list[ActionRow]:
+        """Actions that have not ended, oldest first."""
+        return sorted((a for a in self.actions.values() if a.state not in ENDED), key=lambda a: a.started)
+
+    def ended(self) -> list[ActionRow]:
+        """Actions that have, latest first."""
+        rows = (a for a in self.actions.values() if a.state in ENDED)
+        return sorted(rows, key=lambda a: a.ended or a.started, reverse=True)
+
+    def action_on(self, instance: str) -> ActionRow | None:
+        """The unfinished action that works on an instance, when its targets say so."""
+        service = instance.rpartition("/")[0]
+        for row in self.running():
+            for target in row.targets:
+                if instance == target or service == target or service.startswith(target + "."):
+                    return row
+        return None
+

@@ -1,0 +1,174 @@
+"""The command line behind `:`, and an intent as the command that does the same. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import msgspec
+
+from cockpit.act.table import VERBS, Param, Verb
+from cockpit.plan.steps import Intent
+from screens.aim import ACTION, HOST, INSTANCE, NODE, Aim
+from screens.board import Board
+
+SCREENS: dict[str, str] = {
+    "overview": "the tree, what needs you, what runs",
+    "instances": "all instances; with a name, those under it",
+    "hosts": "all hosts",
+    "graph": "who calls whom",
+    "node": "one instance: expected beside actual",
+    "naming": "endpoints in the registry",
+    "actions": "actions, running and ended",
+    "action": "one action, step by step",
+    "revisions": "revisions of what is expected",
+    "logs": "logs of instances",
+    "help": "keys and verbs",
+    "quit": "leave",
+}
+
+
+class Go(msgspec.Struct, frozen=True):
+    """Open a screen."""
+
+    words: tuple[str, ...]
+
+
+class Do(msgspec.Struct, frozen=True):
+    """Carry out a verb; `params` holds what was given."""
+
+    verb: str
+    aim: Aim
+    targets: tuple[str, ...]
+    params: dict[str, Any]
+
+
+def parse(text: str, board: Board, here: Aim) -> Go | Do:
+    """What a typed line asks for. Raises ValueError with a sentence that says what is wrong."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}") from None
+    name, rest = words[0], words[1:]
+    if name in VERBS:
+        return _verb(VERBS[name], rest, board, here)
+    if name in SCREENS:
+        return Go((name, *(_name(w, board) for w in rest)))
+    near = [s for s in SCREENS if s.startswith(name)]
+    if len(near) == 1:
+        return Go((near[0], *(_name(w, board) for w in rest)))
+    known = [w for w in (*SCREENS, *VERBS) if w.startswith(name[:2])]
+    hint = f"; near it: {', '.join(known[:6])}" if known else "; ? shows what there is"
+    raise ValueError(f"no screen and no verb {name!r}{hint}")
+
+
+def _name(word: str, board: Board) -> str:
+    return board.full(word)
+
+
+def aim_of(word: str, board: Board) -> Aim:
+    """What a typed target names; of no kind when the screens do not know it."""
+    if word.startswith("#"):
+        return Aim(ACTION, (word,))
+    name = board.full(word)
+    if name in board.nodes:
+        return Aim(NODE, (name,))
+    if name in board.instances:
+        return Aim(INSTANCE, (name,))
+    if name in board.hosts:
+        return Aim(HOST, (name,))
+    return Aim("name", (name,))
+
+
+def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
+    if verb.target == "topology":
+        raise ValueError(f"{verb.name} reads a file: {verb.example}")
+    params: dict[str, Any] = {}
+    if verb.target == "artifact":
+        if rest and "/" not in rest[0]:
+            raise ValueError(f"{verb.name} takes name/version: {verb.example}")
+        if rest[1:]:
+            params["hosts"] = rest[1:]
+        return Do(verb.name, here, tuple(rest[:1]), params)
+    if verb.target == "action":
+        rest = [w if w.startswith("#") else f"#{w}" for w in rest]
+    if verb.name == "rollback" and rest and rest[0].startswith("#"):
+        return Do(verb.name, Aim(ACTION, (rest[0],)), (), {"action": rest[0]})
+    if not rest:
+        return Do(verb.name, here, (), {})
+    if verb.many:
+        aims = [aim_of(w, board) for w in rest]
+        kinds = {a.kind for a in aims}
+        if len(kinds) > 1:
+            raise ValueError(f"{verb.name}: give services, or instances, or hosts, not a mix")
+        ids = tuple(i for a in aims for i in a.ids)
+        return Do(verb.name, Aim(aims[0].kind, ids), ids, {})
+    aim = aim_of(rest[0], board)
+    for param, word in zip(verb.params, rest[1:], strict=False):
+        params[param.name] = value_of(param, word)
+    if len(rest) - 1 > len(verb.params):
+        raise ValueError(f"{verb.name}: what is {rest[len(verb.params) + 1]!r}? {verb.example}")
+    return Do(verb.name, aim, aim.ids, params)
+
+
+def value_of(param: Param, word: str) -> Any:
+    if param.type == "int":
+        if not word.isdigit():
+            raise ValueError(f"{param.name} is a number, not {word!r}")
+        return int(word)
+    if param.type == "bool":
+        return word in ("yes", "true", "1", param.name)
+    return word
+
+
+def completions(text: str, board: Board) -> list[str]:
+    """Whole lines that could follow what was typed so far."""
+    words = text.split(" ")
+    if len(words) == 1:
+        return [w for w in (*SCREENS, *(n for n, v in VERBS.items() if v.target != "topology")) if w.startswith(words[0])]
+    head, last = words[:-1], words[-1]
+    pool: list[str] = []
+    verb = VERBS.get(head[0])
+    nodes = [board.short(p) for p in sorted(board.nodes)]
+    instances = [board.short(i) for i in board.instances]
+    if verb is None:
+        pool = {
+            "instances": nodes, "logs": nodes + instances, "node": instances, "action": list(board.actions),
+        }.get(head[0], [])
+    elif len(head) == 1 or verb.many:
+        pool = {
+            "service": [board.short(r.path) for r in board.services()], "instance": instances,
+            "any": nodes + instances, "host": list(board.hosts), "action": list(board.actions),
+        }.get(verb.target, [])
+    elif len(head) == 2 and verb.params and verb.params[0].type == "host":
+        pool = list(board.hosts)
+    return [" ".join([*head, w]) for w in pool if w.startswith(last)][:200]
+
+
+def help_for(text: str) -> str:
+    """One line about the word that was typed."""
+    name = text.split(" ")[0]
+    if name in VERBS:
+        return f"{VERBS[name].help}  ({VERBS[name].example.removeprefix('cockpit ')})"
+    if name in SCREENS:
+        return SCREENS[name]
+    return "a screen or a verb"
+
+
+def command_of(intent: Intent, confirm: str = "") -> str:
+    """The shell command that does the same as this intent."""
+    verb = VERBS[intent.verb]
+    words = ["cockpit", intent.verb, *intent.targets]
+    for param in verb.params:
+        value = intent.params.get(param.name)
+        if value in (None, "", False, [], ()):
+            continue
+        if param.type == "bool":
+            words.append(f"--{param.name}")
+        elif param.required or param.type == "host":
+            words.append(str(value))
+        else:
+            words += [f"--{param.name}", ",".join(value) if isinstance(value, list | tuple) else str(value)]
+    if confirm:
+        words += ["--confirm", confirm]
+    return shlex.join(words)

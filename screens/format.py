@@ -1,0 +1,188 @@
+"""Text for rows: widths in cells, ages, numbers, names. Pure; shared by screens and plain output."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from unicodedata import normalize
+
+from rich.cells import get_character_cell_size
+
+_WIDTHS: dict[str, int] = {}
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_LONG = 4096
+
+
+def cells(text: str) -> int:
+    """Cells a terminal needs for it. A character is measured once and then remembered."""
+    if text.isascii():
+        return len(text)
+    total = 0
+    for char in text:
+        width = _WIDTHS.get(char)
+        if width is None:
+            width = _WIDTHS[char] = get_character_cell_size(char)
+        total += width
+    return total
+
+
+def clean(text: str, limit: int = _LONG) -> str:
+    """One printable line: escape sequences, control and invisible characters are taken out.
+
+    What a service logs must not be able to move the operator's cursor, and a very long line is
+    cut before anybody measures it.
+    """
+    text = text[:limit]
+    if text.isascii() and text.isprintable():
+        return text
+    text = normalize("NFC", _ESCAPES.sub("", text).expandtabs(4).replace("\n", " "))
+    return "".join(c for c in text if c.isprintable() and cells(c))
+
+
+def cut(text: str, width: int, more: str = "") -> str:
+    """At most `width` cells of it; `more` is put at the end when something was left out."""
+    if width <= 0:
+        return ""
+    if len(text) <= width and (text.isascii() or cells(text) <= width):
+        return text
+    room = width - cells(more)
+    if room < 0:
+        return cut(more, width)
+    if text[: room + 1].isascii():
+        return text[:room] + more
+    used = 0
+    for index, char in enumerate(text):
+        used += cells(char)
+        if used > room:
+            return text[:index] + more
+    return text
+
+
+def fit(text: str, width: int, more: str = "", right: bool = False) -> str:
+    """Exactly `width` cells."""
+    text = cut(text, width, more)
+    pad = " " * (width - cells(text))
+    return pad + text if right else text + pad
+
+
+def wrap(text: str, width: int, lines: int, more: str = "") -> list[str]:
+    """Words on at most `lines` lines; a word longer than a line is broken, never dropped."""
+    out: list[str] = []
+    line = ""
+    for word in text.split():
+        while cells(word) > width:
+            if line:
+                out.append(line)
+                line = ""
+            head = cut(word, width)
+            out.append(head)
+            word = word[len(head):] if head else ""
+        joined = f"{line} {word}" if line else word
+        if cells(joined) > width:
+            out.append(line)
+            line = word
+        else:
+            line = joined
+    if line:
+        out.append(line)
+    if len(out) > lines:
+        out = out[:lines]
+        out[-1] = cut(out[-1] + " " * width, width, more) if cells(out[-1]) >= width else out[-1] + more
+    return out
+
+
+def age(seconds: float | None) -> str:
+    """`14s`, `3m`, `2h`, `5d`; empty when there is no moment to count from."""
+    if seconds is None:
+        return ""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m"
+    if whole < 48 * 3600:
+        return f"{whole // 3600}h"
+    return f"{whole // 86400}d"
+
+
+def since(moment: float | None, now: float) -> str:
+    return "" if moment is None else age(now - moment)
+
+
+def span(seconds: float) -> str:
+    """A running clock: `0:48`, `12:03`, `1:02:03`."""
+    whole = max(0, int(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
+
+
+def clock(moment: float) -> str:
+    """Local time of day, `14:03:22`; with the date when it is more than a day away from midnight."""
+    return time.strftime("%H:%M:%S", time.localtime(moment))
+
+
+def date(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
+def zone(moment: float) -> str:
+    return time.strftime("%Z", time.localtime(moment)) or "local"
+
+
+def size(count: float) -> str:
+    """Bytes as `512 B`, `3.1 MiB`."""
+    if count < 1024:
+        return f"{int(count)} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024 or unit == "GiB":
+            break
+    return f"{count:.1f} {unit}"
+
+
+def latency(seconds: float | None) -> str:
+    """Milliseconds, without the unit (the header has it)."""
+    if seconds is None:
+        return ""
+    value = seconds * 1000
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def bar(done: int, total: int, width: int, full: str, empty: str) -> str:
+    filled = 0 if total <= 0 else min(width, done * width // total)
+    return full * filled + empty * (width - filled)
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def pairs(items: dict[str, str]) -> str:
+    return " ".join(f"{k}={v}" for k, v in sorted(items.items()))
+
+
+def ports(numbers: dict[str, int]) -> str:
+    """`20011`, or `http:20011 admin:20012` when there are several."""
+    if len(numbers) <= 1:
+        return "".join(str(n) for n in numbers.values())
+    return " ".join(f"{name}:{n}" for name, n in sorted(numbers.items()))
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Every dotted path -> its shortest suffix that no other path has."""
+    all_paths = list(paths)
+    owners: dict[str, int] = {}
+    for path in all_paths:
+        parts = path.split(".")
+        for n in range(len(parts)):
+            suffix = ".".join(parts[n:])
+            owners[suffix] = owners.get(suffix, 0) + 1
+    out: dict[str, str] = {}
+    for path in all_paths:
+        parts = path.split(".")
+        out[path] = next(
+            (s for n in range(len(parts) - 1, -1, -1) if owners[s := ".".join(parts[n:])] == 1), path
+        )
+    return out

@@ -1,0 +1,82 @@
+"""All instances, or those of a part of the tree or of a host, as a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from textual.binding import BindingType
+
+from cockpit.model.view import OK, InstanceRow
+from screens.aim import INSTANCE
+from screens.base import verb_keys
+from screens.format import plural
+from screens.look import Piece
+from screens.overview import VERB_NAMES
+from screens.rows import instance_columns, instance_word, lead
+from screens.table import TableScreen
+from screens.widgets.grid import Grid
+
+
+class InstancesScreen(TableScreen):
+    """`scope` is a path of the tree or a host; everything when it is empty."""
+
+    NAME = "instances"
+    KIND = INSTANCE
+    TABLE = "instances"
+    VERB_NAMES = VERB_NAMES
+    BINDINGS: ClassVar[list[BindingType]] = verb_keys(*VERB_NAMES)
+    HINTS = (
+        "filter", "mark", "open", "verb.restart", "verb.migrate", "verb.deploy", "logs", "sort", "verb.converge",
+        "verb.stop", "verb.start", "verb.scale", "wide", "go.hosts", "command",
+    )
+
+    def __init__(self, scope: str = "") -> None:
+        super().__init__()
+        self.scope = scope
+
+    def address(self) -> tuple[str, ...]:
+        return (self.NAME, self.scope) if self.scope else (self.NAME,)
+
+    def make_grid(self) -> Grid[Any]:
+        board, look = self.board, self.look
+
+        def haystack(row: InstanceRow) -> str:
+            return f"{row.id} {row.host} {instance_word(row)} {row.version_actual} {row.mark} {row.reason}"
+
+        return Grid(instance_columns(board, look), haystack=haystack, lead=lead(look, lambda r: r.mark), id="grid")
+
+    def rows(self) -> Mapping[str, Any]:
+        board = self.board
+        if self.scope in board.hosts:
+            keys = [k for k, row in board.instances.items() if row.host == self.scope]
+        elif self.scope:
+            keys = board.under(self.scope)
+        else:
+            keys = board.under("") or list(board.instances)
+        return {k: board.instances[k] for k in keys}
+
+    def wanted(self, key: str, row: InstanceRow) -> bool:
+        scope = self.scope
+        return not scope or row.host == scope or row.service == scope or row.service.startswith(scope + ".")
+
+    def heading(self) -> list[Piece]:
+        board = self.board
+        node = board.nodes.get(self.scope)
+        if node is None:
+            return [(f"INSTANCES on {self.scope}" if self.scope else "INSTANCES", "strong")]
+        out: list[Piece] = [(f"{node.kind.upper()} {board.short(node.path)}", "strong")]
+        out.append((f"   want {node.want}  have {node.have}", "muted" if node.mark == OK else node.mark))
+        if node.version:
+            out.append((f"   version {node.version}", "muted"))
+        if node.depends:
+            out.append((f"   calls {', '.join(board.short(d) for d in node.depends)}", "muted"))
+        users = board.users(node.path)
+        if users:
+            out.append((f"   called by {', '.join(board.short(u) for u in users)}", "muted"))
+        if node.mark != OK:
+            out.append((f"   {self.look.glyph(node.mark)} {plural(node.drift, 'difference')}", node.mark))
+        return out
+
+    def door(self) -> Sequence[str]:
+        return ("node", self.grid.key) if self.grid.key else ()

@@ -1,0 +1,31 @@
+"""A ready-made line: what it shows, whether the cursor may rest on it, and where Enter leads."""
+
+from __future__ import annotations
+
+import msgspec
+
+from screens.aim import NOTHING, Aim
+from screens.look import Piece
+
+
+class Item(msgspec.Struct, frozen=True):
+    """Lines of one thing share a key; only the one with `pick` lets the cursor rest."""
+
+    pieces: tuple[Piece, ...] = ()
+    key: str = ""
+    pick: bool = False
+    door: tuple[str, ...] = ()
+    """What Enter opens, as words of the command line: `("action", "#118")`."""
+    aim: Aim = NOTHING
+    """What a verb acts on here."""
+
+
+def line(*pieces: Piece) -> Item:
+    return Item(pieces)
+
+
+def text(words: str, style: str = "text") -> Item:
+    return Item(((words, style),))
+
+
+BLANK = Item()

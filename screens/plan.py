@@ -1,0 +1,267 @@
+"""The picture before anything happens: what is touched, who depends on it, how long, how to undo."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from cockpit.act.table import VERBS
+from cockpit.plan.steps import Bad, Intent, Plan, Refused, Step
+from screens.base import ClusterScreen, key
+from screens.board import Board, Changed
+from screens.command import command_of
+from screens.format import plural, span, wrap
+from screens.item import BLANK, Item, text
+from screens.look import Look
+from screens.widgets.sheet import Sheet
+
+
+def step_groups(plan: Plan) -> list[tuple[str, str, list[Step]]]:
+    """Steps of one instance together, in the order in which each instance is first touched.
+
+    Steps without an instance are grouped by what they do. Returns key, heading, steps.
+    """
+    groups: dict[str, list[Step]] = {}
+    for step in plan.steps:
+        groups.setdefault(step.instance or f"{step.kind} of {step.args.get('name', 'release')}", []).append(step)
+    return [(name, name, steps) for name, steps in groups.items()]
+
+
+def facts(plan: Plan) -> list[str]:
+    """The sentences above the steps."""
+    hosts = {s.host for s in plan.steps if s.host}
+    instances = {s.instance for s in plan.steps if s.instance}
+    first: list[str] = []
+    if instances:
+        first.append(f"{plural(len(instances), 'instance')} on {plural(len(hosts), 'host')}")
+    if plan.steps:
+        first.append(plural(len(plan.steps), "step"))
+        canary = {s.instance for s in plan.steps if s.batch == 0 and s.instance}
+        if len({s.batch for s in plan.steps}) > 1 and len(canary) < len(instances):
+            first.append(f"{len(canary)} first, the rest waits for it")
+        first.append(f"gives up after {span(plan.deadline)} without progress, then "
+                     + {"return": "returns to what was before", "pause": "pauses"}.get(plan.on_failure, "goes on"))
+    out = ["; ".join(first) + "."] if first else []
+    out.append(f"Expect about {span(plan.estimate)}." if plan.estimate is not None
+               else "How long it takes is not known yet: no run of it was recorded.")
+    return out
+
+
+def change_text(board: Board, path: tuple[str, ...], old: Any, new: Any, to: str) -> str:
+    """`placement web/1: sh-1 -> bj-2`."""
+
+    def value(v: Any) -> str:
+        return "nothing" if v is None else (v if isinstance(v, str) else repr(v))
+
+    words = [board.short(p) for p in path]
+    return f"{' '.join(words)}: {value(old)} {to} {value(new)}"
+
+
+def plan_items(plan: Plan, board: Board, look: Look, width: int, opened: set[str]) -> list[Item]:
+    room = max(20, width - 4)
+    more = look.sign("more")
+
+    def sentence(words: str, style: str = "text", lines: int = 3, lead: str = "   ") -> list[Item]:
+        parts = wrap(look.text(words), room, lines, more)
+        return [text((lead if n == 0 else "     ") + part, style) for n, part in enumerate(parts)]
+
+    out: list[Item] = []
+    for warning in plan.warnings:
+        out += sentence(f"{look.glyph('drift')} {warning}", "drift")
+    for fact in facts(plan):
+        out += sentence(fact)
+    for touched in plan.touches:
+        out += sentence(f"Touches: {touched}")
+    if plan.undo:
+        out += sentence(f"Undo: {plan.undo}")
+    if plan.changes:
+        out.append(text(" EXPECTED", "head"))
+        shown = plan.changes if "changes" in opened else plan.changes[:6]
+        for change in shown:
+            out += sentence(change_text(board, change.path, change.old, change.new, look.sign("to")))
+        if len(plan.changes) > 6:
+            label = "fewer" if "changes" in opened else f"{len(plan.changes) - 6} more"
+            out.append(Item(((f"   {look.sign('closed')} {label}", "muted"),), "changes", True))
+    out.append(text(f" STEPS{'' if plan.steps else '   none: nothing has to be done on hosts'}", "head"))
+    canary = len({s.batch for s in plan.steps}) > 1
+    for name, heading, steps in step_groups(plan):
+        is_open = name in opened
+        sign = look.sign("open" if is_open else "closed")
+        kinds = ", ".join(dict.fromkeys(s.kind for s in steps))
+        hosts = list(dict.fromkeys(s.host for s in steps if s.host))
+        where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
+        first = "  first" if canary and steps[0].batch == 0 and steps[0].instance else ""
+        out.append(Item((
+            (f"   {sign} ", "muted"), (board.short(heading), "strong"), (f"  on {where}" if where else "", "muted"),
+            (first, "changing"), (f"   {kinds}", "muted"),
+        ), name, True))
+        if is_open:
+            for step in steps:
+                out += _step(step, board, look, room, opened)
+    return out
+
+
+def _step(step: Step, board: Board, look: Look, room: int, opened: set[str]) -> list[Item]:
+    name = f"step {step.id}"
+    is_open = name in opened
+    words = look.text(step.text or f"{step.kind} {board.short(step.instance)} on {step.host}")
+    out = [Item((("       " + look.sign("open" if is_open else "closed") + " ", "muted"), (words, "text")), name, True)]
+    if is_open:
+        lines = [f"{step.kind} on {step.host}" + (f", unit {step.unit}" if step.unit else "")]
+        if step.args:
+            lines.append("with " + ", ".join(f"{k} {v}" for k, v in step.args.items()))
+        lines.append(f"after {', '.join(step.needs)}" if step.needs else "may start at once")
+        for each in lines:
+            out += [text("           " + part, "muted") for part in wrap(look.text(each), room - 10, 3, look.sign("more"))]
+    return out
+
+
+class PlanScreen(ClusterScreen):
+    """Shows the plan of an intent; `x` carries it out, Esc does not."""
+
+    NAME = "plan"
+    DEFAULT_CSS = "PlanScreen #head { height: 2; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key("x", "run_plan", "run", "Carry this plan out.", "plan.run"),
+        key("y", "copy", "copy as command", "Put the command that does the same on the clipboard.", "plan.copy"),
+    ]
+    HINTS = ("plan.run", "open", "plan.copy", "command")
+
+    def __init__(self, intent: Intent) -> None:
+        super().__init__()
+        self.intent = intent
+        self.plan: Plan | None = None
+        self._opened: set[str] = set()
+        self._sent = False
+
+    def body(self) -> ComposeResult:
+        self.head = Sheet(id="head")
+        self.sheet = Sheet(id="sheet")
+        self.panes = [self.sheet]
+        yield self.head
+        yield self.sheet
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._work_out()
+
+    def _work_out(self) -> None:
+        self.run_worker(self._ask_plan(), name="plan", exclusive=True)
+
+    async def _ask_plan(self) -> None:
+        """Fetch the plan; when there is none, go back and say why there."""
+        try:
+            with self.waiting(f"working out the plan of {self.intent.verb}"):
+                plan = await self.session.plan(self.intent)
+        except (Bad, Refused) as error:
+            await self._leave(f"{self.intent.verb}: {error}", "failed")
+            return
+        except ConnectionError as error:
+            await self._leave(f"{self.intent.verb}: no answer ({error or 'the controller is away'}). Nothing was done.", "unknown")
+            return
+        self.plan = plan
+        self.fill()
+        self.show_bottom()
+
+    async def _leave(self, words: str, mark: str) -> None:
+        if self.plan is not None:
+            self.say(words, mark)
+        elif self.app.screen is self:
+            await self.app.pop_screen()
+            self.cockpit.tell(words, mark)
+
+    def sync(self, changed: Changed) -> None:
+        self.fill()
+
+    def fill(self) -> None:
+        width, look, plan = self.size.width, self.look, self.plan
+        if not width:
+            return
+        title = look.text((plan.title if plan else "") or " ".join((self.intent.verb, *self.intent.targets)))
+        first = [(" PLAN  ", "head"), (self.board.shorten(title), "strong")]
+        if plan is None:
+            self.head.fill([Item(tuple(first)), text(f" working it out{look.sign('more')}", "changing")])
+            return
+        if plan.risk == "destructive":
+            first.append((f"   {look.glyph('drift')} destructive: asks for the typed name", "drift"))
+        second = f"   from rev {plan.base}" + (
+            f", would write rev {plan.base + 1}" if plan.changes else ", expected stays as it is")
+        self.head.fill([Item(tuple(first)), text(second, "muted")])
+        if plan.empty and VERBS[self.intent.verb].target != "action":
+            self.sheet.fill([text("   Nothing to do: what runs is what is expected.", "ok"), BLANK, text("   Esc goes back.", "muted")])
+            return
+        self.sheet.fill(plan_items(plan, self.board, look, width, self._opened))
+
+    def on_resize(self, event: Any) -> None:
+        super().on_resize(event)
+        self.call_after_refresh(self.fill)
+
+    async def action_open(self) -> None:
+        item = self.sheet.current
+        if item is not None:
+            self._opened ^= {item.key}
+            self.fill()
+
+    def action_side(self, way: int) -> None:
+        item = self.sheet.current
+        if item is not None and (item.key in self._opened) == (way < 0):
+            self._opened ^= {item.key}
+            self.fill()
+
+    def action_copy(self) -> None:
+        if self.plan is None:
+            self.say("The plan is not there yet.")
+            return
+        command = command_of(self.intent, self.plan.confirm)
+        self.app.copy_to_clipboard(command)
+        self.say(f"Copied: {command}", "ok")
+
+    async def action_run_plan(self) -> None:
+        plan = self.plan
+        verb = VERBS[self.intent.verb]
+        if self.cockpit.read_only:
+            self.say(f"{verb.name} is off: {self.cockpit.read_only}")
+        elif plan is None:
+            self.say("The plan is not there yet.")
+        elif self._sent:
+            self.say("It was sent; waiting for the controller.")
+        elif plan.empty and verb.target != "action":
+            self.say("There is nothing to do.", "ok")
+        elif plan.confirm or plan.risk == "destructive":
+            from screens.ask import ConfirmScreen
+
+            name = plan.confirm or (self.intent.targets[0] if self.intent.targets else verb.name)
+            about = (*plan.warnings, *plan.touches) or (plan.title,)
+            await self.app.push_screen(ConfirmScreen(name, plan.title or verb.name, about, self._submit))
+        else:
+            await self._submit("")
+
+    async def _submit(self, typed: str) -> None:
+        if not self._sent:
+            self._sent = True
+            self.run_worker(self._send(typed), name="submit")
+
+    async def _send(self, typed: str) -> None:
+        assert self.plan is not None
+        try:
+            with self.waiting(f"sending {self.plan.title or self.intent.verb}"):
+                row = await self.session.submit(self.intent, digest=self.plan.digest, confirm=typed)
+        except Refused as error:
+            # most often the situation changed since: show the plan as it would be now
+            self.say(f"Refused: {error}", "failed")
+            self._work_out()
+        except Bad as error:
+            self.say(str(error), "failed")
+        except ConnectionError as error:
+            self.say(
+                f"No answer: {error or 'the controller is away'}. It may or may not have begun; a shows the actions.", "unknown"
+            )
+        else:
+            if self.app.screen is self:
+                from screens.action import ActionScreen
+
+                await self.app.switch_screen(ActionScreen(row.id, row))
+        finally:
+            self._sent = False

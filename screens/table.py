@@ -1,0 +1,78 @@
+"""The base of screens that are one grid over one table of the board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+
+from screens.aim import NOTHING, Aim
+from screens.base import ClusterScreen
+from screens.board import Changed
+from screens.look import Piece
+from screens.widgets.bars import Bar
+from screens.widgets.grid import Grid
+
+
+class TableScreen(ClusterScreen):
+    """A title line and a grid. A subclass gives the grid, its rows, and what the title says."""
+
+    DEFAULT_CSS = "TableScreen #title { height: 1; }"
+    KIND: ClassVar[str] = ""
+    """Kind of aim of a row."""
+    TABLE: ClassVar[str] = ""
+    """Table of the board the rows come from."""
+
+    grid: Grid[Any]
+
+    def make_grid(self) -> Grid[Any]:
+        raise NotImplementedError
+
+    def heading(self) -> list[Piece]:
+        return [(self.NAME.upper(), "strong")]
+
+    def body(self) -> ComposeResult:
+        self.grid = self.make_grid()
+        self.panes = [self.grid]
+        self.title_bar = Bar(id="title")
+        yield self.title_bar
+        yield self.grid
+
+    def rows(self) -> Mapping[str, Any]:
+        """Every row to show, in the natural order."""
+        return dict(getattr(self.board, self.TABLE))
+
+    def wanted(self, key: str, row: Any) -> bool:
+        """Does a row that came belong here?"""
+        return True
+
+    def sync(self, changed: Changed) -> None:
+        if changed.whole:
+            self.grid.load(self.rows())
+        else:
+            table = getattr(self.board, self.TABLE)
+            keys = getattr(changed, self.TABLE)
+            known = self.grid.rows
+            changes = {k: table.get(k) for k in keys if k in known or (k in table and self.wanted(k, table[k]))}
+            if changes:
+                self.grid.update(changes)
+        self.show_title()
+
+    def show_title(self) -> None:
+        pieces: list[Piece] = [(" ", "text"), *self.heading()]
+        for words, style in self.grid.state_words():
+            pieces += [("   ", "text"), (words, style)]
+        self.title_bar.show([pieces])
+
+    def show_bottom(self, width: int = 0) -> None:
+        super().show_bottom(width)
+        if self.title_bar.is_mounted:
+            self.show_title()
+
+    def aim(self) -> Aim:
+        grid = self.grid
+        if grid.marked:
+            return Aim(self.KIND, tuple(k for k in grid.order if k in grid.marked))
+        key = grid.key
+        return NOTHING if key is None or grid.current is None else Aim(self.KIND, (key,))

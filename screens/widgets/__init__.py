@@ -1,0 +1,1 @@
+"""Widgets on the line API: each draws only the lines that are seen."""

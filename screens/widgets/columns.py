@@ -1,0 +1,63 @@
+"""Columns of a grid: what they show, which leave first when it gets narrow. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from screens.look import Piece
+
+GAP = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    id: str
+    title: str
+    cell: Callable[[Any], Piece]
+    """Row -> text and style word."""
+    right: bool = False
+    leave: int = 0
+    """0 never leaves; of the others the highest goes first."""
+    grow: bool = False
+    """Takes the room that is left."""
+    least: int = 12
+    """Cells it makes do with, when it grows."""
+    sort: Callable[[Any], Any] | None = None
+    """Row -> sort key; None: by the text of the cell."""
+    most: int = 60
+    """Cells it may take at most."""
+
+
+Placed = tuple[Column, int]
+
+
+def place(columns: Sequence[Column], wants: Mapping[str, int], room: int) -> list[Placed]:
+    """The columns that fit into `room` cells, in their order, with their widths.
+
+    Whoever grows is asked for little first: it shrinks to its title before others have to leave.
+    The first column never leaves; when nothing else is left it takes what there is.
+    """
+    kept = list(columns)
+
+    def least(column: Column) -> int:
+        want = min(column.most, max(len(column.title), wants.get(column.id, 0)))
+        return min(want, max(column.least, len(column.title))) if column.grow else want
+
+    while len(kept) > 1 and sum(least(c) + GAP for c in kept) - GAP > room:
+        leavers = [c for c in kept if c.leave]
+        if not leavers:
+            break
+        kept.remove(max(leavers, key=lambda c: c.leave))
+    widths = [least(c) for c in kept]
+    spare = room - sum(widths) - GAP * (len(kept) - 1)
+    for index, column in enumerate(kept):
+        if column.grow and spare > 0:
+            want = min(column.most, wants.get(column.id, 0))
+            more = min(spare, max(0, want - widths[index]))
+            widths[index] += more
+            spare -= more
+    if spare < 0:
+        widths[0] = max(1, widths[0] + spare)
+    return list(zip(kept, widths, strict=True))

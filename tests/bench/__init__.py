@@ -1,0 +1,1 @@
+"""Measurements against the budgets of the house. `python -m tests.bench --help`."""

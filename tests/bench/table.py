@@ -1,0 +1,134 @@
+"""The table of budgets, and how a measurement enters it.
+
+A bench module holds functions marked with `@measures(KEY, needs=(modules, ...))`. Each returns a
+`Figure`, or None when the machine lacks something (a peer is optional: leave it None).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+
+class Budget(NamedTuple):
+    what: str
+    limit: float
+    unit: str
+
+
+class Figure(NamedTuple):
+    value: float
+    """In the unit of the budget."""
+    peer: float | None = None
+    """The same measured on the peer, in this run."""
+    peer_name: str = ""
+    note: str = ""
+
+
+BUDGETS: dict[str, Budget] = {
+    "paint": Budget("first paint of the TUI, relative to a Textual hello-world", 1.5, "x"),
+    "filter": Budget("filter keystroke at 100k rows", 40, "ms"),
+    "update": Budget("one visible update at 100k rows", 5, "ms"),
+    "cursor": Budget("cursor move at 100k rows", 10, "ms"),
+    "quiet-direct": Budget("controller CPU, 1,000 quiet hosts direct", 5, "% of a core"),
+    "quiet-relays": Budget("controller CPU, 1,000 quiet hosts behind 10 relays", 3, "% of a core"),
+    "cursor-bytes": Budget("bytes per cursor move at 120x40", 1.5, "kB"),
+    "repaint-bytes": Budget("bytes per full repaint at 120x40", 13, "kB"),
+    "drift-full": Budget("full drift of 100k instances", 150, "ms"),
+    "drift-one": Budget("drift after one change", 1, "ms"),
+    "keeper-memory": Budget("keeper RSS", 12, "MiB"),
+    "agent-memory": Budget("agent RSS", 32, "MiB"),
+    "crash": Budget("crash to new pid answering, median", 10, "ms"),
+    "crash-screen": Budget("crash to the operator's screen model, p99", 100, "ms"),
+    "ping": Budget("ping 50 agents, p50", 50, "ms"),
+    "true": Budget("`true` on 50 agents, p50", 250, "ms"),
+    "hub-memory": Budget("memory of the hub per connected agent", 80, "kB"),
+    "endpoints": Budget("endpoint change to 200 subscribers, p99", 100, "ms"),
+    "lost": Budget("requests lost in deploy, migrate, drain, failover-with-drain", 0, "requests"),
+    "push-8": Budget("artifact push to 8 receivers, ratio to the lower bound", 1.30, "x"),
+    "push-16": Budget("artifact push to 16 receivers, ratio to the lower bound", 1.40, "x"),
+    "wan": Budget("WAN bytes for a region of any size", 1.02, "x"),
+    "wan-again": Budget("WAN bytes of a second push of the same", 0.01, "x"),
+    "twin": Budget("twin: a rolling deploy over 1,000 hosts x 100 instances", 5, "s"),
+    "graph": Budget("graph layout of 200 nodes", 50, "ms"),
+    "past": Budget("state at a moment 30 minutes ago, 100k instances", 0.6, "s"),
+}
+
+Measure = Callable[[], "Figure | None"]
+_measures: dict[str, tuple[Measure, tuple[str, ...]]] = {}
+
+
+def measures(key: str, needs: Sequence[str] = ()) -> Callable[[Measure], Measure]:
+    """Enter a function for a row; `needs` names the modules it measures. KeyError: no such row."""
+    BUDGETS[key]
+
+    def enter(function: Measure) -> Measure:
+        _measures[key] = (function, tuple(needs))
+        return function
+
+    return enter
+
+
+def exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it
+        return False
+
+
+def ready(key: str) -> Measure | None:
+    """How to measure this row; None while nobody wrote that or what it measures is not there."""
+    function, needs = _measures.get(key, (None, ()))
+    return function if all(map(exists, needs)) else None
+
+
+def timed(function: Callable[[], object], times: int) -> list[float]:
+    """Milliseconds of each run."""
+    runs = []
+    for _ in range(times):
+        start = time.perf_counter()
+        function()
+        runs.append((time.perf_counter() - start) * 1e3)
+    return runs
+
+
+def median(runs: Sequence[float]) -> float:
+    return statistics.median(runs)
+
+
+def number(value: float) -> str:
+    """Three significant digits, and no exponent: 0.0123, 4.56, 1016."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    digits = 2 if abs(value) >= 1 else 4
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".")
+
+
+HEADER = ("what", "budget", "measured", "", "peer", "ratio", "note")
+RIGHT = (1, 2, 5)
+"""Columns whose text stands to the right."""
+
+
+def row(key: str, figure: Figure | None, note: str) -> tuple[str, ...]:
+    budget = BUDGETS[key]
+    limit = f"{'<= ' if budget.limit else ''}{number(budget.limit)} {budget.unit}"
+    if figure is None:
+        return (budget.what, limit, note, "", "", "", "")
+    peer = f"{figure.peer_name} {number(figure.peer)}" if figure.peer is not None else ""
+    ratio = f"{number(figure.value / figure.peer)} x" if figure.peer else ""
+    mark = "ok" if figure.value <= budget.limit else "OVER"
+    return (budget.what, limit, number(figure.value), mark, peer, ratio, figure.note)
+
+
+def lines(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """The table as text; numbers to the right."""
+    table = [HEADER, *rows]
+    widths = [max(len(r[i]) for r in table) for i in range(len(HEADER))]
+    for i, cells in enumerate(table):
+        columns = enumerate(zip(cells, widths, strict=True))
+        yield "  ".join(c.rjust(w) if n in RIGHT else c.ljust(w) for n, (c, w) in columns).rstrip()
+        if i == 0:
+            yield "-" * (sum(widths) + 2 * (len(widths) - 1))

@@ -1,0 +1,76 @@
+"""Programs on a pseudo-terminal of 120x40 that swallows what they draw."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = (40, 120)
+ENVIRONMENT = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "TEXTUAL_FPS": "240"}
+
+
+class Terminal:
+    """What a program on it has written so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], fd: int, started: float) -> None:
+        self.process = process
+        self.fd = fd
+        self.started = started
+        """time.perf_counter() just before the program was started."""
+        self.seen = b""
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:  # the last one on the other side is gone
+                data = b""
+            with self._news:
+                self.seen += data
+                self._news.notify_all()
+            if not data:
+                return
+
+    def wait(self, text: str, timeout: float = 30) -> float:
+        """Seconds from the start until `text` was drawn. TimeoutError with the end of what was."""
+        with self._news:
+            if not self._news.wait_for(lambda: text.encode() in self.seen, timeout):
+                raise TimeoutError(f"{text!r} was not drawn: ... {self.seen[-2000:]!r}")
+            return time.perf_counter() - self.started
+
+
+@contextlib.contextmanager
+def terminal(args: Sequence[str]) -> Iterator[Terminal]:
+    """Run `python ARGS` on a terminal; at the end of the block it is ended."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, SIZE)
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")} | ENVIRONMENT
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *args], cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+    screen = Terminal(process, master, started)
+    try:
+        yield screen
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        os.close(master)

@@ -1,0 +1,46 @@
+"""Fixtures of every suite. Plain helpers are in tests/helpers.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import leftovers
+
+_short: list[Path] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fails the session when a process that it started is left behind, and ends that process."""
+    mark = os.environ[leftovers.VARIABLE] = uuid.uuid4().hex
+    yield
+    directories = [tmp_path_factory.getbasetemp(), *_short]
+    deadline = time.monotonic() + 3  # for those that are just ending
+    while (left := leftovers.find(mark, directories)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    if left:
+        names = "; ".join(f"{pid} ({command})" for pid, command in left.items())
+        pytest.fail(f"left behind and killed: {names}", pytrace=False)
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A private directory with a short path: a Unix socket's may have 107 bytes at most."""
+    path = Path(tempfile.mkdtemp(prefix="ck-"))
+    _short.append(path)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,166 @@
+"""A real cluster for end-to-end tests: a controller process, keepers, agents, services."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests import leftovers
+from tests.helpers import alive, wait_for
+
+COCKPIT = [sys.executable, "-I", "-m", "cockpit.cli.main"]
+
+
+class Cluster:
+    """`cockpit serve` on a topology (or the demo) in a directory of its own."""
+
+    def __init__(self, root: Path, topology: str | None) -> None:
+        self.root = root
+        self.state = root / "s"
+        self.hosts = root / "s.hosts"
+        self.file = root / "topology.yaml"
+        self.topology = topology
+        if topology is not None:
+            self.file.write_text(topology)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = root / "controller.log"
+
+    def start(self) -> None:
+        """Start the controller and wait until it answers."""
+        serve = ["serve", str(self.file)] if self.topology is not None else ["demo", "--serve"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*COCKPIT, *serve, "--state", str(self.state)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+            )
+        wait_for(self.answers, 60, f"controller answers; its log:\n{self.log.read_text()}")
+
+    def answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the controller ended: {self.log.read_text()}")
+        with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError):
+            s.connect(str(self.state / "control.sock"))
+            return True
+        return False
+
+    def kill(self) -> None:
+        """kill -9 of the controller."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End the controller (SIGTERM), then every host of this cluster."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for host in self.hosts.glob("*"):
+            end_host(host)
+
+    def cli(self, *words: str, code: int | None = 0, timeout: float = 120) -> str:
+        """Run a command on this cluster without a terminal; returns stdout. Checks the exit code."""
+        done = self.run(*words, timeout=timeout)
+        if code is not None and done.returncode != code:
+            raise AssertionError(f"cockpit {' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def run(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COCKPIT, *words], env={**os.environ, "COCKPIT_STATE": str(self.state)}, cwd=self.root,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
+        )
+
+    def status(self) -> dict[str, Any]:
+        answer = json.loads(self.cli("status", "--json"))
+        assert isinstance(answer, dict)
+        return answer
+
+    def instances(self) -> dict[str, dict[str, Any]]:
+        return {i["id"]: i for i in self.status()["instances"]}
+
+    def pids(self) -> dict[str, int]:
+        return {k: int(i["pid"]) for k, i in self.instances().items() if i["pid"]}
+
+    def calm(self) -> bool:
+        """Every host up, every instance as it should be."""
+        s = self.status()
+        return (
+            not s["drift"] and all(h["presence"] == "up" for h in s["hosts"])
+            and not any(a["state"] == "running" for a in s["actions"])
+            and all(i["state"] == i["desired"] for i in s["instances"])
+        )
+
+    def wait(self, condition: Callable[[], Any], timeout: float = 30, what: str = "") -> Any:
+        try:
+            return wait_for(condition, timeout, what)
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.cli('status', code=None)}\n{self.log.read_text()[-3000:]}") from None
+
+    def wait_calm(self, timeout: float = 60) -> None:
+        self.wait(self.calm, timeout, "everything is as expected")
+
+    def host(self, name: str) -> Path:
+        return self.hosts / name
+
+
+def end_host(directory: Path) -> None:
+    """Ask the keeper of a host directory to end everything and go; wait until it is gone."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(30)
+        try:
+            s.connect(str(directory / "keeper.sock"))
+        except OSError:
+            return
+        with contextlib.suppress(OSError):
+            s.sendall(b'{"id":1,"op":"end"}\n')
+            while s.recv(65536):
+                pass
+
+
+def kill_host(directory: Path) -> None:
+    """kill -9 of every process of one host: as if its power was cut."""
+    mine = list(leftovers.find("-", [directory]))
+    for pid in mine:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not any(alive(p) for p in mine), 5)
+
+
+@contextlib.contextmanager
+def cluster(topology: str | None, *, start: bool = True) -> Iterator[Cluster]:
+    root = Path(tempfile.mkdtemp(prefix="ck-"))
+    c = Cluster(root, topology)
+    try:
+        if start:
+            c.start()
+        yield c
+    finally:
+        c.stop()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def processes(pattern: Sequence[str]) -> list[int]:
+    """Pids whose command line holds all of these words."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if all(p in line for p in pattern):
+                    found.append(int(entry.name))
+    return found

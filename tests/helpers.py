@@ -1,0 +1,94 @@
+"""What every suite shares: waiting for conditions, free addresses, processes that end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import itertools
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+PAUSE = 0.01
+"""Seconds between two looks at a condition."""
+
+
+def wait_for(condition: Callable[[], T], timeout: float = 10.0, what: str = "") -> T:
+    """The first true answer of `condition`. AssertionError when there is none in `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(_late(condition, timeout, what, answer))
+        time.sleep(PAUSE)
+    return answer
+
+
+async def until(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0, what: str = "") -> T:
+    """`wait_for` for coroutines; the condition may be one itself."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = condition()
+        answer: T = await found if inspect.isawaitable(found) else found
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(_late(condition, timeout, what, answer))
+        await asyncio.sleep(PAUSE)
+
+
+def _late(condition: Callable[[], Any], timeout: float, what: str, answer: object) -> str:
+    name = what or getattr(condition, "__qualname__", repr(condition))
+    return f"after {timeout:g} s still not: {name} (last answer: {answer!r})"
+
+
+_hosts = itertools.count(1)
+
+
+def loopback() -> str:
+    """A loopback address that no other test of this process gets, and hardly one of another."""
+    n = next(_hosts)
+    return f"127.{64 + os.getpid() % 128}.{n // 250 % 250}.{n % 250 + 1}"
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on at `address` now."""
+    with socket.socket() as s:
+        s.bind((address, 0))
+        return int(s.getsockname()[1])
+
+
+def answers(address: str, port: int) -> bool:
+    """Does something accept connections there?"""
+    with socket.socket() as s:
+        s.settimeout(1)
+        return s.connect_ex((address, port)) == 0
+
+
+def alive(pid: int) -> bool:
+    """Does a process with this pid run? A zombie does not."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@contextlib.contextmanager
+def running(argv: Sequence[str], grace: float = 5.0, **popen: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process for the time of a `with` block: SIGTERM at its end, SIGKILL after `grace` seconds."""
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    with subprocess.Popen(argv, **(quiet | popen)) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(grace)
+            except subprocess.TimeoutExpired:
+                process.kill()

@@ -1,0 +1,1 @@
+"""Colour themes and glyph sets, as data."""
