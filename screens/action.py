@@ -13,10 +13,11 @@ from textual.containers import Container
 from cockpit.model.view import ActionDetail, ActionRow, StepRow
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, Aim
-from screens.base import ClusterScreen, key, verb_keys
+from screens.base import ClusterScreen
 from screens.board import ENDED, Changed
 from screens.format import age, bar, clock, wrap
 from screens.item import line, text
+from screens.keys import key, verb_keys
 from screens.look import Piece
 from screens.rows import STEP_MARKS, action_mark, lead, step_columns, took
 from screens.widgets.bars import Bar
@@ -42,7 +43,17 @@ class ActionScreen(ClusterScreen):
         *verb_keys("pause", "resume", "abort", "rollback"),
         key("f", "follow", "follow", "Keep the running step in sight.", "action.follow"),
     ]
-    HINTS = ("verb.pause", "verb.resume", "verb.abort", "verb.rollback", "open", "logs", "pane.next", "action.follow", "filter")
+    HINTS = (
+        "verb.pause",
+        "verb.resume",
+        "verb.abort",
+        "verb.rollback",
+        "open",
+        "logs",
+        "pane.next",
+        "action.follow",
+        "filter",
+    )
 
     def __init__(self, id: str, row: ActionRow | None = None) -> None:
         super().__init__()
@@ -135,10 +146,10 @@ class ActionScreen(ClusterScreen):
         if self.following:
             self._follow()
         room = max(20, self.happened.size.width - 2)
-        items = [line(("WHAT HAPPENED", "head"))]
+        items = [line((" WHAT HAPPENED", "head"))]
         for sentence in self.detail.log:
             for number, part in enumerate(wrap(self.look.text(sentence), room - 2, 4, self.look.sign("more"))):
-                items.append(text(("" if number == 0 else "  ") + part))
+                items.append(text((" " if number == 0 else "   ") + part))
         at_end = self.happened.top >= self.happened.count() - self.happened.page - 1
         self.happened.fill(items)
         if at_end and len(items) > self.happened.page:
@@ -157,7 +168,8 @@ class ActionScreen(ClusterScreen):
             return [[(f" {self.action_id}", "strong"), (f"   asking{look.sign('more')}", "changing")]]
         mark = action_mark(row)
         first: list[Piece] = [
-            (f" {look.glyph(mark)} ", mark), (f"{row.id} {self.board.shorten(look.text(row.title or row.verb))}", "strong"),
+            (f" {look.glyph(mark)} ", mark),
+            (f"{row.id} {self.board.shorten(look.text(row.title or row.verb))}", "strong"),
             (f"   {row.state}", mark),
         ]
         if row.total:

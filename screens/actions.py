@@ -9,8 +9,8 @@ from textual.binding import BindingType
 
 from cockpit.model.view import ActionRow
 from screens.aim import ACTION
-from screens.base import verb_keys
 from screens.board import ENDED
+from screens.keys import verb_keys
 from screens.look import Piece
 from screens.rows import action_columns, action_mark, lead
 from screens.table import TableScreen

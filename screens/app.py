@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import screens  # noqa: F401  the package sets what Textual reads when it is imported
-
 import asyncio
 import os
 import sys
@@ -23,13 +21,15 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import Theme
 
+import screens  # noqa: F401  the package sets what Textual reads when it is imported
 from cockpit.act.table import OBSERVE, VERBS
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
 from screens.aim import Aim, params, targets, why_not
-from screens.base import ClusterScreen, KeyScreen
+from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.command import Go, completions, help_for, parse
+from screens.keys import KeyScreen
 from screens.look import Look, choose_ascii, choose_theme
 from screens.overview import OverviewScreen
 from screens.widgets.bars import TopLine, join_parts, top_parts
@@ -91,7 +91,9 @@ class CockpitApp(App[int], inherit_bindings=False):
         name = choose_theme(theme)
         super().__init__()
         self.session = session
-        self.look = Look(theme=name, ascii=choose_ascii(ascii, sys.__stdout__.encoding if sys.__stdout__ else "ascii"))
+        self.look = Look(
+            theme=name, ascii=choose_ascii(ascii, sys.__stdout__.encoding if sys.__stdout__ else "ascii")
+        )
         self.board = Board(clock)
         self._read_only = read_only_reason
         self._address = address

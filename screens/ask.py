@@ -14,9 +14,9 @@ from textual.screen import ModalScreen
 from cockpit.model.states import UP
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import INSTANCE, Aim
-from screens.base import KeyScreen, key
 from screens.format import cells, cut, fit, size, wrap
 from screens.item import Item, text
+from screens.keys import KeyScreen, key
 from screens.look import Piece
 from screens.widgets.field import Field
 from screens.widgets.sheet import Sheet
@@ -120,7 +120,12 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         first = max(0, min(self.chosen - SHOWN + 1, len(found) - SHOWN))
         for number, option in enumerate(found[first: first + SHOWN], first):
             on = number == self.chosen
-            lines.append([(look.sign("head") + " " if on else "  ", "picked"), (look.text(option.text), "strong" if on else "text")])
+            lines.append(
+                [
+                    (look.sign("head") + " " if on else "  ", "picked"),
+                    (look.text(option.text), "strong" if on else "text"),
+                ]
+            )
         if len(found) > SHOWN:
             lines.append([(f"  {len(found)} in all; type to narrow", "muted")])
         if self._busy:
@@ -132,7 +137,9 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         if found:
             keys += [(look.sign("up") + look.sign("down"), "key"), (" choose   ", "muted")]
         lines.append([*keys, ("Esc", "key"), (" no", "muted")])
-        self.box.fill(self._framed(lines, width))
+        items = self._framed(lines, width)
+        self.box.styles.height = len(items)
+        self.box.fill(items)
 
     goes_on = True
 
@@ -251,8 +258,11 @@ def _scale(app: CockpitApp, aim: Aim) -> Question:
         return f"It is {value} already." if int(value) == row.want else ""
 
     return Question(
-        title=f"scale {app.board.short(service)}", label="instances:", about=(f"{row.want} now, {row.have} of them as expected",),
-        check=check, answer=lambda value: {"count": int(value)},
+        title=f"scale {app.board.short(service)}",
+        label="instances:",
+        about=(f"{row.want} now, {row.have} of them as expected",),
+        check=check,
+        answer=lambda value: {"count": int(value)},
     )
 
 

@@ -5,92 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 
 from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Refused
-from cockpit.ports import Session
 from screens.aim import NOTHING, Aim, why_not
-from screens.board import Board, Changed
-from screens.look import Look, Piece
+from screens.board import Changed
+from screens.look import Piece
 from screens.widgets.bars import Bottom, Hint, TopLine, field_line, key_line, remark_lines
 from screens.widgets.field import Field
 from screens.widgets.grid import Grid
 from screens.widgets.lines import Lines
 
 if TYPE_CHECKING:
-    from screens.app import CockpitApp
+    pass
 
-R = TypeVar("R")
 BUSY_AFTER = 0.3
 """Seconds of silence before the screen says what it waits for."""
 SAY_FOR = 20.0
 """Seconds a remark stays when no key is pressed."""
-
-KEY_NAMES = {
-    "slash": "/", "colon": ":", "question_mark": "?", "escape": "Esc", "space": "space", "tab": "Tab",
-    "enter": "enter", "ctrl+c": "^C", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
-    "up": "up", "down": "down", "left": "left", "right": "right",
-}
-
-
-def key(keys: str, action: str, label: str, tip: str, id: str) -> Binding:
-    """Every binding is handled by the app itself, one key after the other: a verb typed right
-    after a movement acts on the row that was moved to."""
-    return Binding(keys, action, label, tooltip=tip, id=id, priority=True, show=False)
-
-
-def verb_keys(*names: str) -> list[BindingType]:
-    """Bindings of verbs, from the one table."""
-    return [key(VERBS[n].key, f"verb('{n}')", n, VERBS[n].help, f"verb.{n}") for n in names if VERBS[n].key]
-
-
-def go_key(letter: str, where: str, tip: str) -> Binding:
-    return key(letter, f"go('{where}')", where, tip, f"go.{where}")
-
-
-class KeyScreen(Screen[R], Generic[R], inherit_bindings=False):
-    """A screen that is handed every key first, and may be typing a line."""
-
-    AUTO_FOCUS = ""
-    field: Field | None = None
-
-    async def take_key(self, event: events.Key) -> bool:
-        """True when the key was used and is not to be looked up."""
-        return False
-
-    def take_paste(self, text: str) -> None:
-        if self.field is not None:
-            self.field.paste(text)
-            self.typed()
-
-    def typed(self) -> None:
-        """The field's text changed."""
-
-    @property
-    def cockpit(self) -> CockpitApp:
-        return cast("CockpitApp", self.app)
-
-    @property
-    def look(self) -> Look:
-        return self.cockpit.look
-
-    @property
-    def board(self) -> Board:
-        return self.cockpit.board
-
-    @property
-    def session(self) -> Session:
-        return self.cockpit.session
-
-    def live_bindings(self) -> list[tuple[str, Binding]]:
-        """Key and binding of everything bound on this screen, a keymap considered."""
-        return [(k, b.binding) for k, b in self.active_bindings.items() if b.node is self]
 
 
 class ClusterScreen(KeyScreen[None]):
@@ -260,7 +197,6 @@ class ClusterScreen(KeyScreen[None]):
         for name, binding in self.live_bindings():
             bound.setdefault(binding.id or "", (name, binding))
         out: list[Hint] = []
-        greyed: list[Hint] = []
         for id in ids:
             if id not in bound:
                 continue
@@ -273,8 +209,8 @@ class ClusterScreen(KeyScreen[None]):
             if not why:
                 out.append((self.key_name(name), label, True))
             elif self.cockpit.read_only or self.board.lost is not None:
-                greyed.append((self.key_name(name), label, False))
-        return out + greyed
+                out.append((self.key_name(name), label, False))
+        return out
 
     def hint_label(self, id: str, label: str) -> str:
         return label

@@ -125,7 +125,9 @@ def completions(text: str, board: Board) -> list[str]:
     """Whole lines that could follow what was typed so far."""
     words = text.split(" ")
     if len(words) == 1:
-        return [w for w in (*SCREENS, *(n for n, v in VERBS.items() if v.target != "topology")) if w.startswith(words[0])]
+        return [
+            w for w in (*SCREENS, *(n for n, v in VERBS.items() if v.target != "topology")) if w.startswith(words[0])
+        ]
     head, last = words[:-1], words[-1]
     pool: list[str] = []
     verb = VERBS.get(head[0])

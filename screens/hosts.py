@@ -10,9 +10,9 @@ from textual.binding import BindingType
 from cockpit.model.states import UP
 from cockpit.model.view import HostRow
 from screens.aim import HOST
-from screens.base import verb_keys
 from screens.board import Changed
 from screens.format import pairs
+from screens.keys import verb_keys
 from screens.look import Piece
 from screens.rows import host_columns, lead
 from screens.table import TableScreen

@@ -9,8 +9,8 @@ from textual.binding import BindingType
 
 from cockpit.model.view import OK, InstanceRow
 from screens.aim import INSTANCE
-from screens.base import verb_keys
 from screens.format import plural
+from screens.keys import verb_keys
 from screens.look import Piece
 from screens.overview import VERB_NAMES
 from screens.rows import instance_columns, instance_word, lead

@@ -29,3 +29,8 @@ def text(words: str, style: str = "text") -> Item:
 
 
 BLANK = Item()
+
+
+def indented(items: list[Item]) -> list[Item]:
+    """The same lines, one cell to the right."""
+    return [msgspec.structs.replace(i, pieces=((" ", "text"), *i.pieces)) if i.pieces else i for i in items]

@@ -11,9 +11,10 @@ from textual.binding import BindingType
 from cockpit.model.view import LogLine
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import INSTANCE, Aim
-from screens.base import ClusterScreen, key
+from screens.base import ClusterScreen
 from screens.board import Changed
 from screens.format import plural
+from screens.keys import key
 from screens.look import Piece
 from screens.widgets.bars import Bar
 from screens.widgets.log import Entry, Log
@@ -112,7 +113,11 @@ class LogsScreen(ClusterScreen):
         name = ", ".join(self.board.short(n) for n in wanted[:3])
         if len(wanted) > 3:
             name += f" and {len(wanted) - 3} more"
-        pieces: list[Piece] = [(" LOG ", "strong"), (name, "text"), (f"   {plural(len(log.entries), 'line')}", "muted")]
+        pieces: list[Piece] = [
+            (" LOG ", "strong"),
+            (name, "text"),
+            (f"   {plural(len(log.entries), 'line')}", "muted"),
+        ]
         if len(wanted) > MOST:
             pieces.append((f"   only the first {MOST} instances", "drift"))
         if log.sieve.text:
@@ -122,7 +127,10 @@ class LogsScreen(ClusterScreen):
         elif log.following:
             pieces.append(("   following", "changing"))
         else:
-            pieces += [("   standing still", "paused"), (f", {log.missed} new below" if log.missed else "", "changing")]
+            pieces += [
+                ("   standing still", "paused"),
+                (f", {log.missed} new below" if log.missed else "", "changing"),
+            ]
         self.title_bar.show([pieces])
 
     def aim(self) -> Aim:

@@ -81,7 +81,9 @@ class Look:
         styles = self.data["styles"]
         if word.startswith("top_"):
             # a mark on the top line: its colour on the line's own ground
-            return self._make("top", PLAIN) + Style.parse(styles[word.removeprefix("top_")] or "none") + Style(bold=True)
+            return (
+                self._make("top", PLAIN) + Style.parse(styles[word.removeprefix("top_")] or "none") + Style(bold=True)
+            )
         faded = self.stale and word not in ("top", "topstrong", "alarm", "key", "strong")
         style = Style.parse(styles["muted" if faded else word] or "none")
         if not self.data["ansi"] and style.bgcolor is None:

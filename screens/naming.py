@@ -22,7 +22,9 @@ class NamingScreen(TableScreen):
 
     def make_grid(self) -> Grid[Any]:
         def haystack(row: EndpointRow) -> str:
-            return f"{row.service} {row.instance} {row.address}:{row.port} {row.state} {pairs(row.attributes)} {row.why}"
+            return (
+                f"{row.service} {row.instance} {row.address}:{row.port} {row.state} {pairs(row.attributes)} {row.why}"
+            )
 
         look = self.look
         return Grid(endpoint_columns(self.board, look), haystack=haystack, lead=lead(look, endpoint_mark), id="grid")
@@ -36,7 +38,12 @@ class NamingScreen(TableScreen):
         behind = [h.name for h in board.hosts.values() if h.presence == UP and h.names_applied < version]
         out: list[Piece] = [("NAMING", "strong"), (f"   version {version}", "muted")]
         if behind:
-            out.append((f"   {self.look.glyph('drift')} {plural(len(behind), 'host')} behind: {', '.join(behind[:4])}", "drift"))
+            out.append(
+                (
+                    f"   {self.look.glyph('drift')} {plural(len(behind), 'host')} behind: {', '.join(behind[:4])}",
+                    "drift",
+                )
+            )
         else:
             out.append(("   applied on every host that is up", "muted"))
         return out

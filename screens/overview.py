@@ -12,9 +12,10 @@ from textual.containers import Container
 
 from cockpit.model.view import InstanceRow, NodeRow
 from screens.aim import INSTANCE, NODE, NOTHING, Aim
-from screens.base import ClusterScreen, verb_keys
+from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.item import Item, line, text
+from screens.item import Item, indented, line, text
+from screens.keys import verb_keys
 from screens.look import Look
 from screens.rows import instance_word, tree_columns
 from screens.summary import lately_items, need_items, running_items
@@ -25,7 +26,19 @@ from screens.widgets.tree import Tree
 
 SIDE_BY_SIDE = 112
 """Columns from which tree and panel stand beside each other."""
-VERB_NAMES = ("deploy", "restart", "migrate", "push", "scale", "rollback", "converge", "stop", "start", "adopt", "drain")
+VERB_NAMES = (
+    "deploy",
+    "restart",
+    "migrate",
+    "push",
+    "scale",
+    "rollback",
+    "converge",
+    "stop",
+    "start",
+    "adopt",
+    "drain",
+)
 
 
 def tree_key(row: NodeRow | InstanceRow) -> str:
@@ -66,8 +79,23 @@ class OverviewScreen(ClusterScreen):
     VERB_NAMES = VERB_NAMES
     BINDINGS: ClassVar[list[BindingType]] = verb_keys(*VERB_NAMES)
     HINTS = (
-        "filter", "command", "open", "verb.deploy", "verb.restart", "verb.migrate", "verb.scale", "verb.converge",
-        "verb.push", "verb.rollback", "logs", "pane.next", "go.instances", "go.hosts", "go.graph", "go.actions", "verb.stop",
+        "filter",
+        "command",
+        "open",
+        "verb.deploy",
+        "verb.restart",
+        "verb.migrate",
+        "verb.scale",
+        "verb.converge",
+        "verb.push",
+        "verb.rollback",
+        "logs",
+        "pane.next",
+        "go.instances",
+        "go.hosts",
+        "go.graph",
+        "go.actions",
+        "verb.stop",
     )
     DEFAULT_CSS = """
     OverviewScreen #both { layout: horizontal; }
@@ -77,6 +105,10 @@ class OverviewScreen(ClusterScreen):
     OverviewScreen #gap { width: 3; height: 1fr; }
     OverviewScreen #notices { height: 0; }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tree_cells = 0
 
     def body(self) -> ComposeResult:
         board, look = self.board, self.look
@@ -105,7 +137,8 @@ class OverviewScreen(ClusterScreen):
         self.gap.display = beside
         if beside:
             self.side.styles.height = "1fr"
-            self.tree_list.styles.width = self.tree_width()
+            self._tree_cells = self.tree_width()
+            self.tree_list.styles.width = self._tree_cells
         else:
             self.tree_list.styles.width = "1fr"
             lines = max(4, (height - 2) * 45 // 100)
@@ -148,10 +181,15 @@ class OverviewScreen(ClusterScreen):
         if not self.size.width:
             return
         before = len(self.side.items)
-        self.side.fill(panel_items(self.board, self.look, self.panel_width(), self.cockpit.read_only))
-        if len(self.side.items) != before and self.size.width < SIDE_BY_SIDE:
+        beside = self.size.width >= SIDE_BY_SIDE
+        items = panel_items(self.board, self.look, self.panel_width(), self.cockpit.read_only)
+        self.side.fill(items if beside else indented(items))
+        if self._tree_cells != self.tree_width() if beside else len(self.side.items) != before:
             self.settle_layout(self.size.width, self.size.height)
-        lines = [[(f" {self.look.glyph('drift')} ", "drift"), (self.look.text(n), "strong")] for n in self.board.notices[:3]]
+        lines = [
+            [(f" {self.look.glyph('drift')} ", "drift"), (self.look.text(n), "strong")]
+            for n in self.board.notices[:3]
+        ]
         self.notices.display = bool(lines)
         if lines:
             self.notices.show(lines)

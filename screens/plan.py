@@ -9,11 +9,12 @@ from textual.binding import BindingType
 
 from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Intent, Plan, Refused, Step
-from screens.base import ClusterScreen, key
+from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.command import command_of
 from screens.format import plural, span, wrap
 from screens.item import BLANK, Item, text
+from screens.keys import key
 from screens.look import Look
 from screens.widgets.sheet import Sheet
 
@@ -107,14 +108,18 @@ def _step(step: Step, board: Board, look: Look, room: int, opened: set[str]) -> 
     name = f"step {step.id}"
     is_open = name in opened
     words = look.text(step.text or f"{step.kind} {board.short(step.instance)} on {step.host}")
-    out = [Item((("       " + look.sign("open" if is_open else "closed") + " ", "muted"), (words, "text")), name, True)]
+    out = [
+        Item((("       " + look.sign("open" if is_open else "closed") + " ", "muted"), (words, "text")), name, True)
+    ]
     if is_open:
         lines = [f"{step.kind} on {step.host}" + (f", unit {step.unit}" if step.unit else "")]
         if step.args:
             lines.append("with " + ", ".join(f"{k} {v}" for k, v in step.args.items()))
         lines.append(f"after {', '.join(step.needs)}" if step.needs else "may start at once")
         for each in lines:
-            out += [text("           " + part, "muted") for part in wrap(look.text(each), room - 10, 3, look.sign("more"))]
+            out += [
+                text("           " + part, "muted") for part in wrap(look.text(each), room - 10, 3, look.sign("more"))
+            ]
     return out
 
 
@@ -159,7 +164,9 @@ class PlanScreen(ClusterScreen):
             await self._leave(f"{self.intent.verb}: {error}", "failed")
             return
         except ConnectionError as error:
-            await self._leave(f"{self.intent.verb}: no answer ({error or 'the controller is away'}). Nothing was done.", "unknown")
+            await self._leave(
+                f"{self.intent.verb}: no answer ({error or 'the controller is away'}). Nothing was done.", "unknown"
+            )
             return
         self.plan = plan
         self.fill()
@@ -190,7 +197,13 @@ class PlanScreen(ClusterScreen):
             f", would write rev {plan.base + 1}" if plan.changes else ", expected stays as it is")
         self.head.fill([Item(tuple(first)), text(second, "muted")])
         if plan.empty and VERBS[self.intent.verb].target != "action":
-            self.sheet.fill([text("   Nothing to do: what runs is what is expected.", "ok"), BLANK, text("   Esc goes back.", "muted")])
+            self.sheet.fill(
+                [
+                    text("   Nothing to do: what runs is what is expected.", "ok"),
+                    BLANK,
+                    text("   Esc goes back.", "muted"),
+                ]
+            )
             return
         self.sheet.fill(plan_items(plan, self.board, look, width, self._opened))
 
@@ -256,7 +269,8 @@ class PlanScreen(ClusterScreen):
             self.say(str(error), "failed")
         except ConnectionError as error:
             self.say(
-                f"No answer: {error or 'the controller is away'}. It may or may not have begun; a shows the actions.", "unknown"
+                f"No answer: {error or 'the controller is away'}. It may or may not have begun; a shows the actions.",
+                "unknown",
             )
         else:
             if self.app.screen is self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from cockpit.model.states import OK as HEALTHY
 from cockpit.model.states import UP
@@ -60,7 +61,7 @@ def host_word(row: HostRow) -> str:
     return row.presence
 
 
-def lead(look: Look, mark: Callable[[object], str]) -> Callable[[object], tuple[Piece, ...]]:
+def lead(look: Look, mark: Callable[[Any], str]) -> Callable[[Any], tuple[Piece, ...]]:
     """Glyph in front of the name."""
     return lambda row: ((look.glyph(m := mark(row)) + " ", m),)
 
@@ -123,7 +124,11 @@ def tree_columns(board: Board, look: Look) -> list[Column]:
 
 def instance_columns(board: Board, look: Look) -> list[Column]:
     def runs(row: InstanceRow) -> Piece:
-        return (str(row.restarts), DRIFT if row.restarts and row.mark != OK else "muted") if row.restarts else ("", "muted")
+        return (
+            (str(row.restarts), DRIFT if row.restarts and row.mark != OK else "muted")
+            if row.restarts
+            else ("", "muted")
+        )
 
     def health(row: InstanceRow) -> Piece:
         return ("" if row.health == "none" else row.health), "muted" if row.health in (HEALTHY, "none") else row.mark
@@ -186,13 +191,28 @@ def host_columns(board: Board, look: Look) -> list[Column]:
 def endpoint_columns(board: Board, look: Look) -> list[Column]:
     return [
         Column("service", "SERVICE", lambda r: (board.short(r.service), "text"), most=44),
-        Column("address", "ADDRESS", lambda r: (f"{r.address}:{r.port}", "text"), most=48,
-               sort=lambda r: (r.address, r.port)),
-        Column("state", "STATE", lambda r: (r.state, "muted" if r.state == "ready" else ENDPOINT_MARKS.get(r.state, UNKNOWN))),
+        Column(
+            "address",
+            "ADDRESS",
+            lambda r: (f"{r.address}:{r.port}", "text"),
+            most=48,
+            sort=lambda r: (r.address, r.port),
+        ),
+        Column(
+            "state",
+            "STATE",
+            lambda r: (r.state, "muted" if r.state == "ready" else ENDPOINT_MARKS.get(r.state, UNKNOWN)),
+        ),
         Column("instance", "INSTANCE", lambda r: (board.short(r.instance), "muted"), leave=1, most=44),
         Column("name", "PORT", lambda r: (r.name, "muted"), leave=4, most=16),
-        Column("since", "SINCE", lambda r: (since(r.since or None, board.now), "muted"), leave=2, right=True,
-               sort=lambda r: -r.since),
+        Column(
+            "since",
+            "SINCE",
+            lambda r: (since(r.since or None, board.now), "muted"),
+            leave=2,
+            right=True,
+            sort=lambda r: -r.since,
+        ),
         Column("attributes", "ATTRIBUTES", lambda r: (pairs(r.attributes), "muted"), leave=5, most=40),
         Column("why", "WHY", lambda r: (look.text(r.why), "muted"), leave=3, grow=True, least=30, most=100),
     ]
@@ -216,15 +236,33 @@ def action_columns(board: Board, look: Look) -> list[Column]:
         return row.state, "muted" if mark == OK else mark
 
     return [
-        Column("id", "ACTION", lambda r: (r.id, "strong" if r.ended is None else "text"),
-               sort=lambda r: -r.started),
+        Column("id", "ACTION", lambda r: (r.id, "strong" if r.ended is None else "text"), sort=lambda r: -r.started),
         Column("state", "STATE", state),
-        Column("title", "WHAT", lambda r: (board.shorten(look.text(r.title or r.verb)), "text"), grow=True, least=26, most=60),
+        Column(
+            "title",
+            "WHAT",
+            lambda r: (board.shorten(look.text(r.title or r.verb)), "text"),
+            grow=True,
+            least=26,
+            most=60,
+        ),
         Column("done", "STEPS", done, leave=3, right=True, sort=lambda r: r.done),
-        Column("took", "TOOK", lambda r: (took(r, board.now), "muted"), leave=2, right=True,
-               sort=lambda r: (r.ended or board.now) - r.started),
-        Column("age", "AGE", lambda r: (age(board.now - r.started), "muted"), leave=1, right=True,
-               sort=lambda r: -r.started),
+        Column(
+            "took",
+            "TOOK",
+            lambda r: (took(r, board.now), "muted"),
+            leave=2,
+            right=True,
+            sort=lambda r: (r.ended or board.now) - r.started,
+        ),
+        Column(
+            "age",
+            "AGE",
+            lambda r: (age(board.now - r.started), "muted"),
+            leave=1,
+            right=True,
+            sort=lambda r: -r.started,
+        ),
         Column("author", "BY", lambda r: (r.author, "muted"), leave=4, most=24),
         Column("revision", "REV", lambda r: (str(r.revision or ""), "muted"), leave=6, right=True),
         Column("note", "NOTE", lambda r: (look.text(r.note), "muted"), leave=5, grow=True, least=30, most=100),

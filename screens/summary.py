@@ -70,7 +70,9 @@ def needs(board: Board) -> list[Need]:
     for row in board.instances.values():
         if row.id in seen or row.mark not in ("failed", DRIFT, UNKNOWN) or (row.host in lost and row.mark == UNKNOWN):
             continue
-        singles.setdefault((row.service, instance_word(row)), []).append(_instance(row, row.reason, instance_word(row)))
+        singles.setdefault((row.service, instance_word(row)), []).append(
+            _instance(row, row.reason, instance_word(row))
+        )
     for (service, word), group in singles.items():
         out += [_many(service, word, group)] if len(group) > FOLD and service else group
     return sorted(out, key=lambda n: (-BADNESS.get(n.mark, 0), -(n.since or 0), n.name))
@@ -81,9 +83,14 @@ def _host(host: HostRow, board: Board) -> Need:
     silent = since(host.seen, board.now)
     reason = host.reason or (f"last heard {silent} ago" if silent else "never heard")
     return Need(
-        mark=host.mark, name=f"host {host.name}", word=host.presence, since=host.since,
+        mark=host.mark,
+        name=f"host {host.name}",
+        word=host.presence,
+        since=host.since,
         reason=reason + (f"; {plural(len(on_it), 'instance')} there" if on_it else ""),
-        aim=Aim(HOST, (host.name,)), door=("instances", host.name) if on_it else ("hosts", host.name), verbs=("drain",),
+        aim=Aim(HOST, (host.name,)),
+        door=("instances", host.name) if on_it else ("hosts", host.name),
+        verbs=("drain",),
     )
 
 
@@ -101,8 +108,13 @@ def _drift(drift: DriftRow, row: InstanceRow | None, board: Board) -> Need:
         return _instance(row, row.reason or reason, word, drift)
     kind = NODE if drift.target in board.nodes else INSTANCE
     return Need(
-        mark=UNKNOWN if drift.kind == "unknown" else DRIFT, name=drift.target, word=drift.kind, since=drift.since,
-        reason=reason, aim=Aim(kind, (drift.target,)), door=("instances", drift.target.rpartition("/")[0] or drift.target),
+        mark=UNKNOWN if drift.kind == "unknown" else DRIFT,
+        name=drift.target,
+        word=drift.kind,
+        since=drift.since,
+        reason=reason,
+        aim=Aim(kind, (drift.target,)),
+        door=("instances", drift.target.rpartition("/")[0] or drift.target),
         verbs=("converge", "adopt"),
     )
 
@@ -211,8 +223,15 @@ def lately_items(board: Board, look: Look, width: int, limit: int = 12) -> list[
         entries.append((row.ended or row.started, _ended(row, board, look, width)))
     for event in list(board.events)[:limit]:
         item = Item(
-            ((look.glyph(event.mark) + " ", event.mark), (clock(event.at) + " ", "muted"), (look.text(event.text), "text")),
-            f"event {event.at} {event.host}", True, ("hosts", event.host), Aim(HOST, (event.host,)),
+            (
+                (look.glyph(event.mark) + " ", event.mark),
+                (clock(event.at) + " ", "muted"),
+                (look.text(event.text), "text"),
+            ),
+            f"event {event.at} {event.host}",
+            True,
+            ("hosts", event.host),
+            Aim(HOST, (event.host,)),
         )
         entries.append((event.at, [item]))
     entries.sort(key=lambda e: e[0], reverse=True)
@@ -230,5 +249,8 @@ def _ended(row: ActionRow, board: Board, look: Look, width: int) -> list[Item]:
     first = ((look.glyph(mark) + " ", mark), (title, "text"), (word, mark), (tail, "muted"))
     items = [Item(first, key, True, ("action", row.id), Aim(ACTION, (row.id,)))]
     if mark != OK and row.note:
-        items += [Item((("    " + p, "muted"),), key) for p in wrap(look.text(row.note), max(10, width - 4), 2, look.sign("more"))]
+        items += [
+            Item((("    " + p, "muted"),), key)
+            for p in wrap(look.text(row.note), max(10, width - 4), 2, look.sign("more"))
+        ]
     return items

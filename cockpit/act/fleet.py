@@ -40,7 +40,7 @@ class Fleet:
         self.assumed: dict[tuple[str, str, str], None] = {}
         """What was never recorded: (what, service, version), in the order it was met."""
         self._durations = durations
-        self._salt = f"{seed}/"
+        self._salt = zlib.crc32(str(seed).encode())
         self.set_expected(expected)
         for unit in self.units.values():
             self._count(unit, 1)
@@ -76,17 +76,17 @@ class Fleet:
             return None
         return TAIL if send.word == "tail" else self._draw(send.word, step)
 
-    def warm_up(self, step: Step) -> float | None:
-        """From its start until a unit is healthy for the first time; None: never, or it is already."""
+    def warm_up(self, step: Step) -> tuple[float, int] | None:
+        """(seconds, run): from its start until a unit is healthy; None: never, or it is already."""
         unit = self.units.get(step.unit)
         if unit is None or unit.state != State.STARTING or unit.health == FAILING:
             return None
-        return self._draw(HEALTHY, step)
+        return self._draw(HEALTHY, step), unit.run
 
     def _draw(self, kind: str, step: Step) -> float:
         service = subject(step) if kind == FETCH else service_path(step.instance)
         version = self._version(step)
-        u = zlib.crc32(f"{self._salt}{step.instance or step.host}/{kind}/{step.id}".encode()) / 4294967296.0
+        u = zlib.crc32(f"{step.instance or step.host}/{kind}/{step.id}".encode(), self._salt) / 4294967296.0
         seconds, assumed = self._durations.draw(kind, service, version, u)
         if assumed and kind in (FETCH, HEALTHY):
             self.assumed[(kind, service, version)] = None
@@ -161,12 +161,12 @@ class Fleet:
             self.assumed[("health", service, unit.version)] = None
         return known
 
-    def become_healthy(self, id: str, run: int, now: float) -> Event | None:
-        """The first good health of a run, if it is still that run."""
+    def become_healthy(self, id: str, run: int, since: float, now: float) -> Event | None:
+        """The run, if it is still that one, turns out to have been healthy since `since`."""
         unit = self.units.get(id)
         if unit is None or unit.run != run or unit.state != State.STARTING:
             return None
-        return self._see(replace(unit, state=State.RUNNING, health=OK, health_since=now, observed=now))
+        return self._see(replace(unit, state=State.RUNNING, health=OK, health_since=since, observed=now))
 
     def _drained(self, send: Send, step: Step, now: float) -> Event:
         return Answer(send.task, True, {"remaining": 0})

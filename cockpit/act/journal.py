@@ -234,10 +234,15 @@ def gate(action: str, step: Step, state: str, note: str = "", seen: Unit | None 
 
 
 def control(
-    action: str, what: str, step: str, by: str, reason: str = "", *, undo: bool = False
+    action: str, what: str, step: str, by: str, reason: str = "", *, undo: bool = False,
+    at: Step | None = None,
 ) -> dict[str, Any]:
-    """A pause, resume or abort took effect; `step` is the last one that had started. No `by`: by rule."""
-    return {"kind": what, "action": action, "step": step, "by": by, "reason": reason, "undo": undo}
+    """A pause, resume or abort took effect; `step` is the last one that had started. No `by`: by rule.
+
+    `at` is that step: a replay finds it by kind and instance, whatever its id is then.
+    """
+    body = {"kind": what, "action": action, "step": step, "by": by, "reason": reason, "undo": undo}
+    return body | ({"what": at.kind, "instance": at.instance, "host": at.host} if at is not None else {})
 
 
 def outcome(

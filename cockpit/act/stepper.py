@@ -268,7 +268,7 @@ class Stepper:
     def _send(self, work: Work, word: str, args: dict[str, Any]) -> None:
         step = work.step
         if step.unit:
-            args = {**args, "unit": step.unit}
+            args = args | {"unit": step.unit}
         work.asked = command = Send(work.task, step.host, word, args, step.id)
         self._by_task[work.task] = work
         self._out.append(command)

@@ -21,7 +21,7 @@ from cockpit.act.fleet import Fleet
 from cockpit.act.followup import conclude, followup, made_stable, return_sentence, return_versions
 from cockpit.model.actual import Actual, Unit, serving_unit
 from cockpit.model.patch import apply
-from cockpit.model.topology import Doc, Expected, digest, from_doc, to_doc
+from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path, to_doc
 from cockpit.model.view import ActionRow, RevisionRow
 from cockpit.plan import verbs
 from cockpit.plan.context import PlanContext
@@ -242,13 +242,16 @@ class Twin:
     def _arrived(self, act: Act, send: ex.Send) -> None:
         step = act.steps[send.step]
         event = self.fleet.carry_out(send, step, self.now)
-        if send.word == "start" and (seconds := self.fleet.warm_up(step)) is not None:
-            run = self.fleet.units[step.unit].run
-            self._push(self.now + seconds, self._healthy, act, (step.unit, run))
+        if send.word == "start" and (found := self.fleet.warm_up(step)) is not None:
+            # told when it has been so for long enough: one event instead of two
+            good = self.now + found[0]
+            service = self.expected.services.get(service_path(step.instance))
+            late = service.update.healthy_for if service is not None else 0.0
+            self._push(good + late, self._healthy, act, (step.unit, found[1], good))
         self._feed(act, event)
 
-    def _healthy(self, act: Act, what: tuple[str, int]) -> None:
-        event = self.fleet.become_healthy(what[0], what[1], self.now)
+    def _healthy(self, act: Act, what: tuple[str, int, float]) -> None:
+        event = self.fleet.become_healthy(*what, self.now)
         if event is not None:
             for each in self.acts.values():
                 if not each.executor.over:

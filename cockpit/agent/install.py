@@ -234,8 +234,13 @@ def unpack(archive: str, root: str) -> int:
         raw.seek(0)
         inner: Any = gzip.GzipFile(fileobj=raw) if packed else raw
         try:
-            with tarfile.open(fileobj=_Bounded(inner), mode="r:") as tar:
-                return _unpack(tar, root)
+            bounded: Any = _Bounded(inner)
+            with tarfile.open(fileobj=bounded, mode="r:") as tar:
+                total = _unpack(tar, root)
+                bounded.seek(tar.offset)
+                if bounded.read(512) != bytes(512):  # tarfile takes half a header for the end
+                    raise InstallError("bad", "the archive is broken: its end is missing")
+                return total
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError) as e:
             raise InstallError("bad", f"the archive is broken: {e}") from None
 

@@ -51,6 +51,8 @@ class Controller:
         self.ended = asyncio.Event()
         """Set when the controller must stop by itself; `why` says why."""
         self.why = ""
+        self.lost = False
+        """The state directory was taken away: nothing more can be kept."""
         self._tasks: list[asyncio.Task[None]] = []
         self._local_wake = asyncio.Event()
         self._shorts: dict[str, str] = {}
@@ -96,7 +98,7 @@ class Controller:
         self.runner.interrupted()
         self.board.refresh(time.time())
         self._spawn(self._tick())
-        self._spawn(self._keep_local_hosts())
+        self._keeping = self._spawn(self._keep_local_hosts())
         self._spawn(self._ping())
 
     async def stop(self) -> None:
@@ -113,12 +115,13 @@ class Controller:
 
     async def end_hosts(self, timeout: float = 20.0) -> None:
         """Stop every service, agent and keeper of the connected hosts (the demo's end)."""
+        self._keeping.cancel()
         hosts = list(self.hub.links)
         futures = [self.hub.begin(f"end-{time.time()}-{h}", h, "end", {}) for h in hosts]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await asyncio.gather(*futures, return_exceptions=True)
-                while self.hub.links:
+                while self.hub.links or await asyncio.to_thread(self.local.any_alive, hosts):
                     await asyncio.sleep(0.05)
 
     def session(self, who: Who) -> EngineSession:
@@ -231,8 +234,10 @@ class Controller:
 
     # periodic work
 
-    def _spawn(self, work: Any) -> None:
-        self._tasks.append(asyncio.create_task(work))
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
 
     async def _tick(self) -> None:
         """Twenty times a second: presence, names, rows. Once a second: what must be saved."""
@@ -249,6 +254,7 @@ class Controller:
             if now - last_save >= SAVE_NAMES:
                 last_save = now
                 if await self.store.lost():
+                    self.lost = True
                     self._end(f"the state directory {self.state} is gone; services run on: cockpit recover")
                     return
                 await self._save_names()

@@ -39,11 +39,9 @@ class Demo:
             if await self._settled(c, stop):
                 say("demo is up")
             await either(stop, c.ended)
-            if c.ended.is_set() and "gone" in c.why:
+            if c.lost:
                 say(c.why)
-                return 1
-            await c.end_hosts()
-        return 0
+        return 1 if c.lost else 0
 
     async def with_screen(
         self, screen: Callable[[Any], Awaitable[int]], say: Callable[[str], None]
@@ -62,7 +60,6 @@ class Demo:
             with contextlib.suppress(asyncio.CancelledError):
                 code = await shown
             say("ending the demo")
-            await c.end_hosts()
         return code
 
     async def once(self, show: Callable[[Snapshot], None], say: Callable[[str], None]) -> int:
@@ -72,7 +69,6 @@ class Demo:
             on_signals(stop)
             up = await self._settled(c, stop)
             show(await c.session(here()).snapshot())
-            await c.end_hosts()
         return 0 if up else 1
 
     def _running(self, say: Callable[[str], None]) -> contextlib.AbstractAsyncContextManager[Controller]:
@@ -83,7 +79,11 @@ class Demo:
             await asyncio.to_thread(self._artifacts)
             options = Options(state=self.state, file="sample_topology.yaml")
             async with controller(options, loaded.expected) as c:
-                yield c
+                try:
+                    yield c
+                finally:
+                    if not c.lost:
+                        await c.end_hosts()
 
         return run()
 

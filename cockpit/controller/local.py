@@ -63,6 +63,9 @@ class LocalHosts:
             os.close(log)
         return True
 
+    def any_alive(self, hosts: Iterable[str]) -> bool:
+        return any(keeper_answers(self.directory(h)) for h in hosts)
+
     async def watch(self, hosts: Iterable[tuple[str, str]], connected: set[str]) -> None:
         """Start the given (host, address) pairs that are neither connected nor alive."""
         for host, address in hosts:

@@ -152,7 +152,7 @@ async def serve_until_signal(
         await either(stop, c.ended)
         if c.why:
             say(c.why)
-        return 1 if c.ended.is_set() and "gone" in c.why else 0
+        return 1 if c.lost else 0
 
 
 async def serve_with_screen(

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from cockpit.model.constraints import OWN_KEYS, eligible_hosts, parse_requirement, value_on
+from cockpit.model.constraints import OWN_KEYS, eligible_of_all, parse_requirement, value_on
 from cockpit.model.problems import Path, Report, Wrong, nearest
-from cockpit.model.room import check_room
+from cockpit.model.room import Eligible, check_room
 from cockpit.model.templates import check_template, variables
 from cockpit.model.topology import Expected, HttpGet, Service
 
@@ -89,18 +89,28 @@ def check(expected: Expected, to: Report) -> None:
     _regions_and_labels(expected, to)
     sound = not to.tainted("hosts")
     _addresses(expected, to)
-    labels = {label for h in expected.hosts.values() for label in h.labels}
+    eligible = eligible_of_all(expected)
+    values = _label_values(expected)
     for path, service in expected.services.items():
         _service_ports(path, service, to)
         _service_check(path, service, to)
         _service_templates(path, service, to)
         _service_rest(path, service, to)
-        _instances(path, service, expected, labels, to, sound)
+        _instances(path, service, expected, values, to, sound)
     _cycles(expected, to)
     if sound and not to.tainted("regions"):
-        _reach(expected, to)
-    check_room(expected, to, spot, sound)
-    _unused(expected, to)
+        _reach(expected, eligible, to)
+    check_room(expected, eligible, to, spot, sound)
+    _unused(expected, eligible, to)
+
+
+def _label_values(expected: Expected) -> dict[str, set[str]]:
+    """What a constraint can name -> its values on the hosts."""
+    values: dict[str, set[str]] = {key: set() for key in OWN_KEYS}
+    for name, host in expected.hosts.items():
+        for key in (*OWN_KEYS, *host.labels):
+            values.setdefault(key, set()).add(value_on(name, host, key) or "")
+    return values
 
 
 def _regions_and_labels(expected: Expected, to: Report) -> None:
@@ -228,7 +238,7 @@ def _service_rest(path: str, service: Service, to: Report) -> None:
 
 
 def _instances(
-    path: str, service: Service, expected: Expected, labels: set[str], to: Report, sound: bool
+    path: str, service: Service, expected: Expected, values: dict[str, set[str]], to: Report, sound: bool
 ) -> None:
     base, wanted = (*spot(path), "instances"), service.instances
     if wanted.hosts is not None:
@@ -243,9 +253,8 @@ def _instances(
     if not sound:
         return
     hosts = expected.hosts
-    known = [*OWN_KEYS, *sorted(labels)]
-    if wanted.spread not in known:
-        near_label = to.near(wanted.spread, known)
+    if wanted.spread not in values:
+        near_label = to.near(wanted.spread, values)
         to.problem((*base, "spread"), f'no host has the label "{wanted.spread}"', near_label)
     for n, text in enumerate(wanted.require):
         requirement, place = parse_requirement(text), (*base, "require", str(n))
@@ -255,13 +264,11 @@ def _instances(
             to.problem(place, f'unknown region "{value}"', near(expected.regions))
         elif key == "host" and value not in hosts:
             to.problem(place, f'unknown host "{value}"', near(hosts))
-        elif key not in known:
+        elif key not in values:
             say = to.problem if requirement.equal else to.warn
-            say(place, f'no host has the label "{key}"', nearest(key, known))
-        elif not requirement.equal:
-            continue
-        elif value not in (values := {v for h in hosts if (v := value_on(h, hosts[h], key)) is not None}):
-            to.problem(place, f"no host meets {text}", near(values))
+            say(place, f'no host has the label "{key}"', nearest(key, values))
+        elif requirement.equal and value not in values[key]:
+            to.problem(place, f"no host meets {text}", near(values[key]))
 
 
 def _cycles(expected: Expected, to: Report) -> None:
@@ -290,11 +297,11 @@ def _find_cycles(graph: dict[str, list[str]]) -> list[list[str]]:
     return []
 
 
-def _reach(expected: Expected, to: Report) -> None:
+def _reach(expected: Expected, eligible: Eligible, to: Report) -> None:
     """Each region where the caller may run must reach one where the callee may."""
     regions = {
-        path: {expected.hosts[h].region for h in eligible_hosts(expected, s) if h in expected.hosts}
-        for path, s in expected.services.items() if not to.tainted(*spot(path), "instances")
+        path: {expected.hosts[h].region for h in eligible[path] if h in expected.hosts}
+        for path in expected.services if not to.tainted(*spot(path), "instances")
     }  # fmt: skip
     for path, service in expected.services.items():
         for n, callee in enumerate(service.depends):
@@ -310,9 +317,9 @@ def _reach(expected: Expected, to: Report) -> None:
                     )
 
 
-def _unused(expected: Expected, to: Report) -> None:
+def _unused(expected: Expected, eligible: Eligible, to: Report) -> None:
     """Warnings about what nothing can use."""
-    used = {h for s in expected.services.values() for h in eligible_hosts(expected, s)}
+    used = {h for hosts in eligible.values() for h in hosts}
     for name in expected.hosts:
         if name not in used and expected.services:
             to.warn(("hosts", name), f"no service may run on host {name}")

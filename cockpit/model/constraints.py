@@ -47,6 +47,21 @@ def host_meets(name: str, host: Host, requirement: Requirement | str) -> bool:
     return (value_on(name, host, wanted.key) == wanted.value) == wanted.equal
 
 
+def eligible_of_all(expected: Expected) -> dict[str, tuple[str, ...]]:
+    """`eligible_hosts` of every service by its path; equal constraints are worked out once."""
+    worked_out: dict[tuple[str, ...], tuple[str, ...]] = {}
+    found = {}
+    for path, service in expected.services.items():
+        require = service.instances.require
+        if service.instances.hosts is None and require in worked_out:
+            found[path] = worked_out[require]
+            continue
+        found[path] = eligible_hosts(expected, service)
+        if service.instances.hosts is None:
+            worked_out[require] = found[path]
+    return found
+
+
 def eligible_hosts(expected: Expected, service: Service) -> tuple[str, ...]:
     """Hosts where instances of the service may be: its host list, or all that meet its constraints."""
     if service.instances.hosts is not None:

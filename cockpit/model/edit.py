@@ -75,6 +75,7 @@ class Edits:
         used = key.column + key.end - key.start
         new = " " + inline(plain) if inside else after_colon(plain, key.column - 1, used)
         end = max(self.last(value), colon)
+        end = self.line_end(end) if value.block else end  # a comment behind its last line goes with it
         simple = value.flow and not value.literal and value.start > colon
         if "\n" not in new:
             if simple:
@@ -119,7 +120,8 @@ class Edits:
         if self.text[first : key.start].strip() or first == 0:
             raise Stuck
         end = self.line_end(max(self.last(value), key.end))
-        following = self.text[end : self.line_end(end + 2)].strip() if end < len(self.text) else ""
+        after = self.text.find("\n", end) + 1
+        following = self.text[after : self.line_end(after)].strip() if after else ""
         start = first
         if not following or following.startswith("#"):  # comments right above are about this entry alone
             while (above := self.line_start(start - 1)) < start and start > 0:

@@ -36,7 +36,7 @@ class Digests:
     def __init__(self, expected: Expected) -> None:
         self.expected = expected
         self._services: dict[str, bytes] = {}
-        self._placed: dict[tuple[str, str], str] = {}
+        self._instances: dict[str, str] = {}
 
     def of(self, instance: str) -> str:
         """Digest of everything whose change asks for a new run, but the version: 16 hex digits.
@@ -44,18 +44,19 @@ class Digests:
         Not in it: count and constraints, attributes, update strategy, dependencies, drain time.
         Empty for an instance that is not expected.
         """
+        found = self._instances.get(instance)
+        if found is None:
+            found = self._instances[instance] = self._digest(instance)
+        return found
+
+    def _digest(self, instance: str) -> str:
         host = self.expected.placement.get(instance)
         path = service_path(instance)
         if host is None or path not in self.expected.services:
             return ""
-        key = (path, host)
-        found = self._placed.get(key)
-        if found is None:
-            entry = self.expected.hosts.get(host)
-            place = f"\0{entry.region}\0{entry.address}" if entry else "\0"
-            found = hashlib.sha256(self._service(path) + place.encode()).hexdigest()[:16]
-            self._placed[key] = found
-        return found
+        entry = self.expected.hosts.get(host)
+        place = f"\0{entry.region}\0{entry.address}" if entry else "\0"
+        return hashlib.sha256(self._service(path) + place.encode()).hexdigest()[:16]
 
     def _service(self, path: str) -> bytes:
         found = self._services.get(path)

@@ -7,17 +7,17 @@ run. When it does not fill every demand, the minimum cut names the services that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 import msgspec
 
-from cockpit.model.constraints import eligible_hosts
 from cockpit.model.problems import Path, Report
 from cockpit.model.topology import Expected, Service
 
 Spot = Callable[[str], Path]
+Eligible = Mapping[str, tuple[str, ...]]
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Demand(msgspec.Struct, frozen=True):
     """At most so many in one."""
 
 
-def check_room(expected: Expected, to: Report, spot: Spot, sound: bool) -> None:
+def check_room(expected: Expected, eligible: Eligible, to: Report, spot: Spot, sound: bool) -> None:
     """`sound`: the hosts are all right so far; otherwise only what does not depend on them is said."""
     counted = []
     _explicit_ports(expected, to, spot)
@@ -40,11 +40,11 @@ def check_room(expected: Expected, to: Report, spot: Spot, sound: bool) -> None:
         base = spot(path)
         if to.tainted(*base, "instances") or to.tainted(*base, "ports"):
             continue
-        _dynamic_ranges(path, service, expected, to, spot)
-        if service.instances.hosts is None and _fits_alone(path, service, expected, to, spot):
+        _dynamic_ranges(path, eligible[path], expected, to, spot)
+        if service.instances.hosts is None and _fits_alone(path, eligible[path], expected, to, spot):
             counted.append(path)
-    _together(counted, expected, to, spot)
-    _ports_apart(counted, expected, to, spot)
+    _together(counted, expected, eligible, to, spot)
+    _ports_apart(counted, expected, eligible, to, spot)
 
 
 def _explicit_ports(expected: Expected, to: Report, spot: Spot) -> None:
@@ -91,12 +91,11 @@ def _explicit_counts(expected: Expected, to: Report, spot: Spot) -> None:
                 to.problem(place, f"host {name} takes at most {host.max_instances} (max_instances)")
 
 
-def _dynamic_ranges(path: str, service: Service, expected: Expected, to: Report, spot: Spot) -> None:
-    for name, number in service.ports.items():
+def _dynamic_ranges(path: str, hosts: tuple[str, ...], expected: Expected, to: Report, spot: Spot) -> None:
+    for name, number in expected.services[path].ports.items():
         inside = [
-            h for h in eligible_hosts(expected, service)
-            if number and h in expected.hosts
-            and expected.hosts[h].port_range[0] <= number <= expected.hosts[h].port_range[1]
+            h for h in (hosts if number else ())
+            if h in expected.hosts and expected.hosts[h].port_range[0] <= number <= expected.hosts[h].port_range[1]
         ]  # fmt: skip
         if inside:
             low, high = expected.hosts[inside[0]].port_range
@@ -111,9 +110,9 @@ def _limit(service: Service) -> int:
     return 1 if any(service.ports.values()) else most
 
 
-def _fits_alone(path: str, service: Service, expected: Expected, to: Report, spot: Spot) -> bool:
+def _fits_alone(path: str, hosts: tuple[str, ...], expected: Expected, to: Report, spot: Spot) -> bool:
+    service = expected.services[path]
     count, each = service.instances.size, _limit(service)
-    hosts = eligible_hosts(expected, service)
     place = (*spot(path), "instances")
     if not hosts:
         need = service.instances.require
@@ -141,7 +140,9 @@ def _fits_alone(path: str, service: Service, expected: Expected, to: Report, spo
     return False
 
 
-def _together(counted: list[str], expected: Expected, to: Report, spot: Spot) -> None:
+def _together(
+    counted: list[str], expected: Expected, eligible: Eligible, to: Report, spot: Spot
+) -> None:
     """All counted services beside the listed ones, within `max_instances`."""
     room = {n: h.max_instances for n, h in expected.hosts.items() if h.max_instances is not None}
     if not room:
@@ -153,7 +154,7 @@ def _together(counted: list[str], expected: Expected, to: Report, spot: Spot) ->
     demands = []
     for path in counted:
         service = expected.services[path]
-        hosts, each = eligible_hosts(expected, service), _limit(service)
+        hosts, each = eligible[path], _limit(service)
         open_ended = each * sum(h not in room for h in hosts)
         if service.instances.size > open_ended:
             bins = tuple(h for h in hosts if h in room)
@@ -165,7 +166,9 @@ def _together(counted: list[str], expected: Expected, to: Report, spot: Spot) ->
         to.problem(place, text)
 
 
-def _ports_apart(counted: list[str], expected: Expected, to: Report, spot: Spot) -> None:
+def _ports_apart(
+    counted: list[str], expected: Expected, eligible: Eligible, to: Report, spot: Spot
+) -> None:
     """Services that share a fixed port number must find an address each."""
     by_number: dict[int, dict[str, str]] = {}
     for path, service in expected.services.items():
@@ -183,8 +186,7 @@ def _ports_apart(counted: list[str], expected: Expected, to: Report, spot: Spot)
         for path in users:
             if path in counted:
                 service = expected.services[path]
-                hosts = eligible_hosts(expected, service)
-                addresses = dict.fromkeys(expected.hosts[h].address for h in hosts)
+                addresses = dict.fromkeys(expected.hosts[h].address for h in eligible[path])
                 bins = tuple(a for a in addresses if a not in taken)
                 demands.append(Demand(path, service.instances.size, bins, 1))
         missing, names = shortage(demands, {bin: 1 for d in demands for bin in d.bins})

@@ -273,16 +273,19 @@ class Names:
                     del self._asked[id]
                 else:
                     self._watched.add(name)
-                if refused:
-                    if name not in self._known:
-                        why = message.get("text") or f"{name}: the agent does not know it"
-                        self._refuse(name, str(why))
-                    return
+                if refused and name not in self._known:
+                    why = message.get("text") or f"{name}: the agent does not know it"
+                    self._refuse(name, str(why))
+                if refused or op == "watch":
+                    return  # the answer to resolve follows: it alone tells unknown from empty
             try:
                 pushed = message.get("services")
                 found = message.get("endpoints") if op == "resolve" else _find(name, pushed)
             except Unresolved as e:
                 self._refuse(name, str(e))
+                return
+            if op == "watch" and found == []:
+                self._ask(name)  # nothing left, or the name is ambiguous now: resolve tells which
                 return
             if found == [] and message.get("version") == 0 and self._known.get(name):
                 return  # an agent that knows nothing yet: what is known stays

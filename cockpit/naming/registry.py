@@ -95,6 +95,8 @@ class Registry:
 
     def __init__(self, *, floor: float = 0.5) -> None:
         self.version = 0
+        self.rows = 0
+        """Grows with every change of `endpoints`, also of those that are not published."""
         self.endpoints: dict[Key, Endpoint] = {}
         """By (unit, port name); read only for others."""
         self._floor = floor
@@ -389,6 +391,7 @@ class Registry:
         if old == new:
             return False
         self.endpoints[key] = new
+        self.rows += 1
         if old is not None and old.service != new.service:
             _discard(self._keys, old.service, key)
             self._touch(old.service)
@@ -409,6 +412,7 @@ class Registry:
 
     def _drop(self, key: Key) -> None:
         endpoint = self.endpoints.pop(key)
+        self.rows += 1
         self._gone.discard(key)
         _discard(self._keys, endpoint.service, key)
         _discard(self._unit_keys, endpoint.unit, key)

@@ -30,7 +30,9 @@ def top_parts(board: Board, who: Who, read_only: str, look: Look) -> tuple[list[
         left.append((0, (("  LIVE", "top"),)))
     else:
         old = age(board.stale_for)
-        left.append((0, (("  ", "top"), (f" NO ANSWER since {clock(board.lost)}, shown as it was {old} ago ", "alarm"))))
+        left.append(
+            (0, (("  ", "top"), (f" NO ANSWER since {clock(board.lost)}, shown as it was {old} ago ", "alarm")))
+        )
     author, _, place = look.text(who.author).partition("@")
     role = "read-only" if read_only else who.role
     right: list[Part] = [
@@ -71,6 +73,8 @@ def join_parts(left: Sequence[Part], right: Sequence[Part], width: int) -> list[
 
 class Bar(Lines):
     """One or a few fixed lines made of pieces."""
+
+    DEFAULT_CSS = "Bar { height: 1; }"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -90,7 +90,7 @@ class Log(Lines):
         word = {"stderr": "text", "cockpit": "changing"}.get(entry.stream, "text")
         mark = {"stderr": "e", "cockpit": self.look.sign("head")}.get(entry.stream, " ")
         pieces: list[Piece] = [
-            (fit(entry.name, self._name_width), "muted"),
+            (" " + fit(entry.name, self._name_width), "muted"),
             (f" {mark} ", "drift" if entry.stream == "stderr" else "changing"),
         ]
         return pieces + self._found(entry.text[self.left:], word)

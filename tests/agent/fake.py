@@ -82,7 +82,8 @@ class FakeController:
 
     async def connected(self, after: int = 0) -> Frame:
         """The full set of a connection after frame number `after`."""
-        return await until(lambda: next((f for f in self.frames[after:] if f["t"] == "full"), None))
+        found = await until(lambda: [f for f in self.frames[after:] if f["t"] == "full"])
+        return found[0]
 
     async def command(
         self, word: str, *, task: str = "", uuid: str = UUID, timeout: float = 10.0, **args: Any
@@ -94,11 +95,10 @@ class FakeController:
         return await self.result(task, after, timeout)
 
     async def result(self, task: str, after: int = 0, timeout: float = 10.0) -> Frame:
-        def found() -> Frame | None:
-            mine = (f for f in self.frames[after:] if f["t"] == "result" and f["task"] == task)
-            return next(mine, None)
+        def found() -> list[Frame]:
+            return [f for f in self.frames[after:] if f["t"] == "result" and f["task"] == task]
 
-        return await until(found, timeout, f"result of {task}")
+        return (await until(found, timeout, f"result of {task}"))[0]
 
     async def ok(self, word: str, **args: Any) -> Frame:
         answer = await self.command(word, **args)
@@ -121,9 +121,9 @@ class FakeController:
     async def sees(self, unit: str, timeout: float = 10.0, **facts: Any) -> Frame:
         """Wait until the unit's report has these fields."""
 
-        def found() -> Frame | None:
+        def found() -> Frame:
             report = self.unit(unit)
-            return report if report and all(report[k] == v for k, v in facts.items()) else None
+            return report if report and all(report[k] == v for k, v in facts.items()) else {}
 
         return await until(found, timeout, f"{unit} with {facts}")
 

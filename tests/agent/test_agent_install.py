@@ -123,10 +123,15 @@ def test_a_hostile_archive_leaves_nothing(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "h"]
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"nonsense" * 200, GOOD[:60], gzip.compress(b"nonsense" * 200), gzip.compress(gzip.decompress(GOOD)[:700])],
-)
+BROKEN = {
+    "empty": b"", "nonsense": b"nonsense" * 200, "cut": GOOD[:60], "packed nonsense": gzip.compress(b"x" * 2000),
+    "cut in a header": gzip.compress(gzip.decompress(GOOD)[:700]),
+    "cut between members": gzip.compress(gzip.decompress(GOOD)[:512]),
+    "cut in a file": gzip.compress(gzip.decompress(GOOD)[:1030]),
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 def test_a_broken_archive(tmp_path: Path, data: bytes) -> None:
     archive, _ = write(tmp_path / "a", data)
     (tmp_path / "out").mkdir()

@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (40, 120)
+WHERE, HERE = b"\x1b[6n", b"\x1b[1;3R"
+"""The question for the cursor's place, which every terminal answers, after two narrow cells."""
 ENVIRONMENT = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "TEXTUAL_FPS": "240"}
 
 
@@ -42,6 +44,8 @@ class Terminal:
                 self._news.notify_all()
             if not data:
                 return
+            if WHERE in data:
+                os.write(self.fd, HERE)
 
     def wait(self, text: str, timeout: float = 30) -> float:
         """Seconds from the start until `text` was drawn. TimeoutError with the end of what was."""

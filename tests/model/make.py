@@ -43,8 +43,9 @@ def some(struct: type[Any], **fields: st.SearchStrategy[Any]) -> st.SearchStrate
 
 
 limits = some(
-    Limits, open_files=numbers, processes=numbers, memory=st.integers(0, 2**40), core=st.integers(-1, 2**30), cpu=numbers
-)
+    Limits, open_files=numbers, processes=numbers, memory=st.integers(0, 2**40),
+    core=st.integers(-1, 2**30), cpu=numbers,
+)  # fmt: skip
 restarts = some(
     Restart, mode=st.sampled_from(["always", "on-failure", "never"]), delay=times, max_delay=times,
     attempts=maybe, window=times, reset=times,
@@ -73,8 +74,9 @@ def checks(draw: st.DrawFn, ports: list[str]) -> Check | None:
         "http": lambda: draw(requests(ports)),
         "tcp": lambda: draw(st.sampled_from(ports)) if len(ports) > 1 else draw(st.sampled_from(["", *ports])),
     }
-    times_of = draw(st.fixed_dictionaries({}, optional={"interval": times, "timeout": times, "rise": numbers}))
-    return Check(**{kind: choice[kind]()}, **times_of)
+    optional = {"interval": times, "timeout": times, "rise": numbers}
+    fields: dict[str, Any] = {kind: choice[kind](), **draw(st.fixed_dictionaries({}, optional=optional))}
+    return Check(**fields)
 
 
 @st.composite
@@ -106,7 +108,8 @@ def services(draw: st.DrawFn, hosts: list[str], number: int, others: list[str]) 
     return Service(
         processes=processes, version=version, artifact=draw(st.sampled_from([None, "web"])) if version else None,
         env=env, secrets={k: v for k, v in secret.items() if k not in env},
-        directory=draw(st.sampled_from(["", "sub", "/srv", "a b"])), user=draw(st.sampled_from(["", "nobody", "1000"])),
+        directory=draw(st.sampled_from(["", "sub", "/srv", "a b"])),
+        user=draw(st.sampled_from(["", "nobody", "1000"])),
         limits=draw(limits), ports={p: 1000 + number * 10 + n if fixed else 0 for n, p in enumerate(ports)},
         depends=tuple(draw(st.lists(st.sampled_from(others), unique=True, max_size=2))) if others else (),
         check=draw(checks(ports)), probe=probe, instances=instances, restart=draw(restarts), stop=draw(stops),
@@ -123,6 +126,8 @@ def topologies(draw: st.DrawFn) -> Expected:
     for number in range(draw(st.integers(0, 3))):
         above = draw(st.sampled_from(["", *groups]))
         path = f"{above}.{draw(names)}".removeprefix(".")
+        if path in found:
+            continue
         if path not in groups:
             groups[path] = Group(cluster=draw(st.booleans()), about=draw(texts))
         inner = f"{path}.{draw(names)}"
@@ -140,5 +145,5 @@ def topologies(draw: st.DrawFn) -> Expected:
             )
             for n, h in enumerate(hosts)
         },
-        groups=groups, services={p: s for p, s in found.items() if p not in groups},
+        groups=groups, services=found,
     )  # fmt: skip

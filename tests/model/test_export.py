@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from cockpit.model.export import export_new, export_onto, nested, same
@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = (ROOT / "sample_topology.yaml").read_text()
 FULL = (Path(__file__).parent / "data" / "full.yaml").read_text()
 replace = msgspec.structs.replace
-more = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
+more = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=phases)
 
 
 def load(text: str) -> Expected:
@@ -90,7 +91,7 @@ def test_an_edit_and_its_inverse(data: st.DataObject, x: Expected) -> None:
     onto(onto(text, fewer), x)
 
 
-@given(texts | st.sampled_from(["", "yes", "No", "1.10", "0o17", "1e3", "~", "a: b", "#a", "a #b", "12:30", "=", "\ufeff"]))
+@given(texts | st.sampled_from(["", "yes", "No", "1.10", "0o17", "~", "a: b", "#a", "a #b", "12:30", "=", "\ufeff"]))
 def test_scalars(text: str) -> None:
     line = f"cockpit: 1\nname: t\ntree: {{g: {{about: {scalar(text)}, children: {{}}}}}}\n"
     assert load(line).groups["g"].about == text
@@ -198,7 +199,10 @@ def test_inside_a_nested_block() -> None:
 
 
 def test_a_value_becomes_a_block_and_back() -> None:
-    text = "cockpit: 1\nname: t\ntree:\n  a:\n    command: [x]\n    instances: 0  # none\n    env:  # of a\n      A: b\n"
+    text = (
+        "cockpit: 1\nname: t\ntree:\n  a:\n    command: [x]\n"
+        "    instances: 0  # none\n    env:  # of a\n      A: b\n"
+    )
     x = load(text)
     many = {f"V{n}": "x" * 10 for n in range(9)}
     longer = replace(x, services={"a": replace(x.services["a"], env=many)})
@@ -280,8 +284,8 @@ def test_a_byte_order_mark_stays() -> None:
 def test_multi_line_values() -> None:
     text = (
         "cockpit: 1\nname: t\ntree:\n  g:\n    about: |\n      two\n      lines\n\n    # below\n    children:\n"
-        "      s:\n        command:\n        - x\n        - y  # second\n        instances: {\n          count: 0,  # none\n"
-        "        }\n"
+        "      s:\n        command:\n        - x\n        - y  # second\n"
+        "        instances: {\n          count: 0,  # none\n        }\n"
     )
     x = load(text)
     assert x.groups["g"].about == "two\nlines\n"

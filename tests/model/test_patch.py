@@ -15,7 +15,9 @@ from cockpit.model.topology import Doc
 from cockpit.model.view import Change
 
 NAMES = st.sampled_from("abc")
-LEAVES = st.one_of(st.integers(0, 3), st.sampled_from(["x", "y"]), st.booleans(), st.lists(st.integers(0, 2), max_size=2))
+LEAVES = st.one_of(
+    st.integers(0, 3), st.sampled_from(["x", "y"]), st.booleans(), st.lists(st.integers(0, 2), max_size=2)
+)  # fmt: skip
 VALUES = st.recursive(LEAVES, lambda inner: st.dictionaries(NAMES, inner, max_size=3), max_leaves=8)
 
 

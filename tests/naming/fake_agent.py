@@ -26,6 +26,7 @@ class FakeAgent:
         self.version = 0
         self.services: dict[str, list[dict[str, Any]]] = {}
         self.refuse_unknown = True
+        self.ambiguous: set[str] = set()
         self.asked: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
@@ -119,6 +120,8 @@ class FakeAgent:
         return {"watch": id, "version": self.version, "services": {p: self.services[p] for p in paths}}
 
     def _path(self, name: str) -> str | None:
+        if name in self.ambiguous:
+            return None
         return next((p for p in self.services if p == name or p.endswith(f".{name}")), None)
 
     @staticmethod

@@ -186,6 +186,19 @@ def test_an_agent_that_knows_nothing_yet_empties_nothing(agent: FakeAgent, names
 NOISE = [b"nonsense\n", b"[1]\n", b'{"id":[1]}\n', b"x" * 70000 + b"\n", b"[" * 9999 + b"\n"]
 
 
+def test_a_name_that_became_ambiguous_keeps_what_it_was(agent: FakeAgent, names: Names) -> None:
+    agent.set("puzzle.sudoku", ONE)
+    assert ports(names) == [1000]
+    [watch] = [a["id"] for a in agent.asked if a["op"] == "watch"]
+    agent.services = {"a.sudoku": [TWO], "b.sudoku": [THREE], "puzzle.web": [TWO]}
+    agent.asked.clear()
+    agent.ambiguous.add("sudoku")
+    agent.raw(json.dumps({"watch": watch, "version": 9, "services": {"sudoku": []}}).encode() + b"\n")
+    wait_for(lambda: [a for a in agent.asked if a["op"] == "resolve"])
+    assert names.resolve("web") == [TWO]  # answered after the one for sudoku
+    assert ports(names) == [1000]
+
+
 @pytest.mark.parametrize("noise", NOISE)
 def test_noise_on_the_socket_ends_nothing(agent: FakeAgent, names: Names, noise: bytes) -> None:
     agent.set("puzzle.sudoku", ONE)

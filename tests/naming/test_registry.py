@@ -194,10 +194,10 @@ def test_forget_and_expire() -> None:
     assert books.registry.forget("puzzle.sudoku/0:1", 2000.0)
     assert books.registry.services() == {SUDOKU: []} and books.row().state == GONE
     assert not books.registry.expire(2059.9)
-    version = books.registry.version
+    version, rows = books.registry.version, books.registry.rows
     assert books.registry.expire(2060.0)
     assert books.registry.endpoints == {} and books.registry.services() == {}
-    assert books.registry.version == version
+    assert books.registry.version == version and books.registry.rows > rows
     assert not books.registry.forget("puzzle.sudoku/0:1")
 
 

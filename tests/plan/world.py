@@ -86,7 +86,9 @@ def running(world: Expected, **presence: str) -> Actual:
         ports = {name: number or 20000 + n for name, number in s.ports.items()}
         state = State.SHUTDOWN if stopped else State.RUNNING
         units.append((unit(instance, 1, state, version=s.version, config=digests.of(instance), ports=ports), host))
-    return actual(units, world.hosts, **presence)
+    have = actual(units, world.hosts, **presence)
+    releases = tuple(f"{s.artifact}/{s.version}" for s in world.services.values() if s.artifact)
+    return replace(have, hosts={n: replace(h, releases=releases) for n, h in have.hosts.items()})
 
 
 def context(world: Expected, have: Actual | None = None, **more: Any) -> PlanContext:

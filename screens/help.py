@@ -1,0 +1,104 @@
+"""The keys that work on the screen one came from, and all verbs: read from the bindings and the table."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+
+from cockpit.act.table import VERBS
+from cockpit.model.view import MARKS
+from screens.aim import why_not
+from screens.base import ClusterScreen
+from screens.board import Changed
+from screens.command import SCREENS
+from screens.format import cells, fit, wrap
+from screens.item import BLANK, Item, line, text
+from screens.keys import KEY_NAMES
+from screens.look import Look
+from screens.widgets.sheet import Sheet
+
+MEANINGS = {
+    "ok": "as expected",
+    "changing": "an action is at work here",
+    "drift": "differs from what is expected",
+    "failed": "ended or gave up",
+    "unknown": "not heard: neither dead nor healthy",
+    "absent": "not there, or stopped on purpose",
+    "paused": "held until somebody lets it go on",
+    "draining": "takes no new work",
+}
+
+
+def key_rows(bindings: list[tuple[str, Binding]], prefix: str) -> list[tuple[str, str]]:
+    """Keys and what they do, one row per binding."""
+    rows: dict[str, tuple[list[str], str]] = {}
+    for name, binding in bindings:
+        id = binding.id or ""
+        if id.startswith("verb.") != (prefix == "verb."):
+            continue
+        tip = f"{binding.description}: {binding.tooltip}" if prefix else binding.tooltip
+        rows.setdefault(id, ([], tip))[0].append(KEY_NAMES.get(name, name))
+    return [(", ".join(names), tip) for names, tip in rows.values()]
+
+
+def marks_items(look: Look) -> list[Item]:
+    return [
+        line((f"   {look.glyph(m)} ", m), (fit(m, 11), m), (MEANINGS[m], "text")) for m in MARKS
+    ]
+
+
+class HelpScreen(ClusterScreen):
+    NAME = "help"
+    HINTS: ClassVar[tuple[str, ...]] = ("move.pagedown", "command")
+    LAST = ()
+
+    def __init__(self, origin: object = None) -> None:
+        super().__init__()
+        self.origin = origin if isinstance(origin, ClusterScreen) else None
+
+    def body(self) -> ComposeResult:
+        self.sheet = Sheet(id="sheet")
+        self.panes = [self.sheet]
+        yield self.sheet
+
+    def sync(self, changed: Changed) -> None:
+        width = max(40, self.size.width)
+        look, board, read_only = self.look, self.board, self.cockpit.read_only
+        origin = self.origin or self
+        bindings = origin._bindings
+        live = [(name, binding) for name, binding in bindings]
+        items: list[Item] = [line((f" KEYS on {origin.NAME}", "strong"))]
+        rows = key_rows(live, "verb.")
+        if rows:
+            items.append(text(" VERBS: each shows its plan first; nothing runs without it", "head"))
+            for name, tip in rows:
+                items += self._row(name, tip, width)
+        items.append(text(" MOVING AND LOOKING", "head"))
+        for name, tip in key_rows(live, ""):
+            items += self._row(name, tip, width)
+        items.append(BLANK)
+        items.append(text(" ALL VERBS, for the line behind :", "head"))
+        for verb in VERBS.values():
+            if verb.target == "topology":
+                continue
+            why = why_not(verb, origin.aim(), board, read_only) if read_only else ""
+            items += self._row(verb.example.removeprefix("cockpit "), verb.help, width, 34, "off" if why else "key")
+        if read_only:
+            items.append(text(f"   Verbs that change something are off: {look.text(read_only)}", "drift"))
+        items.append(BLANK)
+        items.append(text(" SCREENS, for the line behind :", "head"))
+        for name, tip in SCREENS.items():
+            items += self._row(name, tip, width)
+        items.append(BLANK)
+        items.append(text(" MARKS", "head"))
+        items += marks_items(look)
+        self.sheet.fill(items)
+
+    def _row(self, name: str, tip: str, width: int, column: int = 15, style: str = "key") -> list[Item]:
+        parts = wrap(tip, max(20, width - column - 4), 3, self.look.sign("more"))
+        head = fit(name, column) if cells(name) <= column else name + " "
+        out = [line(("   " + head, style), (parts[0] if parts else "", "text"))]
+        out += [text(" " * (column + 3) + part) for part in parts[1:]]
+        return out

@@ -1,0 +1,229 @@
+"""One instance: what is expected beside what is, and what led here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from cockpit.model.view import OK, InstanceDetail, InstanceRow
+from cockpit.plan.steps import Bad, Refused
+from screens.aim import ACTION, INSTANCE, NODE, Aim
+from screens.base import ClusterScreen
+from screens.board import Board, Changed
+from screens.format import cells, cut, fit, plural, since
+from screens.item import BLANK, Item, line, text
+from screens.keys import verb_keys
+from screens.look import Look, Piece
+from screens.overview import VERB_NAMES
+from screens.rows import action_mark, instance_word, quiet
+from screens.widgets.bars import Bar
+from screens.widgets.sheet import Sheet
+
+AGAIN = 2.0
+"""Seconds between two looks at the last log lines while the screen is open."""
+
+
+def detail_items(detail: InstanceDetail, board: Board, look: Look, width: int) -> list[Item]:
+    """Expected beside actual, then runs, exits, health, dependencies, actions and the last log lines."""
+    out = _diffs(detail, board, look, width)
+    row = detail.row
+    more = look.sign("more")
+    if row.runs:
+        out.append(text(" RUNS", "head"))
+        for run in row.runs[:12]:
+            began = f", {since(run.started, board.now)} ago" if run.started else ""
+            pid = f"  pid {run.pid}" if run.pid else ""
+            words = f"   #{run.run} {run.state.lower()}  {run.version}  on {run.host}{pid}{began}"
+            out.append(line((words, "text"), (f"  {look.text(run.exit)}" if run.exit else "", "muted")))
+    if detail.exits:
+        out.append(text(" EXITS", "head"))
+        out += [text("   " + look.text(words)) for words in detail.exits[:8]]
+    if detail.depends:
+        out.append(text(" CALLS", "head"))
+        for node in detail.depends:
+            out.append(Item((
+                ("   " + look.glyph(node.mark) + " ", node.mark), (board.short(node.path), "text"),
+                (f"   {node.have} of {node.want} as expected", "muted" if node.mark == OK else node.mark),
+            ), f"node {node.path}", True, ("instances", node.path), Aim(NODE, (node.path,))))
+    users = board.users(row.service)
+    if users:
+        out.append(text(" CALLED BY", "head"))
+        for path in users:
+            out.append(
+                Item(
+                    (("   " + board.short(path), "text"),),
+                    f"user {path}",
+                    True,
+                    ("instances", path),
+                    Aim(NODE, (path,)),
+                )
+            )
+    if detail.probe:
+        out.append(text(" IT SAYS OF ITSELF", "head"))
+        out.append(text("   " + look.text("  ".join(f"{k} {v}" for k, v in sorted(detail.probe.items())))))
+    if detail.actions:
+        out.append(text(" ACTIONS", "head"))
+        for action in detail.actions[:8]:
+            mark = action_mark(action)
+            title = board.shorten(look.text(action.title or action.verb))
+            out.append(Item((
+                ("   " + look.glyph(mark) + " ", mark), (f"{action.id} {cut(title, 60, more)}", "text"),
+                (f"  {action.state}  by {action.author}", "muted" if mark == OK else mark),
+            ), f"action {action.id}", True, ("action", action.id), Aim(ACTION, (action.id,))))
+    out.append(text(" LAST LOG LINES", "head"))
+    if detail.last_lines:
+        for number, words in enumerate(detail.last_lines[-10:]):
+            out.append(
+                Item(
+                    (("   " + look.text(words), "text"),),
+                    f"log {number}",
+                    True,
+                    ("logs", row.id),
+                    Aim(INSTANCE, (row.id,)),
+                )
+            )
+    else:
+        out.append(text("   none", "muted"))
+    return out
+
+
+def _diffs(detail: InstanceDetail, board: Board, look: Look, width: int) -> list[Item]:
+    room = max(20, width - 3 - 12 - 2)
+    left = min(max([20, *(cells(look.text(d.expected)) for d in detail.diffs)]) + 2, room // 2)
+    right = room - left
+    more = look.sign("more")
+    by = f"EXPECTED ({detail.expected_by})" if detail.expected_by else "EXPECTED"
+    host = detail.row.host or "nowhere"
+    seen = since(detail.row.observed, board.now)
+    actual = f"ACTUAL ({host}{', ' + seen + ' ago' if seen else ''})"
+    left = max(left, min(cells(by) + 2, room // 2))
+    right = room - left
+    out = [line((" " * 15, "head"), (fit(by, left, more), "head"), (fit(actual, right, more), "head"))]
+    for diff in detail.diffs:
+        mark = "ok" if diff.same else (detail.row.mark if detail.row.mark != OK else "drift")
+        sign = " " if diff.same else look.glyph(mark)
+        expected, found = look.text(diff.expected), look.text(diff.actual)
+        if diff.note:
+            found += f"   {look.text(diff.note)}"
+        pieces: tuple[Piece, ...] = (
+            (f" {sign} ", mark), (fit(diff.field, 12), "muted" if diff.same else "strong"),
+            (fit(expected, left - 2, more) + "  ", "muted" if diff.same else "text"),
+            (cut(found, right, more), "text" if diff.same else mark),
+        )
+        out.append(Item(pieces))
+    for drift in detail.drift:
+        fields = {d.field for d in detail.diffs if not d.same}
+        if drift.kind not in fields and drift.reason:
+            out.append(
+                line((f" {look.glyph('drift')} ", "drift"), (f"{drift.kind}: {look.text(drift.reason)}", "drift"))
+            )
+    out.append(BLANK)
+    return out
+
+
+class NodeScreen(ClusterScreen):
+    NAME = "node"
+    VERB_NAMES = tuple(n for n in VERB_NAMES if n != "drain")
+    BINDINGS: ClassVar[list[BindingType]] = verb_keys(*VERB_NAMES)
+    HINTS = (
+        "logs",
+        "verb.restart",
+        "verb.migrate",
+        "verb.converge",
+        "verb.stop",
+        "verb.start",
+        "verb.deploy",
+        "verb.adopt",
+        "open",
+        "command",
+    )
+
+    def __init__(self, id: str) -> None:
+        super().__init__()
+        self.instance = id
+        self.detail: InstanceDetail | None = None
+        self._asked = 0.0
+        self._gone = ""
+
+    def address(self) -> tuple[str, ...]:
+        return (self.NAME, self.instance)
+
+    def body(self) -> ComposeResult:
+        self.facts = Bar(id="facts")
+        self.sheet = Sheet(id="sheet")
+        self.panes = [self.sheet]
+        yield self.facts
+        yield self.sheet
+
+    def sync(self, changed: Changed) -> None:
+        if changed.whole or self.instance in changed.instances:
+            self._look_again()
+        self.fill()
+
+    def tick(self) -> None:
+        if time.monotonic() - self._asked > AGAIN:
+            self._look_again()
+        self.fill()
+        super().tick()
+
+    def _look_again(self) -> None:
+        self._asked = time.monotonic()
+        self.run_worker(self._fetch(), name="node", exclusive=True)
+
+    async def _fetch(self) -> None:
+        try:
+            with self.waiting(f"asking for {self.board.short(self.instance)}"):
+                self.detail = await self.session.instance(self.instance)
+            self._gone = ""
+        except (Bad, Refused) as error:
+            self._gone = str(error)
+        except ConnectionError:
+            return  # the top line says that nobody answers
+        if self.is_attached:
+            self.fill()
+
+    def on_resize(self, event: Any) -> None:
+        super().on_resize(event)
+        self.call_after_refresh(self.fill)
+
+    def fill(self) -> None:
+        width = self.size.width
+        if not width or not self.facts.is_mounted:
+            return
+        row = self.board.instances.get(self.instance) or (self.detail.row if self.detail else None)
+        self.facts.show([self._facts(row)])
+        if self.detail is not None:
+            self.sheet.fill(detail_items(self.detail, self.board, self.look, width))
+        elif self._gone:
+            self.sheet.fill([text(f" {self.look.text(self._gone)}", "failed")])
+
+    def _facts(self, row: InstanceRow | None) -> list[Piece]:
+        look = self.look
+        out: list[Piece] = [(" " + self.board.short(self.instance), "strong")]
+        if row is None:
+            return [*out, ("   not there any more" if self._gone else f"   asking{look.sign('more')}", "changing")]
+        out.append((f" on {row.host}" if row.host else " on no host", "text"))
+        old = since(row.since, self.board.now)
+        out.append((f"   {look.glyph(row.mark)} {instance_word(row)}{' ' + old if old else ''}", quiet(row.mark)))
+        count = sum(1 for d in self.detail.diffs if not d.same) if self.detail else 0
+        if count:
+            out.append((f"   {plural(count, 'difference')}", row.mark if row.mark != OK else "drift"))
+        if row.desired == "SHUTDOWN":
+            out.append(("   stopped on purpose", "muted"))
+        if row.pinned:
+            out.append((f"   held on the host: {look.text(row.pinned)}", "paused"))
+        return out
+
+    def aim(self) -> Aim:
+        return Aim(INSTANCE, (self.instance,))
+
+    def door(self) -> Sequence[str]:
+        item = self.sheet.current
+        return item.door if item else ()
+
+    async def action_explain(self) -> None:
+        self.say("This is the explanation: expected beside actual.", "paused")

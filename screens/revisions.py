@@ -1,0 +1,140 @@
+"""Revisions of what is expected: who changed what, by which action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from cockpit.model.view import RevisionRow
+from screens.aim import ACTION, NOTHING, Aim
+from screens.base import ClusterScreen
+from screens.board import Board, Changed
+from screens.format import date, plural, since, wrap
+from screens.item import Item, line, text
+from screens.keys import verb_keys
+from screens.look import Look, Piece
+from screens.plan import change_text
+from screens.table import TableScreen
+from screens.widgets.columns import Column
+from screens.widgets.grid import Grid
+from screens.widgets.sheet import Sheet
+
+LIMIT = 200
+
+
+def revision_columns(board: Board, look: Look) -> list[Column]:
+    def what(row: RevisionRow) -> Piece:
+        if not row.changes:
+            return "the beginning" if row.number == 1 else "", "muted"
+        first = row.changes[0]
+        more = f"  and {len(row.changes) - 1} more" if len(row.changes) > 1 else ""
+        return look.text(change_text(board, first.path, first.old, first.new, look.sign("to"))) + more, "text"
+
+    return [
+        Column("number", "REV", lambda r: (str(r.number), "strong"), right=True, sort=lambda r: r.number),
+        Column("time", "WHEN", lambda r: (date(r.time), "muted"), leave=2, sort=lambda r: r.time),
+        Column(
+            "age", "AGE", lambda r: (since(r.time, board.now), "muted"), right=True, leave=1, sort=lambda r: -r.time
+        ),
+        Column("author", "BY", lambda r: (r.author, "muted"), leave=3, most=24),
+        Column("action", "ACTION", lambda r: (r.action, "muted"), leave=5),
+        Column("what", "WHAT", what, grow=True, least=24, most=120),
+        Column("mark", "MARK", lambda r: (r.mark[:12], "muted"), leave=6),
+    ]
+
+
+class RevisionsScreen(TableScreen):
+    NAME = "revisions"
+    HINTS = ("open", "verb.rollback", "filter", "sort", "command")
+    BINDINGS: ClassVar[list[BindingType]] = verb_keys("rollback")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: dict[str, RevisionRow] = {}
+        self._head = 0
+
+    def make_grid(self) -> Grid[Any]:
+        def haystack(row: RevisionRow) -> str:
+            return f"{row.number} {row.author} {row.action} {' '.join('.'.join(c.path) for c in row.changes)}"
+
+        return Grid(revision_columns(self.board, self.look), haystack=haystack, id="grid")
+
+    def rows(self) -> Mapping[str, Any]:
+        return self._rows
+
+    def sync(self, changed: Changed) -> None:
+        head = self.board.head.revision if self.board.head else 0
+        if head != self._head:
+            self._head = head
+            self.run_worker(self._fetch(), name="revisions", exclusive=True)
+        self.show_title()
+
+    async def _fetch(self) -> None:
+        rows = await self.ask("asking for the revisions", self.session.revisions(LIMIT))
+        if rows is not None:
+            self._rows = {str(r.number): r for r in sorted(rows, key=lambda r: -r.number)}
+            self.grid.load(self._rows)
+            self.show_title()
+
+    def heading(self) -> list[Piece]:
+        return [("REVISIONS", "strong"), (f"   of what is expected, now {self._head}", "muted")]
+
+    def aim(self) -> Aim:
+        row = self.grid.current
+        return Aim(ACTION, (row.action,)) if row is not None and row.action else NOTHING
+
+    async def action_open(self) -> None:
+        row = self.grid.current
+        if row is not None:
+            await self.app.push_screen(RevisionScreen(row))
+
+
+class RevisionScreen(ClusterScreen):
+    """Every path one revision changed."""
+
+    NAME = "revision"
+    HINTS = ("open", "verb.rollback", "command")
+    BINDINGS: ClassVar[list[BindingType]] = verb_keys("rollback")
+
+    def __init__(self, row: RevisionRow) -> None:
+        super().__init__()
+        self.row = row
+
+    def address(self) -> tuple[str, ...]:
+        return (self.NAME, str(self.row.number))
+
+    def body(self) -> ComposeResult:
+        self.sheet = Sheet(id="sheet")
+        self.panes = [self.sheet]
+        yield self.sheet
+
+    def sync(self, changed: Changed) -> None:
+        row, look, width = self.row, self.look, max(40, self.size.width)
+        items = [
+            line(
+                (f" REVISION {row.number}", "strong"),
+                (f"   {date(row.time)}   by {row.author}   mark {row.mark[:12]}", "muted"),
+            ),
+        ]
+        if row.action:
+            items.append(
+                Item(((f"   by action {row.action}", "text"),), "action", True, ("action", row.action), self.aim())
+            )
+        items.append(text(f" {plural(len(row.changes), 'change')}".upper(), "head"))
+        for change in row.changes:
+            words = look.text(change_text(self.board, change.path, change.old, change.new, look.sign("to")), 20_000)
+            items += [
+                text(("   " if n == 0 else "     ") + p)
+                for n, p in enumerate(wrap(words, width - 6, 12, look.sign("more")))
+            ]
+        self.sheet.fill(items)
+
+    def aim(self) -> Aim:
+        return Aim(ACTION, (self.row.action,)) if self.row.action else NOTHING
+
+    def door(self) -> Sequence[str]:
+        item = self.sheet.current
+        return item.door if item else ()
