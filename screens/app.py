@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from textual.binding import Binding, BindingType
 from textual.color import Color
 from textual.filter import LineFilter
 from textual.screen import Screen
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 import screens  # noqa: F401  the package sets what Textual reads when it is imported
 from cockpit.act.table import OBSERVE, VERBS
@@ -69,9 +70,6 @@ class CockpitApp(App[int], inherit_bindings=False):
     """The screens on one session."""
 
     ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    Screen { background: $background; color: $foreground; overflow: hidden; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c,ctrl+q", "leave", "quit", tooltip="Leave; the cluster and its actions go on.",
                 id="leave", priority=True, show=False),
@@ -108,11 +106,17 @@ class CockpitApp(App[int], inherit_bindings=False):
 
     def _textual_theme(self, name: str) -> Theme:
         data = self.look.data
-        ansi = bool(data["ansi"])
-        colour = "ansi_default" if ansi else str(data["foreground"])
+        if data["ansi"]:
+            # Textual's own widgets ask for variables that only its ansi theme defines
+            return replace(BUILTIN_THEMES["ansi-dark"], name=f"cockpit-{name}")
         return Theme(
-            name=f"cockpit-{name}", primary=colour, foreground=data["foreground"], background=data["background"],
-            surface=data["background"], panel=data["panel"], dark=bool(data["dark"]), ansi=ansi,
+            name=f"cockpit-{name}",
+            primary=data["foreground"],
+            foreground=data["foreground"],
+            background=data["background"],
+            surface=data["background"],
+            panel=data["panel"],
+            dark=bool(data["dark"]),
         )
 
     def get_line_filters(self) -> Sequence[LineFilter]:

@@ -15,6 +15,7 @@ from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import NOTHING, Aim, why_not
 from screens.board import Changed
+from screens.keys import KEY_NAMES, KeyScreen, go_key, key
 from screens.look import Piece
 from screens.widgets.bars import Bottom, Hint, TopLine, field_line, key_line, remark_lines
 from screens.widgets.field import Field
@@ -32,6 +33,8 @@ SAY_FOR = 20.0
 
 class ClusterScreen(KeyScreen[None]):
     """Top line, lists, key line. A subclass gives `body`, `sync` and what a row aims at."""
+
+    DEFAULT_CSS = "ClusterScreen { background: $background; color: $foreground; overflow: hidden; }"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         key("up,k", "move('up')", "up", "One line up.", "move.up"),

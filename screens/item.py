@@ -18,6 +18,7 @@ class Item(msgspec.Struct, frozen=True):
     """What Enter opens, as words of the command line: `("action", "#118")`."""
     aim: Aim = NOTHING
     """What a verb acts on here."""
+    heading: bool = False
 
 
 def line(*pieces: Piece) -> Item:
@@ -26,6 +27,10 @@ def line(*pieces: Piece) -> Item:
 
 def text(words: str, style: str = "text") -> Item:
     return Item(((words, style),))
+
+
+def heading(words: str) -> Item:
+    return Item(((words, "head"),), heading=True)
 
 
 BLANK = Item()

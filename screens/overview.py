@@ -14,7 +14,7 @@ from cockpit.model.view import InstanceRow, NodeRow
 from screens.aim import INSTANCE, NODE, NOTHING, Aim
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.item import Item, indented, line, text
+from screens.item import Item, heading, indented, text
 from screens.keys import verb_keys
 from screens.look import Look
 from screens.rows import instance_word, tree_columns
@@ -65,12 +65,12 @@ def panel_items(board: Board, look: Look, width: int, read_only: str = "", latel
     needs = need_items(board, look, width, read_only)
     running = running_items(board, look, width)
     ended = lately_items(board, look, width, lately)
-    out = [line(("NEEDS YOU", "head"))]
+    out = [heading("NEEDS YOU")]
     out += needs or [text("  nothing", "muted")]
     if running:
-        out += [line(("RUNNING", "head")), *running]
+        out += [heading("RUNNING"), *running]
     if ended:
-        out += [line(("LATELY", "head")), *ended]
+        out += [heading("LATELY"), *ended]
     return out
 
 
@@ -79,23 +79,9 @@ class OverviewScreen(ClusterScreen):
     VERB_NAMES = VERB_NAMES
     BINDINGS: ClassVar[list[BindingType]] = verb_keys(*VERB_NAMES)
     HINTS = (
-        "filter",
-        "command",
-        "open",
-        "verb.deploy",
-        "verb.restart",
-        "verb.migrate",
-        "verb.scale",
-        "verb.converge",
-        "verb.push",
-        "verb.rollback",
-        "logs",
-        "pane.next",
-        "go.instances",
-        "go.hosts",
-        "go.graph",
-        "go.actions",
-        "verb.stop",
+        "filter", "command", "open", "logs", "verb.deploy", "verb.restart", "verb.migrate", "verb.scale",
+        "verb.converge", "pane.next", "verb.push", "verb.rollback", "go.instances", "go.hosts", "go.graph",
+        "go.actions", "verb.stop",
     )
     DEFAULT_CSS = """
     OverviewScreen #both { layout: horizontal; }
@@ -144,7 +130,10 @@ class OverviewScreen(ClusterScreen):
             lines = max(4, (height - 2) * 45 // 100)
             # the panel takes what it needs; in use it may take more than half
             most = (height - 2) * 65 // 100 if self.side.in_use else lines
-            self.side.styles.height = max(3, min(len(self.side.items), most))
+            lines = max(3, min(len(self.side.items), most))
+            if lines < len(self.side.items) and self.side.items[lines - 1].heading:
+                lines -= 1  # a heading with nothing below it says nothing
+            self.side.styles.height = lines
 
     def tree_width(self) -> int:
         """What the tree needs, within bounds, when the panel stands beside it."""

@@ -235,7 +235,8 @@ class Executor(Stepper):
         if self._fails:
             self._begin_failing()
             return
-        self._reason = self._failed_instance = ""
+        if not self._lost:
+            self._reason = self._failed_instance = ""
         failed, self._failed = self._failed, []
         for work in failed:
             self._attempts[work.step.id] = work.attempt + 1

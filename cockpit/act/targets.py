@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from cockpit.act import guard
 from cockpit.act import messages as ex
@@ -65,9 +66,9 @@ class SessionTarget:
     async def submit(self, plan: Plan, holds: Sequence[Hold]) -> str:
         row = await self.session.submit(plan.intent, digest=plan.digest, confirm=plan.confirm)
         for hold in holds:
-            params = {"after": hold.step} if hold.step else {}
+            params: dict[str, Any] = {"after": hold.step} if hold.step else {}
             if hold.undo:
-                params["undo"] = "true"
+                params["undo"] = True
             intent = Intent(verb=hold.what, targets=(row.id,), params=params)
             with contextlib.suppress(Refused):  # it ended before: the comparison will tell
                 await self.session.submit(intent, confirm=guard.short(row.id))
@@ -75,14 +76,13 @@ class SessionTarget:
 
     async def paused(self, id: str) -> bool:
         row = await self._wait(lambda rows: _in(rows.get(id), OVER | {PAUSED}))
-        return row is not None and row.state == PAUSED
+        return row.state == PAUSED
 
     async def resume(self, id: str) -> None:
         await self.session.submit(Intent(verb="resume", targets=(id,)))
 
     async def ended(self, id: str, derived: bool) -> Ended:
         row = await self._wait(lambda rows: _in(rows.get(id), OVER | {PAUSED}))
-        assert row is not None
         if not derived or row.state not in (ex.FAILED, ex.ABORTED, "returned"):
             return Ended(outcome=row.state, reason=row.note)
 
@@ -91,11 +91,9 @@ class SessionTarget:
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FOLLOWS):
-                await self._wait(caused)
+                    await self._wait(caused)
             back = await self._wait(lambda rows: _in(caused(rows), OVER | {PAUSED}))
-            assert back is not None
-            return Ended(outcome=final_word(row.state, back.state), reason=row.note)
-        return Ended(outcome=row.state, reason=row.note)
+        return Ended(outcome=final_word(row.state, back.state), reason=row.note)
 
     async def versions(self, instances: Iterable[str]) -> dict[str, str]:
         rows = (await self.session.snapshot()).instances
@@ -104,7 +102,7 @@ class SessionTarget:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def _wait(self, found: Callable[[dict[str, ActionRow]], ActionRow | None]) -> ActionRow | None:
+    async def _wait(self, found: Callable[[dict[str, ActionRow]], ActionRow | None]) -> ActionRow:
         """The first row that fits. Raises ConnectionError when the session ends before."""
         rows = dict((await self.session.snapshot()).actions)
         if (row := found(rows)) is not None:

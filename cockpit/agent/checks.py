@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set
 
 MAX_BODY = 64 * 1024
 MAX_HEAD = 16 * 1024
@@ -155,51 +155,60 @@ async def execute(argv: List[str], subject: Subject, timeout: float) -> bytes:
     identity: Dict[str, Any] = {}
     if subject.uid is not None:
         identity = {"user": subject.uid, "group": subject.gid, "extra_groups": subject.groups or []}
+    output = _Output()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT, cwd=subject.cwd, env=dict(subject.env),
-            start_new_session=True, limit=MAX_BODY, **identity,
-        )
-    except (OSError, ValueError) as e:
-        code = errno.errorcode.get(getattr(e, "errno", 0) or 0, "")
-        raise CheckFailed(f"exec: {code or e} {argv[0]}") from None
-    try:
-        output, code_ = await asyncio.wait_for(_finish(process), timeout)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=asyncio.subprocess.DEVNULL, stdout=output.end, stderr=asyncio.subprocess.STDOUT,
+                cwd=subject.cwd, env=dict(subject.env), start_new_session=True, **identity,
+            )
+        except (OSError, ValueError) as e:
+            code = errno.errorcode.get(getattr(e, "errno", 0) or 0, "")
+            raise CheckFailed(f"exec: {code or e} {argv[0]}") from None
+        try:
+            how = await asyncio.wait_for(process.wait(), timeout)
+        finally:
+            try:  # also what it left running in its session
+                os.killpg(process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+            await process.wait()
+        output.read()
     finally:
-        try:  # also what it left running in its session
-            os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
+        output.close()
+    if how != 0:
+        said = output.kept.decode(errors="replace").strip().splitlines()
+        word = f"exit {how}" if how > 0 else f"signal {-how}"
+        raise CheckFailed(f"{word}: {said[-1][:200]}" if said else word)
+    return bytes(output.kept)
+
+
+class _Output:
+    """A pipe of our own for a command's output: the first MAX_BODY bytes are kept, the rest is drained.
+
+    With asyncio's pipes the end of the command would not be seen before its last child closes them.
+    """
+
+    def __init__(self) -> None:
+        self.kept = bytearray()
+        self._fd, self.end = os.pipe()
+        os.set_blocking(self._fd, False)
+        asyncio.get_running_loop().add_reader(self._fd, self.read)
+
+    def read(self) -> None:
+        try:
+            while True:
+                data = os.read(self._fd, 64 * 1024)
+                self.kept += data[: MAX_BODY - len(self.kept)]
+                if len(data) < 64 * 1024:
+                    break
+        except OSError:
             pass
-        await process.wait()
-    if code_ != 0:
-        said = output.decode(errors="replace").strip().splitlines()
-        how = f"exit {code_}" if code_ > 0 else f"signal {-code_}"
-        raise CheckFailed(f"{how}: {said[-1][:200]}" if said else how)
-    return output
 
-
-async def _finish(process: asyncio.subprocess.Process) -> Tuple[bytes, int]:
-    """(the first MAX_BODY bytes, exit code). Children that hold the pipe do not hold us."""
-    assert process.stdout is not None
-    kept = bytearray()
-    ended = asyncio.ensure_future(process.wait())
-    try:
-        while True:
-            reading = asyncio.ensure_future(process.stdout.read(16 * 1024))
-            await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                await asyncio.wait({reading}, timeout=0.05)
-            if not reading.done():
-                reading.cancel()
-                break
-            block = reading.result()
-            if not block:
-                break
-            kept += block[: MAX_BODY - len(kept)]
-        return bytes(kept), await ended
-    finally:
-        ended.cancel()
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+        os.close(self._fd)
+        os.close(self.end)
 
 
 async def _open(address: str, port: int) -> socket.socket:

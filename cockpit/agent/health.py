@@ -170,6 +170,8 @@ class Health:
                     why = ""
                 except CheckFailed as e:
                     why = str(e)
+                except Exception as e:  # a check that cannot be done is one that fails, not one that ends
+                    why = f"check: {type(e).__name__}: {e}"
             self._feed(unit, why)
             gauge = self.gauges.get(unit)
             if gauge is not None and gauge.health == WAITING:
@@ -185,7 +187,7 @@ class Health:
         while True:
             try:
                 found = checks.parse_probe(await checks.run({"timeout": 2.0, **probe}, subject))
-            except CheckFailed:
+            except Exception:
                 found = None  # what it said last stays; its health is the check's business
             if found is not None and found != self.probes.get(unit):
                 self.probes[unit] = found

@@ -248,8 +248,11 @@ class Link:
             frame = decode(data)
             if frame["t"] == "ping":
                 self._outbox.put({"t": "pong", "at": frame.get("at", 0.0)})
-            else:
+                continue
+            try:
                 self._owner.frame(frame)
+            except (KeyError, TypeError, ValueError) as e:
+                raise ProtocolError(f"frame {frame['t']}: {type(e).__name__}: {e}") from None
         raise EOFError("the controller closed the connection")
 
     async def _beat(self, period: float, slot: float) -> None:

@@ -54,7 +54,10 @@ class Names:
         self.version = version
         changed = [p for p in {*before, *fresh} if before.get(p) != fresh.get(p)]
         if changed or moved or not os.path.exists(self._path):
-            write_json(self._path, {"version": version, "services": fresh}, 0o644, sync=False)
+            try:
+                write_json(self._path, {"version": version, "services": fresh}, 0o644, sync=False)
+            except OSError:
+                pass  # a full disk: programs that ask still get the truth
         return sorted(changed)
 
     def find(self, name: str) -> str:

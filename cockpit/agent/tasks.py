@@ -95,8 +95,8 @@ class Tasks:
             return _error(task, e.code, e.text)
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             return _error(task, "bad", f"{word}: {type(e).__name__}: {e}")
-        except (OSError, RuntimeError) as e:
-            return _error(task, "failed", f"{word}: {e}")
+        except Exception as e:  # whatever it is, whoever asked must hear of it
+            return _error(task, "failed", f"{word}: {e or type(e).__name__}")
 
     async def _alone(self, key: str, handler: Word, args: Data, progress: Progress) -> Data:
         """Commands with the same key run one after the other, in the order they came."""

@@ -40,7 +40,7 @@ class Board:
         """Instance id or host -> keys of its drift rows."""
         self._changed: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
         self._subscribers: set[Subscriber] = set()
-        self._names_version = -1
+        self._endpoints_seen = -1
         self._head: Head | None = None
 
     def snapshot(self, now: float) -> Snapshot:
@@ -74,7 +74,7 @@ class Board:
         world = self.world
         if world.everything:
             self._rebuild()
-        if world.dirty or world.dirty_hosts or world.registry.version != self._names_version:
+        if world.dirty or world.dirty_hosts or world.registry.rows != self._endpoints_seen:
             self._update(now)
         changed, self._changed = self._changed, {name: {} for name in TABLES}
         head = self.head(now)
@@ -148,9 +148,9 @@ class Board:
 
     def _endpoints(self) -> None:
         registry = self.world.registry
-        if registry.version == self._names_version:
+        if registry.rows == self._endpoints_seen:
             return
-        self._names_version = registry.version
+        self._endpoints_seen = registry.rows
         rows = {f"{e.unit}|{e.name}": endpoint_row(e) for e in registry.endpoints.values()}
         for key in [k for k in self.tables["endpoints"] if k not in rows]:
             self._put("endpoints", key, None)

@@ -36,6 +36,8 @@ TICK = 0.05
 """Seconds between looks at what became dirty: the beat of every screen."""
 PING = 2.0
 SAVE_NAMES = 1.0
+NAMES_HELD = 10.0
+"""Seconds a fresh controller waits for all known hosts before it publishes names."""
 
 
 class Controller:
@@ -58,6 +60,7 @@ class Controller:
         self._shorts: dict[str, str] = {}
         self._names_saved = -1
         self._names_sent = -1
+        self._names_until = 0.0
 
     async def start(self, cluster: str, *, address: str = "127.0.0.1", port: int = 0) -> None:
         """Open the state (creating it for `cluster`), listen, and go on where the last one stopped.
@@ -77,8 +80,11 @@ class Controller:
             self._shorts = short_names(self.world.expected.services)
             cluster = self.world.expected.name
         if saved := tables.get("meta", {}).get("names"):
-            self.world.registry = Registry.load(saved)
+            with contextlib.suppress(ValueError):  # damaged: the hosts report what there is
+                self.world.registry = Registry.load(saved)
         self.world.gens = dict(tables.get("meta", {}).get("gens", {}))
+        self.world.registry.settle(h for h in self.world.expected.hosts if h in tables.get("host", {}))
+        self._names_until = time.monotonic() + NAMES_HELD
         ca = self.state / "ca"
         self.authority = Authority.load(ca) if ca.exists() else Authority.create(ca, cluster)
         self.joining = Joining(self.authority, self.ledger, self.world)
@@ -220,7 +226,8 @@ class Controller:
         for unit in frame.units:
             self.runner.unit_seen(unit, host)
         self.runner.host_seen(host)
-        self.hub.send(host, self._names_frame(full=True))
+        if self._names_sent >= 0:
+            self.hub.send(host, self._names_frame(full=True))
         if (frame.head or {}).get("digest") != self.world.digest:
             self._send_head(host)
 
@@ -272,7 +279,13 @@ class Controller:
         )
 
     def send_names(self) -> int:
-        """Push what changed to every host; returns the version that is out now."""
+        """Push what changed to every host; returns the version that is out now.
+
+        Nothing goes out before every known host reported its units: a controller that has just
+        started must not empty anybody's names.
+        """
+        if self._names_held():
+            return self.world.registry.version
         if self.world.registry.version != self._names_sent:
             if self._names_sent < 0:
                 frame = self._names_frame(full=True)
@@ -282,6 +295,12 @@ class Controller:
             self._names_sent = self.world.registry.version
             self.hub.broadcast(frame)
         return self.world.registry.version
+
+    def _names_held(self) -> bool:
+        registry = self.world.registry
+        if registry.waiting and time.monotonic() > self._names_until:
+            registry.settle(())
+        return bool(registry.waiting)
 
     def _names_frame(self, *, full: bool) -> dict[str, Any]:
         return {

@@ -72,6 +72,7 @@ class World:
 
     def full(self, host: str, frame: Full, now: float) -> list[str]:
         """The full set of a host. Returns the unit ids that vanished there."""
+        self.registry.at_least(frame.names)
         reported = {u.unit for u in frame.units}
         gone = [u for u, h in self.where.items() if h == host and u not in reported]
         for unit in gone:

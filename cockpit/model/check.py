@@ -74,16 +74,6 @@ def endings(paths: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def shortest(path: str, by_ending: dict[str, list[str]]) -> str:
-    """The shortest ending that means this path and nothing else."""
-    parts = path.split(".")
-    for n in range(len(parts) - 1, 0, -1):
-        ending = ".".join(parts[n:])
-        if by_ending.get(ending) == [path]:
-            return ending
-    return path
-
-
 def check(expected: Expected, to: Report) -> None:
     """Reports everything that does not hold."""
     _regions_and_labels(expected, to)
@@ -212,6 +202,9 @@ def _service_templates(path: str, service: Service, to: Report) -> None:
         whole = (*base, "processes", process) if to.written(*base, "processes") else (*base, "command")
         found += [((*whole, str(n)), word) for n, word in enumerate(argv)]
     found += [((*base, "env", name), value) for name, value in service.env.items()]
+    for key, own in (("check", service.check), ("probe", service.probe)):
+        argv = own.exec or () if own is not None else ()
+        found += [((*base, key, "exec", str(n)), word) for n, word in enumerate(argv)]
     for place, template in found:
         try:
             check_template(template, service.ports)

@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from cockpit.model import render
-from cockpit.model.check import endings, shortest
 from cockpit.model.edit import Edits, Stuck, edit_node, rewrite_sections
 from cockpit.model.fields import FILE, Branch, File
 from cockpit.model.kinds import Doc
 from cockpit.model.load import read_node
+from cockpit.model.names import short_names
 from cockpit.model.nodes import Node, compose, text_of
 from cockpit.model.problems import BadTopology, Report
 from cockpit.model.topology import Expected, from_doc
@@ -60,7 +60,7 @@ def same(a: Expected, b: Expected) -> bool:
 
 def nested(expected: Expected) -> File:
     """As it stands in a file: the tree nested, dependencies by their shortest unique ending."""
-    by_ending = endings(expected.services)
+    shorter = short_names(expected.services)
     tree: dict[str, Any] = {}
     places = {"": tree}
     for path, group in sorted(expected.groups.items(), key=lambda item: item[0].count(".")):
@@ -70,7 +70,7 @@ def nested(expected: Expected) -> File:
         places[path] = branch.children
     for path, service in expected.services.items():
         above, _, name = path.rpartition(".")
-        short = tuple(shortest(d, by_ending) for d in service.depends)
+        short = tuple(shorter.get(d, d) for d in service.depends)
         places[above][name] = msgspec.structs.replace(service, depends=short)
     return File(name=expected.name, regions=expected.regions, hosts=expected.hosts, tree=tree)
 

@@ -12,9 +12,7 @@ import msgspec
 from cockpit.model import units
 from cockpit.model.constraints import REQUIREMENT, parse_requirement
 from cockpit.model.kinds import (
-    AS_WRITTEN,
     BAD,
-    Block,
     Doc,
     Either,
     Field,
@@ -448,5 +446,3 @@ FILE = Object(
     ),
     block=True,
 )  # fmt: skip
-
-__all__ = ["AS_WRITTEN", "FILE", "GROUP", "SERVICE", "TREE_NODE", "Block", "Branch", "File"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from cockpit.model.actual import Actual
 from cockpit.model.judge import heard
@@ -12,12 +12,13 @@ from cockpit.model.topology import Expected, service_path
 from cockpit.plan.steps import DRAIN, HEALTHY, STOP, Step
 
 
-def ready_now(actual: Actual) -> dict[str, set[str]]:
-    """Instance -> its units that serve, on hosts that are heard."""
+def ready_now(actual: Actual, services: Collection[str]) -> dict[str, set[str]]:
+    """Instance of these services -> its units that serve, on hosts that are heard."""
     return {
         instance: ready
         for instance, units in actual.units.items()
-        if (ready := {u.unit for u in units if u.serving and heard(actual, actual.where.get(u.unit))})
+        if service_path(instance) in services
+        and (ready := {u.unit for u in units if u.serving and heard(actual, actual.where.get(u.unit))})
     }
 
 
@@ -26,7 +27,7 @@ def lowest_ready(actual: Actual, steps: Sequence[Step]) -> dict[str, tuple[int, 
 
     Walks the graph in the worst order: whatever takes readiness goes first, what gives it last.
     """
-    ready = ready_now(actual)
+    ready = ready_now(actual, {service_path(s.instance) for s in steps if s.kind in (DRAIN, STOP)})
     count: Counter[str] = Counter(service_path(i) for i in ready)
     before = dict(count)
     low = dict(count)
@@ -49,7 +50,7 @@ def lowest_ready(actual: Actual, steps: Sequence[Step]) -> dict[str, tuple[int, 
     while taking or neutral or giving:
         step = (taking or neutral or giving).pop()
         service = service_path(step.instance)
-        units = ready.setdefault(step.instance, set()) if step.instance else set()
+        units = ready.setdefault(step.instance, set())
         if step.kind in (DRAIN, STOP) and step.unit in units:
             units.discard(step.unit)
             lost.add(service)
@@ -71,6 +72,8 @@ def lowest_ready(actual: Actual, steps: Sequence[Step]) -> dict[str, tuple[int, 
 def touches(expected: Expected, actual: Actual, steps: Sequence[Step]) -> tuple[str, ...]:
     """Sentences: who depends on what is touched, and how few of it are ready at the worst moment."""
     low = lowest_ready(actual, steps)
+    if not low:
+        return ()
     short = short_names({*expected.services, *low})
     size = Counter(service_path(i) for i in expected.placement)
     result: list[str] = []

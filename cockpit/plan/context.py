@@ -107,11 +107,13 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
     return replace(plan, digest=plan_digest(ctx, plan, draft.instances))
 
 
-def _on_failure(draft: Draft, replaced: Iterable[str], moved: Iterable[str], patched: bool) -> str:
+def _on_failure(draft: Draft, replaced: Collection[str], moved: Iterable[str], patched: bool) -> str:
     """Without a patch there is nothing to return to; where nothing is replaced nothing is at stake."""
     if draft.on_failure != "service":
         return draft.on_failure
     services = draft.after.services
+    if not patched and not replaced:
+        return "continue"
     judges = {service_path(i) for i in replaced} or set(moved)
     words = {services[p].update.on_failure for p in judges if p in services}
     word = words.pop() if len(words) == 1 else "pause"

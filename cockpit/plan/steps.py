@@ -39,7 +39,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     """Ids of steps that must be done first."""
     args: dict[str, Any] = {}
-    """fetch: name, version. prepare: version. drain: timeout. stop: signal, grace."""
+    """fetch: name, version. prepare: version. healthy: for (seconds). drain: timeout. stop: signal, grace."""
     batch: int = 0
     """0 is the canary when there is one."""
     text: str = ""

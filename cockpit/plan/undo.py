@@ -30,8 +30,10 @@ def rollback(intent: Intent, ctx: PlanContext) -> Plan:
     Refused when what it changed has been changed since, naming who. Without an action id: the last
     revision that touched the target and has not been undone.
     """
-    targets = resolve_targets(ctx, intent.targets, hosts=True)
     wish = str(intent.params.get("action") or "")
+    named = [t for t in intent.targets if t.startswith("#")]  # an action's id in the place of a target
+    wish = wish or (named[0] if named else "")
+    targets = resolve_targets(ctx, [t for t in intent.targets if t not in named], hosts=True)
     row = _named(wish, ctx.revisions) if wish else _last(ctx, targets)
     after = before_change(ctx, row)
     what = f" ({', '.join(short(ctx, t) for t in targets)})" if targets else ""

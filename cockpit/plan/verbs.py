@@ -221,8 +221,7 @@ def migrate(intent: Intent, ctx: PlanContext) -> Plan:
             raise Bad(f"{name} cannot move: {bad}") from None
         host = after.placement[instance]
     path = service_path(instance)
-    serving = {i for i in ready_now(ctx.actual) if service_path(i) == path}
-    last = serving == {instance}
+    last = set(ready_now(ctx.actual, [path])) == {instance}
     warnings = (f"{name} is the only serving instance of {short(ctx, path)}",) if last else ()
     draft = Draft(
         title=f"migrate {name} to {host}", after=after, instances=(instance,), pinned_too=True,

@@ -53,7 +53,8 @@ def lay_out(labels: Mapping[str, int], edges: Sequence[tuple[str, str]], previou
     layers, links, chains = _with_bends(labels, forward, rank, order)
     _reduce_crossings(layers, links)
     rows = _rows(layers, links)
-    _draw(drawing, labels, layers, rows, chains)
+    routes = _draw(drawing, labels, layers, rows, chains)
+    drawing.paths = {(a, b): routes[(b, a) if (a, b) in drawing.turned else (a, b)] for a, b in known}
     return drawing
 
 
@@ -183,7 +184,8 @@ def _rows(layers: list[list[str]], links: Links) -> dict[str, int]:
 def _draw(
     drawing: Drawing, labels: Mapping[str, int], layers: list[list[str]], rows: Mapping[str, int],
     chains: Mapping[tuple[str, str], list[str]],
-) -> None:
+) -> dict[tuple[str, str], set[Cell]]:
+    """Fills in where things are; returns the cells of every forward edge."""
     hops: list[dict[str, set[str]]] = [{} for _ in layers]
     level_of = {name: level for level, layer in enumerate(layers) for name in layer}
     for chain in chains.values():
@@ -202,6 +204,7 @@ def _draw(
     drawing.layers = [[n for n in layer if n in labels] for layer in layers]
     drawing.width = start
     drawing.height = max(rows.values(), default=-1) + 1
+    routes: dict[tuple[str, str], set[Cell]] = {}
     for edge, chain in chains.items():
         cells: set[Cell] = set()
         for x, y in zip(chain, chain[1:], strict=False):
@@ -213,8 +216,8 @@ def _draw(
             cells |= _wire(drawing.mask, rows[x], rows[y], begin, turn, end)
             if y in labels:
                 drawing.heads[(rows[y], end)] = y
-        a, b = edge
-        drawing.paths[(b, a) if (b, a) in drawing.turned else edge] = cells
+        routes[edge] = cells
+    return routes
 
 
 def _tracks(hops: Mapping[str, set[str]], rows: Mapping[str, int]) -> dict[str, int]:

@@ -9,6 +9,7 @@ import os
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -177,7 +178,7 @@ def test_an_altered_file_is_found_and_a_moved_one_is_not(tmp_path: Path) -> None
         releases.check("web", "2.0.0")
 
 
-def blob(controller: FakeController, data: bytes) -> dict[str, object]:
+def blob(controller: FakeController, data: bytes) -> dict[str, Any]:
     sha = hashlib.sha256(data).hexdigest()
     controller.blobs[sha] = data
     return {"name": "web", "version": "1.0.0", "sha256": sha, "size": len(data), "url": f"/artifacts/{sha}"}
@@ -195,7 +196,7 @@ async def test_fetch_resumes_and_verifies(agent: AgentProcess, controller: FakeC
     assert (agent.dir / "releases/web/1.0.0/noise").read_bytes() == noise
     assert list((agent.dir / "fetch").iterdir()) == []
     assert await controller.ok("fetch", **args) == {"bytes": 0}
-    clash = await controller.command("fetch", **{**blob(controller, tar_of(("x", b"x", {})))})
+    clash = await controller.command("fetch", **blob(controller, tar_of(("x", b"x", {}))))
     assert not clash["ok"] and clash["code"] == "exists"
 
 

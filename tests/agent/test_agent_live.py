@@ -70,7 +70,7 @@ async def test_a_unit_report_comes_before_the_result_that_made_it(
 ) -> None:
     await controller.ok("prepare", spec=unitspec(WEB, check=None))
     await controller.ok("start", unit=WEB)
-    kinds = [(f["t"], f.get("unit", {}).get("state") if f["t"] == "unit" else f.get("task")) for f in controller.frames]
+    kinds = [(f["t"], f["unit"]["state"] if f["t"] == "unit" else f.get("task")) for f in controller.frames]
     assert kinds.index(("unit", 384)) < kinds.index(("result", "t1"))
     assert kinds.index(("unit", 512)) < kinds.index(("result", "t2"))
 
@@ -97,7 +97,8 @@ async def test_a_task_is_done_once_and_answered_again(agent: AgentProcess, contr
 async def test_repeated_while_it_runs_the_answer_comes_once(
     agent: AgentProcess, controller: FakeController
 ) -> None:
-    stubborn = [sys.executable, "-c", "import signal,time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"]
+    code = "import signal,time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    stubborn = [sys.executable, "-c", code]
     await controller.ok(
         "prepare", spec=unitspec(WEB, processes={"main": stubborn}, ports={}, check=None, stop={"grace": 0.5})
     )

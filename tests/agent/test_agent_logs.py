@@ -53,8 +53,13 @@ def test_tail_over_runs_streams_and_units(tmp_path: Path) -> None:
     assert logs.tail([str(tmp_path / "none")], 5) == []
 
 
-@given(st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=60), st.integers(1, 80), st.booleans())
-def test_tail_is_the_end_of_the_lines(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], n: int, closed: bool) -> None:
+LINES = st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=60)
+
+
+@given(LINES, st.integers(1, 80), st.booleans())
+def test_tail_is_the_end_of_the_lines(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], n: int, closed: bool
+) -> None:
     path = tmp_path_factory.getbasetemp() / "1.main.out"
     data = b"\n".join(lines) + (b"\n" if closed and lines else b"")
     path.write_bytes(data)

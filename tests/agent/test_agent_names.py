@@ -62,7 +62,8 @@ def test_frames_are_applied_in_order(tmp_path: Path) -> None:
     names = Names(str(tmp_path))
     assert (names.version, names.services) == (0, {})
     assert names.apply(full(5, a_b=[endpoint(1)], a_c=[])) == ["a.b", "a.c"]
-    assert names.apply({"version": 6, "full": False, "services": {"a.b": [endpoint(2)], "a.c": None}}) == ["a.b", "a.c"]
+    delta = {"version": 6, "full": False, "services": {"a.b": [endpoint(2)], "a.c": None}}
+    assert names.apply(delta) == ["a.b", "a.c"]
     assert names.apply({"version": 4, "full": False, "services": {"a.b": []}}) == []
     assert names.endpoints("b") == [endpoint(2)] and names.version == 6
     assert Names(str(tmp_path)).services == {"a.b": [endpoint(2)]}
@@ -105,14 +106,14 @@ async def test_resolve_watch_and_the_cache_after_a_restart(agent: AgentProcess, 
     os.kill(agent.pid, signal.SIGKILL)
     assert await program.reader.read() == b""
 
-    async def again() -> bool:
+    async def again() -> dict[str, Any]:
         try:
-            fresh = await Program.open(agent.dir)
-            return bool((await fresh.ask(id=1, op="resolve", name="new")).get("endpoints") == [endpoint(4)])
+            return await (await Program.open(agent.dir)).ask(id=1, op="resolve", name="new")
         except (OSError, ValueError):
-            return False
+            return {}
 
-    await until(again, 10, "the new agent answers from the disk cache while the controller is away")
+    found = await until(again, 10, "the new agent answers while the controller is away")
+    assert (found["version"], found["endpoints"]) == (4, [endpoint(4)]), "from the disk cache"
 
 
 async def test_bad_requests_get_an_answer(short_dir: Path) -> None:

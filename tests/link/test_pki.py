@@ -54,7 +54,9 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[Any, Any]
         with client.wrap_socket(b) as tls:
             tls.send(b"x")
             tls.recv(1)
-            return (thread.join() or seen[0]), tls.getpeercert()
+            server_side = tls.getpeercert()
+            thread.join()
+            return seen[0], server_side
     finally:
         b.close()
         thread.join()

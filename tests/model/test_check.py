@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cockpit.model.check import endings, shortest, spot
+from cockpit.model.check import spot
 from cockpit.model.constraints import (
     Requirement,
     eligible_hosts,
@@ -91,6 +91,8 @@ TABLE = {
     "variable": ("s: {command: [x, '¦{hots}']}".replace("'¦", "¦'"), 'unknown variable {hots}; write {{ for a brace'),
     "variable of env": ("s: {command: [x], env: {A: ¦'{regon}'}}", '(did you mean "region"?)'),
     "variable of processes": ("s: {processes: {a: [x], b: [x, ¦'{zzz}']}}", "unknown variable {zzz}"),
+    "variable of a check": ("s: {command: [x], check: {exec: [x, ¦'{hst}']}}", '(did you mean "host"?)'),
+    "variable of a probe": ("s: {command: [x], probe: {exec: [¦'{hst}']}}", '(did you mean "host"?)'),
     "brace": ("s: {command: [awk, ¦'{ print }']}", "write {{ for a brace"),
     "no ports": ("s: {command: [x, ¦'{port}']}", "this service has none"),
     "several ports": ("s: {command: [x, ¦'{port}'], ports: [p, q]}", "has 2, write {port.p} or {port.q}"),
@@ -305,14 +307,6 @@ def test_templates() -> None:
     for wrong in ("{", "{}", "{ host }", "{Host}", "{port.}", "{{{x"):
         with pytest.raises(Wrong):
             check_template(wrong, ["http"])
-
-
-@given(st.sets(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join), max_size=8))
-def test_the_shortest_ending_means_its_path(paths: set[str]) -> None:
-    by_ending = endings(paths)
-    for path in paths:
-        short = shortest(path, by_ending)
-        assert short == path or (by_ending[short] == [path] and short not in paths)
 
 
 def test_places() -> None:

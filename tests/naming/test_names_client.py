@@ -72,9 +72,9 @@ def test_changes_arrive_by_themselves_and_later_calls_ask_nobody(agent: FakeAgen
     asked = len(agent.asked)
     agent.set("puzzle.sudoku", TWO, THREE)
     wait_for(lambda: ports(names) == [1001, 1002])
+    assert len(agent.asked) == asked
     agent.set("puzzle.sudoku")
     wait_for(lambda: ports(names) == [])
-    assert len(agent.asked) == asked
 
 
 def test_an_unknown_name_says_so_and_is_found_once_it_exists(agent: FakeAgent, names: Names) -> None:

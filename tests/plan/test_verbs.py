@@ -217,7 +217,8 @@ def test_converge() -> None:
     extra = actual([(unit("puzzle.web/9"), "sh-1"), (unit("other.x/0"), "sh-2")], w.hosts)
     have = replace(have, units={**have.units, **extra.units}, where={**have.where, **extra.where})
     p = plan(intent("converge", "web"), ctx(w, have))
-    assert {s.instance for s in p.steps} == {"puzzle.web/9"} and p.on_failure == "pause"
+    assert {s.instance for s in p.steps} == {"puzzle.web/9"} and p.on_failure == "continue"
+    assert plan(intent("restart", "web"), ctx(w)).on_failure == "pause"
     assert {s.instance for s in plan(intent("converge"), ctx(w, have)).steps} == {"puzzle.web/9", "other.x/0"}
 
 
@@ -292,6 +293,7 @@ def test_rollback_undoes_the_last_and_then_the_one_before() -> None:
     c = submit(c, plan(intent("scale", "web", count=3), c), "#1")
     c = submit(c, plan(intent("deploy", "sudoku", version="1.1.0"), c), "#2")
     p = plan(intent("rollback", "sudoku"), c)
+    assert plan(intent("rollback", "#2"), c).changes == p.changes
     assert p.title == "rollback #2 (sudoku)" and changed(p) == {"services/puzzle.sudoku/version": "1.0.0"}
     back = submit(c, p, "#3")
     assert drift_of(back.expected, back.actual, 0.0) == {}
