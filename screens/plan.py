@@ -161,10 +161,10 @@ class PlanScreen(ClusterScreen):
             with self.waiting(f"working out the plan of {self.intent.verb}"):
                 plan = await self.session.plan(self.intent)
         except (Bad, Refused) as error:
-            await self._leave(f"{self.intent.verb}: {error}", "failed")
+            self._leave(f"{self.intent.verb}: {error}", "failed")
             return
         except ConnectionError as error:
-            await self._leave(
+            self._leave(
                 f"{self.intent.verb}: no answer ({error or 'the controller is away'}). Nothing was done.", "unknown"
             )
             return
@@ -172,11 +172,12 @@ class PlanScreen(ClusterScreen):
         self.fill()
         self.show_bottom()
 
-    async def _leave(self, words: str, mark: str) -> None:
+    def _leave(self, words: str, mark: str) -> None:
         if self.plan is not None:
             self.say(words, mark)
         elif self.app.screen is self:
-            await self.app.pop_screen()
+            # not awaited: this runs in a worker of the screen that is taken away
+            self.app.pop_screen()
             self.cockpit.tell(words, mark)
 
     def sync(self, changed: Changed) -> None:
@@ -276,6 +277,6 @@ class PlanScreen(ClusterScreen):
             if self.app.screen is self:
                 from screens.action import ActionScreen
 
-                await self.app.switch_screen(ActionScreen(row.id, row))
+                self.app.switch_screen(ActionScreen(row.id, row))
         finally:
             self._sent = False

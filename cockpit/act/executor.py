@@ -225,7 +225,7 @@ class Executor(Stepper):
     def _resume(self, event: Resume) -> None:
         if self._phase != _HELD:
             return
-        if self._announce:
+        if self._tail and not self._fails:
             self._tell([])
         self._phase = _GOING
         self._paused_by = ""

@@ -7,7 +7,7 @@ aborts take effect at the step where they did; hosts are matched by name.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -168,13 +168,18 @@ def _item(entry: Entry, holds: Iterable[Hold], end: Entry | None, derived: tuple
     )
 
 
-def intent_of(item: Item) -> Intent:
-    """The intent to submit: as recorded, with the host that placement chose then."""
-    intent = item.intent
-    if intent.verb == "migrate" and not intent.params.get("host") and item.placement:
-        host = next(iter(item.placement.values()))
-        return msgspec.structs.replace(intent, params=intent.params | {"host": host})
-    return intent
+def intent_of(item: Item, ids: Mapping[str, str] | None = None) -> Intent:
+    """The intent to submit: as recorded, with the host that placement chose then.
+
+    `ids` maps recorded action ids to those of the replay.
+    """
+    params = dict(item.intent.params)
+    if item.intent.verb == "migrate" and not params.get("host") and item.placement:
+        params["host"] = next(iter(item.placement.values()))
+    if item.intent.verb == "rollback" and params.get("action"):
+        id = "#" + str(params["action"]).lstrip("#")
+        params["action"] = (ids or {}).get(id, id)
+    return msgspec.structs.replace(item.intent, params=params)
 
 
 def anchored(hold: Hold, plan: Plan) -> Hold:
@@ -218,16 +223,17 @@ async def replay(
     awaited before each action; when it says no the replay stops there.
     """
     lines: list[Line] = []
+    ids: dict[str, str] = {}
     before: Item | None = None
     for item in items:
         if before is not None and speed > 0:
             await target.sleep(max(0.0, item.at - before.ended) / speed)
         before = item
         try:
-            plan = await target.plan(intent_of(item))
+            plan = await target.plan(intent_of(item, ids))
             if ask is not None and not await ask(item, plan):
                 return Report(lines=tuple(lines), stopped=True)
-            now, why = await _carry_out(item, plan, target, speed)
+            now, why = await _carry_out(item, plan, target, speed, ids)
         except (Bad, Refused) as e:
             now, why = "refused", f"it is refused now: {e}"
         lines.append(Line(
@@ -241,7 +247,9 @@ async def replay(
     return Report(lines=tuple(lines))
 
 
-async def _carry_out(item: Item, plan: Plan, target: ReplayTarget, speed: float) -> tuple[str, str]:
+async def _carry_out(
+    item: Item, plan: Plan, target: ReplayTarget, speed: float, ids: dict[str, str]
+) -> tuple[str, str]:
     """(state word now, the difference or empty)."""
     if plan.empty:
         same = item.outcome in (DONE, "")
@@ -250,7 +258,7 @@ async def _carry_out(item: Item, plan: Plan, target: ReplayTarget, speed: float)
     if moved:
         return "", moved
     holds = [anchored(h, plan) for h in item.holds]
-    id = await target.submit(plan, [h for h in holds if h.what != RESUME and h.by])
+    id = ids[item.action] = await target.submit(plan, [h for h in holds if h.what != RESUME and h.by])
     for n, hold in enumerate(holds):
         if hold.what == RESUME:
             if not await target.paused(id):

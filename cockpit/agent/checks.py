@@ -11,6 +11,8 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Set
 
+from cockpit.agent.waiting import within
+
 MAX_BODY = 64 * 1024
 MAX_HEAD = 16 * 1024
 
@@ -52,10 +54,10 @@ async def run(check: Mapping[str, Any], subject: Subject) -> bytes:
         if check.get("http") is not None:
             where = check["http"]
             ask = http_get(subject.address, subject.port(where.get("port")), str(where.get("path", "/")))
-            return await asyncio.wait_for(ask, timeout)
+            return await within(ask, timeout)
         if check.get("exec"):
             return await execute([str(a) for a in check["exec"]], subject, timeout)
-        await asyncio.wait_for(tcp(subject.address, subject.port(check.get("tcp") or None)), timeout)
+        await within(tcp(subject.address, subject.port(check.get("tcp") or None)), timeout)
         return b""
     except asyncio.TimeoutError:
         raise CheckFailed(f"no answer in {timeout:g} s") from None
@@ -166,7 +168,7 @@ async def execute(argv: List[str], subject: Subject, timeout: float) -> bytes:
             code = errno.errorcode.get(getattr(e, "errno", 0) or 0, "")
             raise CheckFailed(f"exec: {code or e} {argv[0]}") from None
         try:
-            how = await asyncio.wait_for(process.wait(), timeout)
+            how = await within(process.wait(), timeout)
         finally:
             try:  # also what it left running in its session
                 os.killpg(process.pid, signal.SIGKILL)

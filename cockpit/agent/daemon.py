@@ -24,6 +24,7 @@ from cockpit.agent.logs import log_dir
 from cockpit.agent.names import Names
 from cockpit.agent.tasks import CommandError, Tasks
 from cockpit.agent.units import Book, Memory
+from cockpit.agent.waiting import within
 from cockpit.agent.words import Words, head_of
 from cockpit.link.frames import MAX_FRAME, PROTOCOL, Frame, encode
 
@@ -131,7 +132,7 @@ class Agent(Owner):
             self.memory.save()
 
     async def everything(self) -> List[Frame]:
-        await asyncio.wait_for(self._keeper_ready.wait(), KEEPER_WAIT)
+        await within(self._keeper_ready.wait(), KEEPER_WAIT)
         await self.refresh()
         reports = [r for r in (self._report(u) for u in self.book.units()) if r is not None]
         releases = await asyncio.get_running_loop().run_in_executor(None, self.releases.listing)
@@ -178,7 +179,7 @@ class Agent(Owner):
         timeout = None if op == "stop" else 30.0
         for last in (False, False, True):
             try:
-                await asyncio.wait_for(self._keeper_ready.wait(), KEEPER_WAIT)
+                await within(self._keeper_ready.wait(), KEEPER_WAIT)
                 if self._keeper is None:
                     raise KeeperGone("no keeper answers")
                 return await self._keeper.request(op, timeout, **args)

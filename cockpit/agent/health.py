@@ -8,6 +8,7 @@ from typing import Any, Callable, Coroutine, Dict, Mapping, Optional, Set, Tuple
 
 from cockpit.agent import checks
 from cockpit.agent.checks import CheckFailed, Subject
+from cockpit.agent.waiting import within
 
 OK, FAILING, WAITING, NO_CHECK = "ok", "failing", "starting", "none"
 FIRST = 0.05
@@ -108,7 +109,7 @@ class Health:
     async def settled(self, timeout: float) -> None:
         """Wait until every live unit was looked at once, but not longer than `timeout` seconds."""
         try:
-            await asyncio.wait_for(self._settled.wait(), timeout)
+            await within(self._settled.wait(), timeout)
         except asyncio.TimeoutError:
             pass
 

@@ -11,6 +11,8 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from cockpit.agent.waiting import within
+
 MAX_REPLY = 64 * 1024 * 1024
 """A list of many units may be longer than the keeper lets us write."""
 START_TIME = 10.0
@@ -77,7 +79,7 @@ class KeeperLink:
         try:
             self._writer.write(line)
             await self._writer.drain()
-            reply = await asyncio.wait_for(future, timeout)
+            reply = await within(future, timeout)
         except asyncio.TimeoutError:
             raise KeeperGone(f"the keeper did not answer `{op}` in {timeout:g} s") from None
         except OSError as e:

@@ -19,6 +19,7 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from cockpit.agent.identity import Identity, check_controller, origin
+from cockpit.agent.waiting import within
 from cockpit.link.frames import MAX_FRAME, SUBPROTOCOL, Frame, ProtocolError, decode, encode
 
 HELLO_TIME = 15.0
@@ -119,7 +120,7 @@ class Outbox:
     async def flushed(self, timeout: float) -> None:
         """Wait until everything was handed to the connection."""
         try:
-            await asyncio.wait_for(self._idle.wait(), timeout)
+            await within(self._idle.wait(), timeout)
         except asyncio.TimeoutError:
             pass
 
@@ -192,7 +193,7 @@ class Link:
             sock.setsockopt(socket.IPPROTO_TCP, 18, DEAD_AFTER)  # TCP_USER_TIMEOUT
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await ws.send(encode(self._owner.hello()))
-            welcome = decode(await asyncio.wait_for(ws.recv(), HELLO_TIME))
+            welcome = decode(await within(ws.recv(), HELLO_TIME))
             if welcome["t"] != "welcome":
                 raise ProtocolError(f"welcome was expected, not {welcome['t']}")
             self._owner.welcome(welcome)

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Set
 
 from cockpit.agent.keeper_link import Near
 from cockpit.agent.names import Names, UnknownName
+from cockpit.agent.waiting import within
 
 MAX_REQUEST = 64 * 1024
 MAX_CLIENTS = 512
@@ -150,7 +151,7 @@ class LocalSocket:
 
 async def _send(writer: asyncio.StreamWriter, doc: Dict[str, Any]) -> None:
     writer.write(json.dumps(doc, separators=(",", ":")).encode() + b"\n")
-    await asyncio.wait_for(writer.drain(), SLOW)
+    await within(writer.drain(), SLOW)
 
 
 def _touches(name: str, changed: List[str]) -> bool:

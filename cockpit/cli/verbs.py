@@ -163,15 +163,14 @@ async def follow(session: Any, id: str, *, quiet: bool) -> Any:
                 continue
             detail = await session.action(id)
             printed = _print(detail, printed, quiet)
-            if detail.row.state == "paused" and not quiet:
-                say(f"{detail.row.id} {detail.row.title} is paused: {detail.row.note}")
+            if detail.row.state == "paused":
                 break
             if detail.row.ended is not None:
                 break
     if not quiet:
         row = detail.row
-        seconds = (row.ended or row.started) - row.started
-        say(f"{row.id} {row.title}: {row.state} in {seconds:.1f} s" + (f". {row.note}" if row.note else ""))
+        took = f" in {row.ended - row.started:.1f} s" if row.ended else ""
+        say(f"{row.id} {row.title}: {row.state}{took}" + (f". {row.note}" if row.note else ""))
     return detail
 
 

@@ -127,8 +127,10 @@ class Controller:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await asyncio.gather(*futures, return_exceptions=True)
-                while self.hub.links or await asyncio.to_thread(self.local.any_alive, hosts):
+                alive = True
+                while alive:
                     await asyncio.sleep(0.05)
+                    alive = await asyncio.to_thread(self.local.any_alive, hosts)
 
     def session(self, who: Who) -> EngineSession:
         return EngineSession(self, who)

@@ -10,7 +10,7 @@ import msgspec
 from cockpit.act import guard, journal
 from cockpit.act import messages as ex
 from cockpit.act.duration import Durations
-from cockpit.act.followup import RETURNED, conclude, followup, made_stable, return_sentence
+from cockpit.act.followup import RETURNED, conclude, followup, made_stable, return_sentence, return_versions
 from cockpit.act.table import VERBS
 from cockpit.controller.ledger import ActionRecord
 from cockpit.model import view
@@ -86,7 +86,8 @@ class Desk:
             return
         try:
             touched = {s.instance for s in record.steps.values() if s.instance and s.state != ex.WAITING}
-            plan = return_plan(self.context(), intent, record.plan.changes, touched, stable=self.stable)
+            back = return_versions(record.plan, self.stable)
+            plan = return_plan(self.context(), intent, record.plan.changes, touched, stable=back)
             row = await self._begin(plan)
         except (Bad, Refused, Conflict) as e:
             self._note(record, f"{reason} Could not return by itself: {e}", **self._end(outcome))

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from cockpit.controller.core import Controller, open_backend
+from cockpit.controller.ledger import number_of
 from cockpit.model.topology import Expected, to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Intent, Refused
@@ -105,6 +106,9 @@ def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Await
     async def export(who: Who, args: dict[str, Any]) -> Any:
         return to_doc(c.world.expected)
 
+    async def twin(who: Who, args: dict[str, Any]) -> Any:
+        return twin_seed(c)
+
     async def token(who: Who, args: dict[str, Any]) -> Any:
         text = await c.joining.token(str(args.get("host", "")), str(args.get("node", "")))
         return {"token": text, "controller": c.url}
@@ -121,7 +125,17 @@ def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Await
         c.ended.set()
         return {}
 
-    return {"export": export, "token": token, "artifact_add": artifact_add, "end": end}
+    return {"export": export, "token": token, "artifact_add": artifact_add, "end": end, "twin": twin}
+
+
+def twin_seed(c: Controller) -> dict[str, Any]:
+    """Everything a simulated copy of this cluster starts from (see `cli.replaying`)."""
+    return {
+        "doc": to_doc(c.world.expected), "revision": c.world.revision, "actual": c.world.actual(),
+        "durations": c.desk.durations.dump(), "gens": c.world.gens, "revisions": c.ledger.revisions,
+        "last_import": c.ledger.last_import, "stable": c.desk.stable,
+        "actions": max((number_of(a) for a in c.ledger.actions), default=0),
+    }
 
 
 def on_signals(stop: asyncio.Event) -> None:

@@ -21,7 +21,7 @@ from cockpit.ports import Session
 MAX_REQUEST = 8 * 1024 * 1024
 
 OBSERVING = frozenset(
-    {"who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "logs", "export"}
+    {"who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "logs", "export", "twin"}
 )
 """The only ops that exist on the view socket."""
 

@@ -422,7 +422,8 @@ def test_a_disappeared_unit_fails() -> None:
     h.go()
     h.until_started()
     h.feed(ex.UnitGone("a.web/0:2"))
-    end = h.finished() or h.tick(TAIL_LIMIT) and h.finished()
+    h.tick(TAIL_LIMIT)
+    end = h.finished()
     assert end is not None and end.reason == "web/0 disappeared from h1"
 
 

@@ -19,6 +19,7 @@ from cockpit.agent.health import Gauge, notify_outcome
 from cockpit.agent.link import Outbox, Overflow, pause
 from cockpit.agent.template import TemplateError, fill, port_values
 from cockpit.agent.units import Memory, ended, exit_words, report, state_of
+from cockpit.agent.waiting import within
 from cockpit.model.actual import Unit
 from tests.agent.fake import unitspec
 from tests.helpers import loopback
@@ -405,3 +406,17 @@ def test_the_agent_imports_nothing_heavy() -> None:
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=20)
+
+
+async def test_a_cancellation_is_never_lost() -> None:
+    """Also when it comes in the same round as the result."""
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    outer = asyncio.ensure_future(within(ready, 5))
+    await asyncio.sleep(0)
+    ready.set_result("x")
+    outer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await outer
+    with pytest.raises(asyncio.TimeoutError):
+        await within(asyncio.sleep(60), 0.01)
+    assert await within(asyncio.sleep(0, "y"), 5) == "y"

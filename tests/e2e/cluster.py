@@ -22,7 +22,7 @@ COCKPIT = [sys.executable, "-I", "-m", "cockpit.cli.main"]
 
 
 class Cluster:
-    """`cockpit serve` on a topology (or the demo) in a directory of its own."""
+    """`cockpit serve` on a topology (or the demo) in a directory of its own: `@ROOT@` in the topology."""
 
     def __init__(self, root: Path, topology: str | None) -> None:
         self.root = root
@@ -31,7 +31,7 @@ class Cluster:
         self.file = root / "topology.yaml"
         self.topology = topology
         if topology is not None:
-            self.file.write_text(topology)
+            self.file.write_text(topology.replace("@ROOT@", str(root)))
         self.process: subprocess.Popen[bytes] | None = None
         self.log = root / "controller.log"
 
@@ -116,6 +116,20 @@ class Cluster:
 
     def host(self, name: str) -> Path:
         return self.hosts / name
+
+    def presence(self, name: str) -> dict[str, Any]:
+        """The host's row of `status`."""
+        row: dict[str, Any] = next(h for h in self.status()["hosts"] if h["name"] == name)
+        return row
+
+    def action(self, id: str) -> dict[str, Any]:
+        """The action's row of `status`."""
+        row: dict[str, Any] = next(a for a in self.status()["actions"] if a["id"] == id)
+        return row
+
+    def newest(self, verb: str) -> str:
+        """Id of the last action with this verb."""
+        return str([a for a in self.status()["actions"] if a["verb"] == verb][-1]["id"])
 
 
 def end_host(directory: Path) -> None:

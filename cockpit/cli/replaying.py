@@ -1,0 +1,127 @@
+"""`cockpit replay`: a saved journal as plans, on a twin, or live."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cockpit.act import journal, replay, targets
+from cockpit.act.duration import Durations
+from cockpit.act.twin import Twin, end_state
+from cockpit.cli.common import BAD, DIFFERS, DONE, Fail, connect, drive, print_json, say, warn
+from cockpit.model.actual import Actual, HostActual
+from cockpit.model.states import UP
+from cockpit.model.topology import Expected, from_doc
+from cockpit.model.view import RevisionRow
+from cockpit.plan.steps import Plan, Refused
+
+
+class Seed(msgspec.Struct, kw_only=True):
+    """What the controller tells of itself for a simulated copy."""
+
+    doc: dict[str, Any]
+    revision: int
+    actual: Actual
+    durations: dict[str, Any]
+    gens: dict[str, int]
+    revisions: tuple[RevisionRow, ...]
+    last_import: dict[str, Any] | None
+    stable: dict[str, str]
+    actions: int
+
+    def twin(self, hosts: Iterable[str]) -> Twin:
+        """A copy as it is now; with `hosts`: these, up and empty, before the first revision."""
+        durations = Durations.load(self.durations)
+        up = {h: HostActual(name=h, presence=UP) for h in hosts}
+        if up:
+            actual = Actual(hosts=up, artifacts=self.actual.artifacts)
+            return Twin(Expected(name=""), actual, durations=durations, now=time.time())
+        return Twin(
+            from_doc(self.doc), self.actual, durations=durations, now=time.time(), revision=self.revision,
+            revisions=self.revisions, actions=self.actions, gens=self.gens, last_import=self.last_import,
+            stable=self.stable,
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit 0 when every outcome was as recorded, 1 at the first that differs."""
+    path = Path(args.file)
+    try:
+        entries, torn = journal.read(path)
+    except OSError as e:
+        raise Fail(BAD, f"{path}: {e.strerror}") from None
+    except journal.Tampered as e:
+        raise Fail(DIFFERS, f"{path} was not replayed: {e}") from None
+    if torn:
+        warn(f"{path}: the last line is torn and was skipped")
+    return drive(lambda: _run(args, entries))
+
+
+async def _run(args: argparse.Namespace, entries: list[journal.Entry]) -> int:
+    items = replay.schedule(entries, args.first, args.last)
+    session = connect(args, view=not args.live)
+    await session.connect()
+    try:
+        tell = None if args.json else _tell
+        ask = _ask if args.step else None
+        if args.live:
+            if session.who.read_only:
+                raise Refused(f"a live replay is refused: {session.who.read_only}")
+            target: Any = targets.SessionTarget(session)
+            report = await replay.replay(items, target, speed=args.speed, ask=ask, say=tell)
+            seed = await _seed(session)
+            state = end_state(from_doc(seed.doc), seed.actual)
+        elif args.twin:
+            seed = await _seed(session)
+            twin = seed.twin(_first_hosts(entries, items))
+            report = await replay.replay(items, targets.TwinTarget(twin), ask=ask, say=tell)
+            state = twin.end_state()
+            if not args.json and twin.assumed:
+                say("never recorded, so assumed: " + ", ".join(twin.assumed))
+        else:
+            report = await replay.dry_run(items, session.plan, tell)
+            state = None
+    finally:
+        await session.close()
+    if args.json:
+        print_json({"report": report, "end_state": state})
+    elif report.differs:
+        warn(report.differs)
+    elif report.stopped:
+        say("stopped")
+    elif state is not None:
+        say(f"{len(report.lines)} actions, every outcome as recorded")
+    return DIFFERS if report.differs else DONE
+
+
+async def _seed(session: Any) -> Seed:
+    return msgspec.convert(await session.call("twin"), Seed)
+
+
+def _first_hosts(entries: list[journal.Entry], items: list[replay.Item]) -> list[str]:
+    """The hosts of the cluster's first revision, when what is replayed begins with it."""
+    first = next((e for e in entries if e.kind == journal.INTENT), None)
+    if not items or first is None or first.seq != items[0].seq or first.body.get("base") != 0:
+        return []
+    return list(first.body["params"].get("document", {}).get("hosts", {}))
+
+
+def _tell(line: replay.Line) -> None:
+    mark = "=" if line.same else "!"
+    note = f"  {line.note}" if line.note else ""
+    say(f"{mark} {line.seq:>5}  {line.action} {line.title}: {line.recorded or 'unfinished'}, now {line.now}{note}")
+
+
+async def _ask(item: replay.Item, plan: Plan) -> bool:
+    if not sys.stdin.isatty():
+        raise Fail(BAD, "--step asks before each entry and needs a terminal")
+    from cockpit.cli.show import plan_text
+
+    say(plan_text(plan))
+    return input(f"Run entry {item.seq} ({item.title})? [y/N] ").strip().lower() in ("y", "yes")
