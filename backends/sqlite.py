@@ -30,7 +30,10 @@ class SqliteStore:
         self._inode: tuple[int, int] | None = None
 
     async def load(self) -> dict[str, dict[str, Any]]:
-        """Open (creating with mode 0600) and read everything: table -> key -> value."""
+        """Open (creating with mode 0600) and read everything: table -> key -> value.
+
+        Raises OSError when the file is not such a state, or cannot be read.
+        """
         tables: dict[str, dict[str, Any]] = await self._run(self._open)
         return tables
 
@@ -48,7 +51,10 @@ class SqliteStore:
         self._thread.shutdown()
 
     async def _run(self, function: Any, *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        except sqlite3.Error as e:
+            raise OSError(f"the state file {self.path}: {e}") from e
 
     def _open(self) -> dict[str, dict[str, Any]]:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,7 +86,8 @@ class SqliteStore:
                     db.execute("insert or replace into state values (?,?,?)", (kind, key, value))
             db.execute("commit")
         except BaseException:
-            db.execute("rollback")
+            if db.in_transaction:  # a full disk ends it by itself
+                db.execute("rollback")
             raise
 
     def _gone(self) -> bool:

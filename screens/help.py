@@ -84,7 +84,7 @@ class HelpScreen(ClusterScreen):
             if verb.target == "topology":
                 continue
             why = why_not(verb, origin.aim(), board, read_only) if read_only else ""
-            items += self._row(verb.example.removeprefix("cockpit "), verb.help, width, 34, "off" if why else "key")
+            items += self._row(verb.example.removeprefix("cockpit "), verb.help, width, 34, "dull" if why else "key")
         if read_only:
             items.append(text(f"   Verbs that change something are off: {look.text(read_only)}", "drift"))
         items.append(BLANK)

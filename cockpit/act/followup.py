@@ -21,8 +21,8 @@ def followup(
     """The derived intent to submit when `action` ended so, or None.
 
     A failed action whose plan says `return`, and an abort with `undo`, is rolled back by its
-    inverse, unless there is nothing to go back to: it wrote nothing, or it made what it touched.
-    `cockpit.plan.undo.return_plan` plans it, with the versions of `return_versions`.
+    inverse, unless it wrote nothing that could be undone. `cockpit.plan.undo.return_plan` plans it,
+    with the versions of `return_versions`.
     """
     if not (outcome == FAILED and policy(plan) == "return" or outcome == ABORTED and undo):
         return None

@@ -77,6 +77,9 @@ class Act:
         """Of its instances when it ended."""
 
 
+Effect = Callable[[Act, Any], None]
+
+
 class Twin:
     """Starts as `expected` and `actual` are. `now` is virtual Unix time.
 
@@ -106,7 +109,8 @@ class Twin:
         self._last_import = last_import
         self._gens = dict(gens or {})
         self._next = actions + 1
-        self._queue: list[tuple[float, int, Callable[[Act, Any], None], Act, Any]] = []
+        self._queue: list[tuple[float, int, Effect | None, Act, Any]] = []
+        """What happens when, to which action; None is its timer."""
         self._order = 0
 
     # asking
@@ -185,9 +189,14 @@ class Twin:
             while until is None or not until():
                 if not queue or queue[0][0] > limit:
                     return False
-                self.now, _, do, act, what = heappop(queue)
+                at, _, do, act, what = heappop(queue)
+                if do is not None:
+                    self.now = at
+                    do(act, what)
+                elif at == act.wake and not act.executor.over:  # else an earlier one took its place
+                    self.now = at
+                    self._feed(act, ex.Tick())
                 self.events += 1
-                do(act, what)
             return True
 
     def rehearse(self, plan: Plan) -> TwinResult:
@@ -217,7 +226,7 @@ class Twin:
                     self._push(self.now + seconds, self._arrived, act, command)
             elif isinstance(command, ex.WakeAt):
                 act.wake = command.at
-                self._push(command.at, self._tick, act, command.at)
+                self._push(command.at, None, act, None)
             elif isinstance(command, ex.SetDraining):
                 self.fleet.drain(command.unit, True)
                 self._push(self.now + NAMES, self._named, act, command.step)
@@ -235,7 +244,7 @@ class Twin:
             case ex.Finished(outcome=outcome, reason=reason):
                 self._finished(act, outcome, reason)
 
-    def _push(self, at: float, do: Callable[[Act, Any], None], act: Act, what: Any) -> None:
+    def _push(self, at: float, do: Effect | None, act: Act, what: Any) -> None:
         self._order += 1
         heappush(self._queue, (at, self._order, do, act, what))
 
@@ -256,10 +265,6 @@ class Twin:
             for each in self.acts.values():
                 if not each.executor.over:
                     self._feed(each, event)
-
-    def _tick(self, act: Act, at: float) -> None:
-        if at == act.wake:  # else an earlier one took its place
-            self._feed(act, ex.Tick())
 
     def _named(self, act: Act, step: str) -> None:
         self._feed(act, ex.NamesSet(step, 0))

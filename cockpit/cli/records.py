@@ -108,11 +108,13 @@ def sentence(entry: Any) -> str:
             return f"{head} {body['action']} {body['outcome']}  {body.get('reason', '')}".rstrip()
         case "gate":
             seen = body.get("observed") or {}
-            why = body.get("note") or f"{seen.get('state', '')} {seen.get('health', '')}"
-            return f"{head} {body['action']} {body['instance']} on {body['host']}: {body['state']}, {why}".rstrip(", ")
+            why = body.get("note") or f"{seen.get('state', '')} {seen.get('health', '')}".strip()
+            where = f"{body['action']} {body['instance']} on {body['host']}"
+            return f"{head} {where}: {body['state']}, {why}".rstrip(", ")
         case "pause" | "resume" | "abort":
             after = f" after {body['step']}" if body.get("step") else ""
-            return f"{head} {body['action']} by {body['by'] or 'its own rule'}{after}  {body.get('reason', '')}".rstrip()
+            by = body["by"] or "its own rule"
+            return f"{head} {body['action']} by {by}{after}  {body.get('reason', '')}".rstrip()
         case "ctl":
             return f"{head} {body.get('host')}: uid {body.get('uid')} {body.get('op')} {body.get('unit')}"
     return f"{head} " + " ".join(f"{k}={v}" for k, v in body.items() if v not in ("", None))

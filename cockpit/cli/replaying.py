@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from cockpit.act import journal, replay, targets
-from cockpit.act.duration import Durations
+from cockpit.act.duration import Durations, version_key
+from cockpit.act.messages import DONE as DONE_STEP
 from cockpit.act.twin import Twin, end_state
 from cockpit.cli.common import BAD, DIFFERS, DONE, Fail, connect, drive, print_json, say, warn
 from cockpit.model.actual import Actual, HostActual
 from cockpit.model.states import UP
-from cockpit.model.topology import Expected, from_doc
+from cockpit.model.topology import Expected, from_doc, service_path
 from cockpit.model.view import RevisionRow
 from cockpit.plan.steps import Plan, Refused
 
@@ -35,9 +37,10 @@ class Seed(msgspec.Struct, kw_only=True):
     stable: dict[str, str]
     actions: int
 
-    def twin(self, hosts: Iterable[str]) -> Twin:
+    def twin(self, hosts: Iterable[str], entries: Iterable[journal.Entry]) -> Twin:
         """A copy as it is now; with `hosts`: these, up and empty, before the first revision."""
         durations = Durations.load(self.durations)
+        learn(durations, entries, self.actual.artifacts)
         up = {h: HostActual(name=h, presence=UP) for h in hosts}
         if up:
             actual = Actual(hosts=up, artifacts=self.actual.artifacts)
@@ -79,7 +82,7 @@ async def _run(args: argparse.Namespace, entries: list[journal.Entry]) -> int:
             state = end_state(from_doc(seed.doc), seed.actual)
         elif args.twin:
             seed = await _seed(session)
-            twin = seed.twin(_first_hosts(entries, items))
+            twin = seed.twin(_first_hosts(entries, items), entries)
             report = await replay.replay(items, targets.TwinTarget(twin), ask=ask, say=tell)
             state = twin.end_state()
             if not args.json and twin.assumed:
@@ -112,6 +115,22 @@ def _first_hosts(entries: list[journal.Entry], items: list[replay.Item]) -> list
     return list(first.body["params"].get("document", {}).get("hosts", {}))
 
 
+def learn(durations: Durations, entries: Iterable[journal.Entry], artifacts: Mapping[str, str]) -> None:
+    """What the journal's own health gates say of versions that were never run here."""
+    names: dict[str, str] = {}
+    for entry in entries:
+        if entry.kind == journal.INTENT:
+            services = entry.body["params"].get("document", {}).get("services", {})
+            names |= {p: s["artifact"] for p, s in services.items() if s.get("artifact")}
+        seen = entry.body.get("observed")
+        if entry.kind != journal.GATE or not seen or not seen.get("version"):
+            continue
+        service = service_path(entry.body["instance"])
+        version = version_key(names.get(service), seen["version"], artifacts)
+        if durations.healthy(service, version) is None:
+            durations.judge(service, version, entry.body["state"] == DONE_STEP, str(entry.body.get("note", "")))
+
+
 def _tell(line: replay.Line) -> None:
     mark = "=" if line.same else "!"
     note = f"  {line.note}" if line.note else ""
@@ -124,4 +143,5 @@ async def _ask(item: replay.Item, plan: Plan) -> bool:
     from cockpit.cli.show import plan_text
 
     say(plan_text(plan))
-    return input(f"Run entry {item.seq} ({item.title})? [y/N] ").strip().lower() in ("y", "yes")
+    question = f"Run entry {item.seq} ({item.title})? [y/N] "
+    return (await asyncio.to_thread(input, question)).strip().lower() in ("y", "yes")

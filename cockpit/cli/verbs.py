@@ -135,10 +135,16 @@ async def _run(args: argparse.Namespace) -> int:
         detail = await follow(session, row.id, quiet=args.json)
         if args.json:
             print_json(detail)
-        wanted = "aborted" if verb.name == "abort" and not intent.params.get("undo") else "done"
-        return DONE if detail.row.state == wanted else DIFFERS
+        return DONE if detail.row.state == wanted(intent, detail) else DIFFERS
     finally:
         await session.close()
+
+
+def wanted(intent: Any, detail: Any) -> str:
+    """The state in which the followed action ends when all went as it was asked."""
+    if intent.verb != "abort":
+        return "done"
+    return "returned" if intent.params.get("undo") and detail.row.revision is not None else "aborted"
 
 
 def ask(plan: Any) -> str:

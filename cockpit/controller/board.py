@@ -193,6 +193,7 @@ class Subscriber:
         self.board = board
         self._deltas: list[Delta] = []
         self._wake = asyncio.Event()
+        self._closed = False
 
     def push(self, delta: Delta) -> None:
         self._deltas.append(delta)
@@ -200,16 +201,26 @@ class Subscriber:
             self._deltas = [merge(self._deltas)]
         self._wake.set()
 
+    def clear(self) -> None:
+        """Forget what is not read yet."""
+        self._deltas = []
+
+    def close(self) -> None:
+        """No more follow; whoever reads `deltas` comes to their end."""
+        self._closed = True
+        self.board.unsubscribe(self)
+        self._wake.set()
+
     async def deltas(self) -> AsyncIterator[Delta]:
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                deltas, self._deltas = self._deltas, []
-                if deltas:
-                    yield merge(deltas)
-        finally:
-            self.board.unsubscribe(self)
+        """Until `close`; what was pushed before it is still given out."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            deltas, self._deltas = self._deltas, []
+            if deltas:
+                yield merge(deltas)
+            if self._closed:
+                return
 
 
 def merge(deltas: list[Delta]) -> Delta:

@@ -16,6 +16,7 @@ from cockpit.controller.joining import Joining
 from cockpit.controller.ledger import Ledger
 from cockpit.controller.local import LocalHosts
 from cockpit.controller.logs import LogStreams
+from cockpit.controller.names import NamesFeed
 from cockpit.controller.runner import Runner
 from cockpit.controller.session import EngineSession
 from cockpit.controller.world import World
@@ -36,8 +37,6 @@ TICK = 0.05
 """Seconds between looks at what became dirty: the beat of every screen."""
 PING = 2.0
 SAVE_NAMES = 1.0
-NAMES_HELD = 10.0
-"""Seconds a fresh controller waits for all known hosts before it publishes names."""
 
 
 class Controller:
@@ -58,9 +57,6 @@ class Controller:
         self._tasks: list[asyncio.Task[None]] = []
         self._local_wake = asyncio.Event()
         self._shorts: dict[str, str] = {}
-        self._names_saved = -1
-        self._names_sent = -1
-        self._names_until = 0.0
 
     async def start(self, cluster: str, *, address: str = "127.0.0.1", port: int = 0) -> None:
         """Open the state (creating it for `cluster`), listen, and go on where the last one stopped.
@@ -83,14 +79,14 @@ class Controller:
             with contextlib.suppress(ValueError):  # damaged: the hosts report what there is
                 self.world.registry = Registry.load(saved)
         self.world.gens = dict(tables.get("meta", {}).get("gens", {}))
-        self.world.registry.settle(h for h in self.world.expected.hosts if h in tables.get("host", {}))
-        self._names_until = time.monotonic() + NAMES_HELD
         ca = self.state / "ca"
         self.authority = Authority.load(ca) if ca.exists() else Authority.create(ca, cluster)
         self.joining = Joining(self.authority, self.ledger, self.world)
         self.joining.load(tables)
         self.hub = Hub(self, self.authority.controller_context())
         self.hub.blob = self._blob
+        joined = [h for h in self.world.expected.hosts if h in tables.get("host", {})]
+        self.names = NamesFeed(self.hub, self.world, joined)
         self.logs = LogStreams(self.hub, self.world)
         self.runner = Runner(self)
         self.desk = Desk(self)
@@ -228,8 +224,7 @@ class Controller:
         for unit in frame.units:
             self.runner.unit_seen(unit, host)
         self.runner.host_seen(host)
-        if self._names_sent >= 0:
-            self.hub.send(host, self._names_frame(full=True))
+        self.names.greet(host)
         if (frame.head or {}).get("digest") != self.world.digest:
             self._send_head(host)
 
@@ -257,7 +252,7 @@ class Controller:
             for host in self.world.age(now):
                 self.runner.host_seen(host)
             self.world.registry.expire(now)
-            self.send_names()
+            self.names.send()
             self.board.set_notices(self._notices())
             self.board.refresh(now)
             if now - last_save >= SAVE_NAMES:
@@ -277,42 +272,15 @@ class Controller:
             a for a in self.board.tables["actions"].values() if a.state == "interrupted"
         ]
         return tuple(
-            f"{a.id} {a.title} was interrupted: resume {a.id} or abort {a.id} (undo)" for a in stuck
+            f"{a.id} {a.title} was interrupted: resume {a.id} or abort {a.id}"
+            + (" (undo)" if a.revision is not None and not a.cause else "")
+            for a in stuck
         )
 
-    def send_names(self) -> int:
-        """Push what changed to every host; returns the version that is out now.
-
-        Nothing goes out before every known host reported its units: a controller that has just
-        started must not empty anybody's names.
-        """
-        if self._names_held():
-            return self.world.registry.version
-        if self.world.registry.version != self._names_sent:
-            if self._names_sent < 0:
-                frame = self._names_frame(full=True)
-            else:
-                version, services = self.world.registry.delta_since(self._names_sent)
-                frame = {"t": "names", "version": version, "full": False, "services": services}
-            self._names_sent = self.world.registry.version
-            self.hub.broadcast(frame)
-        return self.world.registry.version
-
-    def _names_held(self) -> bool:
-        registry = self.world.registry
-        if registry.waiting and time.monotonic() > self._names_until:
-            registry.settle(())
-        return bool(registry.waiting)
-
-    def _names_frame(self, *, full: bool) -> dict[str, Any]:
-        return {
-            "t": "names", "version": self.world.registry.version, "full": full, "services": self.world.registry.services(),
-        }
-
     async def _save_names(self) -> None:
-        if self.world.registry.version != self._names_saved:
-            self._names_saved = self.world.registry.version
-            writes: list[Write] = [("meta", "names", self.world.registry.dump()), ("meta", "gens", self.world.gens)]
+        names = self.names.unsaved()
+        if names is not None:
+            writes: list[Write] = [("meta", "names", names), ("meta", "gens", self.world.gens)]
             await self.ledger.commit(writes)
 
     async def _ping(self) -> None:

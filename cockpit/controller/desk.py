@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from cockpit.act import messages as ex
 from cockpit.act.duration import Durations
 from cockpit.act.followup import RETURNED, conclude, followup, made_stable, return_sentence, return_versions
 from cockpit.act.table import VERBS
-from cockpit.controller.ledger import ActionRecord
+from cockpit.controller.ledger import ActionRecord, number_of
 from cockpit.model import view
 from cockpit.model.patch import Conflict
 from cockpit.model.view import ActionDetail, ActionRow, StepRow, Who
@@ -90,12 +91,25 @@ class Desk:
             plan = return_plan(self.context(), intent, record.plan.changes, touched, stable=back)
             row = await self._begin(plan)
         except (Bad, Refused, Conflict) as e:
-            self._note(record, f"{reason} Could not return by itself: {e}", **self._end(outcome))
+            self._note(record, f"{stop(reason)}Could not return by itself: {e}", **self._end(outcome))
             await self.c.ledger.commit([("action", record.row.id, record)])
             return
-        self._note(record, f"{reason} Returning by {row.id}.")
+        self._note(record, f"{stop(reason)}Returning by {row.id}.")
         await self.c.ledger.commit([("action", record.row.id, record)])
         self.c.runner.spawn(self._returned(record, row.id, outcome, reason))
+
+    def go_on_returning(self, record: ActionRecord) -> None:
+        """After a restart: what was returning follows its return, or waits for a word when there is none."""
+        backs = [a.row for a in self.c.ledger.actions.values() if a.row.cause == record.row.id]
+        if not backs:
+            note = f"{stop(record.reason)}The controller ended before its return began: abort it with undo to return"
+            self._note(record, note, state="interrupted", mark=view.PAUSED)
+            return
+        back = backs[-1]
+        ended = self.c.runner.ended.setdefault(back.id, asyncio.Event())
+        if back.ended is not None:
+            ended.set()
+        self.c.runner.spawn(self._returned(record, back.id, record.outcome or ex.FAILED, record.reason))
 
     async def _returned(self, record: ActionRecord, id: str, outcome: str, reason: str) -> None:
         await self.c.runner.ended[id].wait()
@@ -104,9 +118,9 @@ class Desk:
         if state == RETURNED:
             sentence = return_sentence(record.plan, self.stable)
             self.c.runner.remark(record, sentence)
-            self._note(record, f"{reason} {sentence}", **self._end(state))
+            self._note(record, f"{stop(reason)}{sentence}", **self._end(state))
         else:
-            self._note(record, f"{reason} The return {id} {row.state}: {row.note}", **self._end(outcome))
+            self._note(record, f"{stop(reason)}The return {id} {row.state}: {row.note}", **self._end(outcome))
         await self.c.ledger.commit([("action", record.row.id, record)])
 
     def _followup(self, record: ActionRecord, outcome: str) -> Intent | None:
@@ -167,6 +181,7 @@ class Desk:
     async def close(self, record: ActionRecord, outcome: str, reason: str, now: float) -> None:
         """Write down how an action ended."""
         c = self.c
+        record.outcome, record.reason = outcome, reason
         end = self._end(outcome)
         if self._followup(record, outcome) is not None:
             end = {"state": RETURNING, "mark": view.CHANGING}
@@ -203,6 +218,7 @@ class Desk:
             )
             await self.close(record, ex.ABORTED, reason, time.time())
             await self.follow_up(record, ex.ABORTED, reason)
+            c.runner.ended.setdefault(id, asyncio.Event()).set()
             return record.row
         if id not in c.runner.running:
             raise Refused(f"{id} {record.row.title} is {state}: there is nothing to {intent.verb}")
@@ -216,16 +232,32 @@ class Desk:
     def _resume_interrupted(self, record: ActionRecord, author: str) -> ActionRow:
         """Go on after a crash: steps that were done stay done, the others are asked again."""
         guard.conflicts(record.plan.locks, self._holders())
+        self._overtaken(record)
+        for id, step in record.steps.items():
+            if step.state in (ex.FAILED, ex.SKIPPED):  # as after a pause: they are tried once more
+                record.steps[id] = msgspec.structs.replace(step, state=ex.WAITING, note="again", ended=None)
+                record.attempts[id] = record.attempts.get(id, 1) + 1
         record.row = msgspec.structs.replace(
             record.row, state="running", mark=view.CHANGING, note=f"resumed by {author}"
         )
         self.c.journal.append(
             journal.control(record.row.id, "resume", "", author), now=time.time()
         )
-        done = frozenset(s.id for s in record.steps.values() if s.state in (ex.DONE, ex.SKIPPED))
+        done = frozenset(s.id for s in record.steps.values() if s.state == ex.DONE)
         self.c.board.set_action(record.row)
         self.c.runner.start(record, done=done)
         return record.row
+
+    def _overtaken(self, record: ActionRecord) -> None:
+        """Raises Refused when a later action worked on the same things: the rest of the plan is void."""
+        id, mine = record.row.id, set(record.plan.locks)
+        for other in reversed(self.c.ledger.actions.values()):
+            common = sorted(mine & set(other.plan.locks))
+            if common and number_of(other.row.id) > number_of(id) and other.row.cause != id:
+                raise Refused(
+                    f"{id} {record.row.title} was overtaken: {other.row.id} {other.row.title} (by "
+                    f"{other.row.author}) has worked on {self.c.short(common[0])} since; abort {id}, then converge"
+                )
 
     def _holders(self) -> dict[str, guard.Holder]:
         """Locks of what runs now."""
@@ -250,3 +282,7 @@ class Desk:
             raise Bad(f"no action {id}")
         return ActionDetail(row=record.row, steps=tuple(record.steps.values()), log=tuple(record.log))
 
+
+def stop(reason: str) -> str:
+    """A reason as a sentence that another one follows."""
+    return f"{reason.rstrip('.')}. " if reason else ""

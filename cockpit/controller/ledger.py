@@ -30,6 +30,9 @@ class ActionRecord(msgspec.Struct, kw_only=True):
     """How often each step was tried, so that task ids repeat exactly after a crash."""
     undo: bool = False
     """An abort asked to return to what was before."""
+    outcome: str = ""
+    """done, failed or aborted: how its own plan ended, whatever follows."""
+    reason: str = ""
 
 
 class Ledger:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 
 from cockpit.controller.world import World
-from cockpit.link.hub import Hub
+from cockpit.link.hub import Hub, Link
 from cockpit.link.messages import Log
 from cockpit.model.actual import serving_unit
 from cockpit.model.view import LogLine
@@ -15,6 +15,8 @@ from cockpit.plan.steps import Bad
 
 CREDIT = 2000
 """Lines an agent may send before it has to wait."""
+LOOK = 1.0
+"""Seconds without a line after which a follower looks whether its hosts are still there."""
 
 
 class LogStreams:
@@ -40,6 +42,7 @@ class LogStreams:
         """
         queue: asyncio.Queue[Log] = asyncio.Queue()
         streams: dict[str, tuple[str, str]] = {}
+        links: dict[str, Link | None] = {}
         number = next(self._numbers)
         try:
             for n, instance in enumerate(instances):
@@ -47,37 +50,50 @@ class LogStreams:
                 stream = f"log-{number}-{n}"
                 self._queues[stream] = queue
                 streams[stream] = (instance, host)
+                links.setdefault(host, self.hub.links.get(host))
                 args = {"stream": stream, "instance": instance, "lines": lines, "follow": follow}
                 try:
                     answer = await self.hub.command(host, "logs", args, task=stream, timeout=10)
                 except (ConnectionError, TimeoutError):
-                    del streams[stream]
+                    self._close(stream, streams)
                     if len(instances) == 1:
                         raise ConnectionError(f"no answer from {host}") from None
-                    yield LogLine(instance=instance, run=0, stream="cockpit", text=f"no answer from {host}")
+                    yield _remark(instance, f"no answer from {host}")
                     continue
                 if not answer.ok:
-                    del streams[stream]
-                    yield LogLine(instance=instance, run=0, stream="cockpit", text=answer.text)
+                    self._close(stream, streams)
+                    yield _remark(instance, answer.text)
                     continue
                 self.hub.send(host, {"t": "credit", "stream": stream, "lines": CREDIT})
             while streams:
-                frame = await queue.get()
+                try:
+                    async with asyncio.timeout(LOOK):
+                        frame = await queue.get()
+                except TimeoutError:
+                    for stream, (instance, host) in list(streams.items()):
+                        if self.hub.links.get(host) is not links[host]:  # a new link knows no old stream
+                            self._close(stream, streams)
+                            yield _remark(instance, f"lost contact with {host}: the lines end here")
+                    continue
                 if frame.stream not in streams:
                     continue
                 instance, host = streams[frame.stream]
                 for line in self._lines(instance, frame):
                     yield line
                 if frame.end is not None:
-                    del streams[frame.stream]
+                    self._close(frame.stream, streams)
                 elif frame.lines:
                     credit = {"t": "credit", "stream": frame.stream, "lines": len(frame.lines)}
                     self.hub.send(host, credit)
         finally:
-            for stream, (_, host) in streams.items():
-                self._queues.pop(stream, None)
+            for stream, (_, host) in list(streams.items()):
+                self._close(stream, streams)
                 self.hub.begin(f"{stream}/end", host, "unlog", {"stream": stream})
                 self.hub.forget(f"{stream}/end")
+
+    def _close(self, stream: str, streams: dict[str, tuple[str, str]]) -> None:
+        self._queues.pop(stream, None)
+        streams.pop(stream, None)
 
     def _lines(self, instance: str, frame: Log) -> list[LogLine]:
         rows = [
@@ -86,9 +102,9 @@ class LogStreams:
         ]
         if frame.dropped:
             text = f"{frame.dropped} lines dropped: they came faster than they could be sent"
-            rows.append(LogLine(instance=instance, run=0, stream="cockpit", text=text))
+            rows.append(_remark(instance, text))
         if frame.end:
-            rows.append(LogLine(instance=instance, run=0, stream="cockpit", text=frame.end))
+            rows.append(_remark(instance, frame.end))
         return rows
 
     def _host(self, instance: str) -> str:
@@ -100,3 +116,8 @@ class LogStreams:
         if host is None:
             raise Bad(f"no instance {instance}")
         return host
+
+
+def _remark(instance: str, text: str) -> LogLine:
+    """A word of ours among the lines."""
+    return LogLine(instance=instance, run=0, stream="cockpit", text=text)

@@ -73,9 +73,7 @@ class Runner:
         """After a restart: what was running then is shown, and waits for resume or undo."""
         for record in self.c.ledger.actions.values():
             if record.row.state == "returning":
-                record.row = msgspec.structs.replace(
-                    record.row, state="failed", mark=view.FAILED, ended=record.row.started
-                )
+                self.c.desk.go_on_returning(record)
             elif record.row.state in ("running", "paused"):
                 record.row = msgspec.structs.replace(
                     record.row, state="interrupted", mark=view.PAUSED,
@@ -145,7 +143,7 @@ class Runner:
             case ex.SetDraining(unit=unit, step=step):
                 now = time.time()
                 self.c.world.registry.drain(unit, running.record.row.author, running.record.row.title, now)
-                version = self.c.send_names()
+                version = self.c.names.send()
                 running.names.append((version, now + NAMES_LIMIT, step))
                 self.spawn(self._names_deadline(running))
                 self._check_names(running)

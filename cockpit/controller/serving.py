@@ -20,7 +20,6 @@ from cockpit.model.view import Who
 from cockpit.plan.steps import Intent, Refused
 from cockpit.session.server import SessionServer, user_name
 
-
 HOSTS_LIMIT = 30.0
 """Seconds to wait for the hosts of this machine before starting on those that answer."""
 

@@ -29,7 +29,9 @@ class EngineSession:
     def __init__(self, controller: Controller, who: Who) -> None:
         self._controller = controller
         self._who = who
-        self._subscriber: Subscriber | None = None
+        self._waiting: Subscriber | None = None
+        """Collects what follows the last snapshot until `changes` takes it over."""
+        self._open: set[Subscriber] = set()
 
     @property
     def who(self) -> Who:
@@ -37,17 +39,25 @@ class EngineSession:
 
     async def snapshot(self) -> Snapshot:
         board = self._controller.board
-        if self._subscriber is not None:
-            board.unsubscribe(self._subscriber)
         snapshot = board.snapshot(time.time())
-        self._subscriber = board.subscribe()
+        for subscriber in self._open:  # what they have not read yet is in the snapshot
+            subscriber.clear()
+        if self._waiting is None:
+            self._waiting = board.subscribe()
+        self._waiting.clear()
         return snapshot
 
     async def changes(self) -> AsyncIterator[Delta]:
-        if self._subscriber is None:
-            self._subscriber = self._controller.board.subscribe()
-        async for delta in self._subscriber.deltas():
-            yield delta
+        """From the last snapshot on; a further stream without one of its own begins now."""
+        subscriber = self._waiting or self._controller.board.subscribe()
+        self._waiting = None
+        self._open.add(subscriber)
+        try:
+            async for delta in subscriber.deltas():
+                yield delta
+        finally:
+            self._open.discard(subscriber)
+            subscriber.close()
 
     async def plan(self, intent: Intent) -> Plan:
         return self._controller.desk.plan(self._signed(intent), self._who)
@@ -64,7 +74,7 @@ class EngineSession:
         return await self._controller.instance_detail(id)
 
     async def revisions(self, limit: int = 50) -> Sequence[RevisionRow]:
-        return tuple(self._controller.ledger.revisions[-limit:][::-1])
+        return tuple(self._controller.ledger.revisions[-max(1, limit):][::-1])
 
     async def artifacts(self) -> dict[str, dict[str, Any]]:
         return self._controller.artifacts.listing()
@@ -80,9 +90,10 @@ class EngineSession:
             yield line
 
     async def close(self) -> None:
-        if self._subscriber is not None:
-            self._controller.board.unsubscribe(self._subscriber)
-            self._subscriber = None
+        """Ends its streams too."""
+        for subscriber in [*self._open, *filter(None, [self._waiting])]:
+            subscriber.close()
+        self._waiting = None
 
     def _signed(self, intent: Intent) -> Intent:
         """The author is who the kernel says it is, whatever the intent claims."""

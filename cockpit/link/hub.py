@@ -68,9 +68,12 @@ class Link:
 
     def send(self, frame: frames.Frame) -> None:
         """Queue a frame. A host that does not read for ten thousand frames is cut off."""
+        self.put(frames.encode(frame))
+
+    def put(self, text: str) -> None:
         try:
-            self.queue.put_nowait(frames.encode(frame))
-        except asyncio.QueueFull:
+            self.queue.put_nowait(text)
+        except asyncio.QueueFull:  # nothing is left out in silence: it comes back and gets the full set
             self.cut()
 
     def cut(self) -> None:
@@ -131,8 +134,7 @@ class Hub:
     def broadcast(self, frame: frames.Frame) -> None:
         text = frames.encode(frame)
         for link in list(self.links.values()):
-            with contextlib.suppress(asyncio.QueueFull):
-                link.queue.put_nowait(text)
+            link.put(text)
 
     def begin(self, task: str, host: str, word: str, args: dict[str, Any]) -> asyncio.Future[Answer]:
         """Send a command; the future ends with the agent's answer, however late.
@@ -146,6 +148,7 @@ class Hub:
         if link is None:
             if not future.done():
                 future.set_exception(ConnectionError(f"no answer from {host}"))
+                future.exception()  # seen: not everybody waits for the answer
             self._waiting.pop(task, None)
             return future
         self._waiting[task] = (host, future)
@@ -179,11 +182,15 @@ class Hub:
             )
             await ws.prepare(request)
         link = Link(host, uuid, ws)
-        why = await self._serve(link)
-        if self.links.get(host) is link:
-            del self.links[host]
-            self._fail(host, why)
-            self.owner.disconnected(host, why)
+        why = "connection failed"
+        try:
+            why = await self._serve(link)
+        finally:  # also when a frame brought the owner down
+            link.cut()
+            if self.links.get(host) is link:
+                del self.links[host]
+                self._fail(host, why)
+                self.owner.disconnected(host, why)
         return ws
 
     async def _serve(self, link: Link) -> str:

@@ -9,8 +9,9 @@ from cockpit.model import drift as kinds
 from cockpit.model import view
 from cockpit.model.actual import Actual, HostActual, Unit
 from cockpit.model.actual import serving_unit as serving
+from cockpit.model.drift import trouble
 from cockpit.model.judge import heard, settled
-from cockpit.model.states import LIVE, State
+from cockpit.model.states import LIVE, NO_CHECK, OK, State
 from cockpit.model.topology import Expected, service_path, slot_of
 from cockpit.model.view import DriftRow, HostRow, InstanceRow, NodeRow, RunRow
 
@@ -55,6 +56,10 @@ def instance_row(
     mark, word = _look(unit, differences, stopped, silent, busy)
     if unit is not None and service is not None and not differences and settled(unit, service):
         word = "complete"
+    reason = "; ".join(_reason(d) for d in differences)
+    if busy and differences and unit is not None and unit.serving and not silent:
+        # an update works on it and it serves meanwhile: nothing is wrong yet
+        mark, word, reason = view.CHANGING, *_updating(unit, units)
     entry = expected.hosts.get(host)
     if silent:
         state = "UNKNOWN"
@@ -76,7 +81,7 @@ def instance_row(
         runs=tuple(_run(u, where.get(u.unit, "")) for u in reversed(units)),
         mark=mark,
         word=word,
-        reason="; ".join(_reason(d) for d in differences),
+        reason=reason,
         since=differences[0].since if differences else _calm_since(unit),
         started=unit.started if unit is not None else None,
         address=entry.address if entry is not None else "",
@@ -104,6 +109,15 @@ def _look(
     if busy and mark == view.DRIFT:
         mark = view.CHANGING
     return mark, word
+
+
+def _updating(unit: Unit, units: tuple[Unit, ...]) -> tuple[str, str]:
+    """Word and reason of an instance that serves while an action replaces it or will."""
+    new = max(units, key=lambda u: u.gen)
+    if new is unit:
+        return "leaving" if len(units) > 1 else "waiting", ""
+    why = trouble(new)
+    return "updating", f"{new.version or 'the new run'} is {new.state.name}" + (f": {why}" if why else "")
 
 
 def _reason(row: DriftRow) -> str:
@@ -190,13 +204,14 @@ class _Tally:
         self.rows += by
         if row.desired == RUNNING:
             self.want += by
-            if row.mark == view.OK:
+            if row.word == "complete" or (row.state == RUNNING and row.health in _WELL):
                 self.have += by
         self.marks[row.mark] += by
         if row.version_actual and row.state in _LIVE_NAMES:
             self.versions[row.version_actual] += by
 
 
+_WELL = (OK, NO_CHECK)
 _LIVE_NAMES = frozenset(s.name for s in LIVE)
 _DRIFTING = (view.DRIFT, view.FAILED, view.UNKNOWN)
 

@@ -97,7 +97,7 @@ class NodeRow(Row, frozen=True, kw_only=True):
     """group, cluster or service."""
     want: int = 0
     have: int = 0
-    """Instances that run, are healthy and have the expected version on the expected host."""
+    """Instances that run and are healthy, of whatever version; ended ones that should have ended too."""
     drift: int = 0
     mark: str = OK
     versions: dict[str, int] = {}

@@ -147,14 +147,17 @@ class RemoteSession:
         writer = self._writer
         if writer is None:
             raise ConnectionError(f"no controller answers on {self.path}")
-        writer.write(msgspec.json.encode(message) + b"\n")
-        await writer.drain()
+        try:
+            writer.write(msgspec.json.encode(message) + b"\n")
+            await writer.drain()
+        except OSError:  # its own words (a broken pipe) say nothing to anybody
+            raise ConnectionError(f"the controller behind {self.path} went away") from None
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
-            while line := await reader.readline():
+            while (line := await reader.readline()).endswith(b"\n"):  # a torn last line is no answer
                 self._route(line)
-        except (ConnectionError, ValueError):
+        except (OSError, ValueError, msgspec.DecodeError):
             pass
         self._drop(ConnectionError(f"the controller behind {self.path} went away"))
 

@@ -8,7 +8,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
 
 MAX_REQUEST = 8 * 1024 * 1024
+MAX_OPEN = 1000
+"""Requests and streams of one client that may be under way at once."""
 
 OBSERVING = frozenset(
     {"who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "logs", "export", "twin"}
@@ -45,6 +47,7 @@ class SessionServer:
         self.opener = opener
         self.extra = extra
         self._servers: list[asyncio.Server] = []
+        self._inodes: dict[Path, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -58,6 +61,7 @@ class SessionServer:
             finally:
                 os.umask(old)
             path.chmod(mode)
+            self._inodes[path] = path.stat().st_ino
             self._servers.append(server)
 
     async def stop(self) -> None:
@@ -66,9 +70,10 @@ class SessionServer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for name in ("control.sock", "view.sock"):
-            with contextlib.suppress(FileNotFoundError):
-                (self.directory / name).unlink()
+        for path, inode in self._inodes.items():
+            with contextlib.suppress(OSError):
+                if path.stat().st_ino == inode:  # not a successor's in a state directory made anew
+                    path.unlink()
 
     def _handler(self, role: str) -> Handler:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,6 +94,19 @@ class SessionServer:
         return handle
 
 
+Id = int | str | None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One line of a client."""
+
+    op: str
+    id: Id = None
+    args: dict[str, Any] | None = None
+    stream: Id = None
+    """With the op `cancel`: the id of the stream that ends."""
+
+
 class _Connection:
     """One client: requests are served side by side, replies carry the request's id."""
 
@@ -98,22 +116,24 @@ class _Connection:
         self.session = server.opener(who)
         self.writer = writer
         self.lock = asyncio.Lock()
-        self.tasks: dict[Any, asyncio.Task[None]] = {}
+        self.tasks: dict[Id, asyncio.Task[None]] = {}
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         try:
             while line := await reader.readline():
-                request = msgspec.json.decode(line)
-                number = request.get("id")
-                if request.get("op") == "cancel":
-                    task = self.tasks.pop(request.get("stream"), None)
-                    if task is not None:
-                        task.cancel()
-                    continue
-                task = asyncio.create_task(self._serve(number, request))
-                self.tasks[number] = task
-                task.add_done_callback(lambda t, n=number: self.tasks.pop(n, None))  # type: ignore[misc]
-        except (ValueError, AttributeError, ConnectionError, msgspec.DecodeError):
+                request = msgspec.json.decode(line, type=Request)
+                if request.op == "cancel":
+                    if request.stream in self.tasks:
+                        self.tasks[request.stream].cancel()
+                elif request.id in self.tasks:
+                    await self._error(request.id, "bad", f"request {request.id} is under way already")
+                elif len(self.tasks) >= MAX_OPEN:
+                    await self._error(request.id, "refused", f"{MAX_OPEN} requests are under way already")
+                else:
+                    task = asyncio.create_task(self._serve(request.id, request.op, request.args or {}))
+                    self.tasks[request.id] = task
+                    task.add_done_callback(lambda t, n=request.id: self.tasks.pop(n, None))  # type: ignore[misc]
+        except (ValueError, ConnectionError, msgspec.DecodeError):
             pass  # a client that does not speak the protocol is cut off
         finally:
             tasks = list(self.tasks.values())
@@ -122,12 +142,16 @@ class _Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.session.close()
 
-    async def _serve(self, number: Any, request: dict[str, Any]) -> None:
-        op, args = request.get("op", ""), request.get("args") or {}
+    async def _serve(self, number: Id, op: str, args: dict[str, Any]) -> None:
         try:
             if op in ("changes", "logs"):
-                async for item in self._stream(op, args):
-                    await self._send({"id": number, "item": item})
+                items = self._stream(op, args)
+                try:
+                    async for item in items:
+                        await self._send({"id": number, "item": item})
+                finally:  # its cleaning up runs now, not when it is collected
+                    if isinstance(items, AsyncGenerator):
+                        await items.aclose()
                 await self._send({"id": number, "end": True})
             else:
                 await self._send({"id": number, "ok": True, "result": await self._call(op, args)})
@@ -137,8 +161,11 @@ class _Connection:
             await self._error(number, "refused", str(e))
         except (ConnectionError, TimeoutError) as e:
             await self._error(number, "none", str(e) or "no answer")
-        except (KeyError, TypeError, ValueError, msgspec.ValidationError) as e:
-            await self._error(number, "bad", f"{op}: {e}")
+        except OSError as e:
+            await self._error(number, "none", f"{op}: {e}")
+        except Exception as e:  # whatever it is, the client must not wait for ever
+            kind = "" if isinstance(e, (ValueError, msgspec.ValidationError)) else f"{type(e).__name__}: "
+            await self._error(number, "bad", f"{op}: {kind}{e}")
 
     async def _call(self, op: str, args: dict[str, Any]) -> Any:
         if op not in OBSERVING and self.who.read_only:
@@ -178,7 +205,7 @@ class _Connection:
         lines, follow = int(args.get("lines", 200)), bool(args.get("follow", True))
         return self.session.logs(names, lines=lines, follow=follow)
 
-    async def _error(self, number: Any, code: str, text: str) -> None:
+    async def _error(self, number: Id, code: str, text: str) -> None:
         await self._send({"id": number, "ok": False, "code": code, "text": text})
 
     async def _send(self, message: dict[str, Any]) -> None:

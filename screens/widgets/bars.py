@@ -139,7 +139,7 @@ def key_line(hints: Sequence[Hint], last: Sequence[Hint], width: int, look: Look
         room -= length(hint)
     out: list[Piece] = [(" ", "text")]
     for key, label, works in (*shown, *last):
-        out += [(key, "key" if works else "off"), (f" {label}   ", "muted" if works else "off")]
+        out += [(key, "key" if works else "dull"), (f" {label}   ", "muted" if works else "dull")]
     return out
 
 

@@ -16,8 +16,8 @@ C = TypeVar("C", bound=ex.Message)
 def unit(id: str, state: State, **more: Any) -> Unit:
     instance, _, gen = id.rpartition(":")
     run = 0 if state < State.STARTING else 1
-    return Unit(**{"unit": id, "instance": instance, "gen": int(gen), "state": state, "run": run,
-                   "wanted": state in (State.STARTING, State.RUNNING, State.FAILED)} | more)  # fmt: skip
+    facts: dict[str, Any] = {"run": run, "wanted": state in (State.STARTING, State.RUNNING, State.FAILED)}
+    return Unit(unit=id, instance=instance, gen=int(gen), state=state, **facts | more)
 
 
 def failed(id: str, *, restarts: int = 0, next_start: float | None = None, **more: Any) -> Unit:
@@ -44,8 +44,9 @@ def roll(n: int, *, host: str = "h1", gate: tuple[str, ...] = ()) -> list[Step]:
 
 
 def make_plan(steps: list[Step], **more: Any) -> Plan:
-    return Plan(intent=Intent(verb="deploy", targets=("a.web",), author="li"), base=1, steps=tuple(steps),
-                **{"deadline": 20.0} | more)  # fmt: skip
+    options: dict[str, Any] = {"deadline": 20.0} | more
+    intent = Intent(verb="deploy", targets=("a.web",), author="li")
+    return Plan(intent=intent, base=1, steps=tuple(steps), **options)
 
 
 class Hand:

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from cockpit.act import guard
-from cockpit.act.table import DESTRUCTIVE, OBSERVE, VERBS
+from cockpit.act.table import DESTRUCTIVE, OBSERVE, VERBS, Verb
 from cockpit.model.view import Who
 from cockpit.plan.steps import Intent, Plan, Refused
 
@@ -26,7 +26,7 @@ def plan(verb: str, *, risk: str = "change", confirm: str = "") -> Plan:
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=lambda v: v.name)
 @pytest.mark.parametrize("who", [EYES, FROZEN, NOBODY, Who(author="x", role="root")], ids=lambda w: w.role or "none")
-def test_nobody_but_an_operator_may_change_anything(verb: guard.Verb, who: Who) -> None:
+def test_nobody_but_an_operator_may_change_anything(verb: Verb, who: Who) -> None:
     assert verb.risk != OBSERVE, "a verb that only observes needs its own test"
     for made in (None, plan(verb.name), plan(verb.name, risk="observe")):
         with pytest.raises(Refused, match=f"^{verb.name} is off: "):
@@ -35,7 +35,7 @@ def test_nobody_but_an_operator_may_change_anything(verb: guard.Verb, who: Who) 
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=lambda v: v.name)
-def test_an_operator_may_and_confirms_what_destroys(verb: guard.Verb) -> None:
+def test_an_operator_may_and_confirms_what_destroys(verb: Verb) -> None:
     guard.check(intent(verb.name), LI, verb)
     assert guard.may(LI, verb) == ""
     for risk in ("observe", "change", "destructive", "??"):
@@ -54,7 +54,7 @@ def test_an_observing_verb_passes_for_everybody() -> None:
 
 
 @pytest.mark.parametrize("verb", [None, VERBS["stop"], replace(VERBS["deploy"], risk=OBSERVE)])
-def test_what_the_table_does_not_hold_is_refused(verb: guard.Verb | None) -> None:
+def test_what_the_table_does_not_hold_is_refused(verb: Verb | None) -> None:
     with pytest.raises(Refused, match="not an action of the table"):
         guard.check(intent("deploy"), LI, verb, plan("deploy"), "sudoku")
     with pytest.raises(Refused):

@@ -112,7 +112,8 @@ def test_an_abort_with_undo_goes_back() -> None:
 
 @pytest.mark.parametrize(("verb", "targets", "params"), [
     ("scale", ("a.web",), {"count": 7}), ("scale", ("a.web",), {"count": 1}),
-    ("migrate", ("a.web/1",), {"host": "h2"}), ("drain", ("h0",), {}), ("restart", ("a.web",), {}), ("stop", ("a.web/0",), {}), ("push", ("web/1.1.0",), {}),
+    ("migrate", ("a.web/1",), {"host": "h2"}), ("drain", ("h0",), {}), ("restart", ("a.web",), {}),
+    ("stop", ("a.web/0",), {}), ("push", ("web/1.1.0",), {}),
 ])  # fmt: skip
 def test_every_verb_ends_where_its_plan_says(verb: str, targets: tuple[str, ...], params: dict[str, Any]) -> None:
     t = twin()

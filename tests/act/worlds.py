@@ -30,7 +30,7 @@ def expected(hosts: int = 3, count: int = 4, **update: Any) -> Expected:
 
 def running(e: Expected, *, silent: tuple[str, ...] = ()) -> Actual:
     """All that is expected runs since long."""
-    units = {
+    units: dict[str, tuple[Unit, ...]] = {
         i: (Unit(
             unit=f"{i}:1", instance=i, gen=1, version=e.service_of(i).version, sha256="aa", state=State.RUNNING,
             wanted=True, run=1, started=-99.0, health="ok", health_since=-98.0, ports={"http": 20000 + slot_of(i)},

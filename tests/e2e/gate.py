@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from tests import leftovers
 from tests.e2e.cluster import Cluster, cluster
 from tests.helpers import loopback
 
@@ -27,12 +28,12 @@ tree:
         check: {{exec: [test, -e, "@ROOT@/open-{{version}}-{{slot}}"], interval: 100ms}}
         instances: 3
         update: {{order: stop-first, healthy_for: 0s, deadline: {deadline}}}
-        stop: {{drain: 0s}}
+        stop: {{drain: 0s, grace: 1s}}
       other:
         command: [sleep, "200002"]
         version: "1"
         update: {{order: stop-first, healthy_for: 0s}}
-        stop: {{drain: 0s}}
+        stop: {{drain: 0s, grace: 1s}}
 """
 
 
@@ -78,12 +79,16 @@ def gates(deadline: str = "60s") -> Iterator[Gates]:
         yield g
 
 
-def starts(c: Cluster) -> dict[str, int]:
-    """Unit -> how often a keeper of this cluster started it, by the keepers' records."""
-    found: dict[str, int] = {}
+def once_each(c: Cluster) -> bool:
+    """Exactly one process per live instance runs, and none of them is a second run of its unit."""
+    rows = [i for i in c.instances().values() if i["state"] in ("STARTING", "RUNNING")]
+    running = {pid for pid, line in leftovers.find("-", [c.hosts]).items() if line.startswith("sleep ")}
+    assert running == {row["pid"] for row in rows}, (running, rows)
+    started: dict[str, int] = {}
     for path in c.hosts.glob("*/keeper/journal*"):
         for line in path.read_text().splitlines():
             doc = json.loads(line)
             if doc.get("event") == "start":
-                found[doc["unit"]] = found.get(doc["unit"], 0) + 1
-    return found
+                started[doc["unit"]] = started.get(doc["unit"], 0) + 1
+    assert all(started[r["runs"][0]["unit"]] == 1 for r in rows), (started, rows)
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,13 +63,14 @@ def test_abort_leaves_what_is_expected_and_drift_shows(g: Gates) -> None:
 
 def test_abort_with_undo_returns(g: Gates) -> None:
     c = g.c
-    before = g.versions()[0]
+    g.open("3.5")
+    c.cli("deploy", "gate", "3.5")
     id = g.hold("4", 1)
-    out = c.cli("abort", id, "--undo", "--confirm", id.lstrip("#"), code=None)
+    out = c.cli("abort", id, "--undo", "--confirm", id.lstrip("#"))
     row = c.action(id)
     assert row["state"] == "returned", (row, out)
-    assert f"Returned to {before}" in row["note"]
-    assert g.versions() == [before] * 3
+    assert re.fullmatch(r"aborted by \S+\. Returned to 3\.5\.", row["note"]), row
+    assert g.versions() == ["3.5"] * 3
     c.wait_calm()
     back = [a for a in c.status()["actions"] if a["cause"] == id]
     assert [a["state"] for a in back] == ["done"]
@@ -103,7 +105,7 @@ def test_the_plan_that_was_reviewed_is_the_plan_that_runs(g: Gates) -> None:
     c.cli("restart", "other")
     same: Plan = asyncio.run(with_session(lambda s: s.plan(intent)))
     assert same.digest == plan.digest  # what it does not touch does not matter
-    c.cli("restart", "gate/1")
+    c.cli("stop", "gate/1", "--confirm", "gate/1")
     before = c.status()
     with pytest.raises(Refused, match="changed"):
         asyncio.run(with_session(lambda s: s.submit(intent, digest=plan.digest)))

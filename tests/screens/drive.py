@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from textual import events
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
 from screens.app import CockpitApp
@@ -40,12 +42,23 @@ class Driver:
         self.session = session
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
+        """Keys by name or as their character, all at once; returns when they were handled."""
+        for key in keys:
+            char = key if len(key) == 1 else {"space": " "}.get(key)
+            self.app.post_message(events.Key(_character_to_key(key) if len(key) == 1 else key, char))
+        await self.settled()
+
+    async def settled(self) -> None:
+        """The app, then the screen on top, have handled everything that was posted before."""
+        done = asyncio.Event()
+        self.app.call_later(done.set)
+        await asyncio.wait_for(done.wait(), 10)
+        done = asyncio.Event()
+        self.app.screen.call_after_refresh(done.set)
+        await asyncio.wait_for(done.wait(), 10)
 
     async def type(self, text: str) -> None:
-        names = {" ": "space", "/": "slash", ".": "full_stop", "#": "number_sign", ":": "colon", "-": "minus", "!": "exclamation_mark"}
-        await self.press(*(names.get(c, c) for c in text))
+        await self.press(*text)
 
     def text(self) -> str:
         """What is on the terminal: the active screen and what shines through."""

@@ -1,0 +1,61 @@
+"""Publishing names: the registry's changes go to every host, and are kept for the next controller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from cockpit.controller.world import World
+from cockpit.link.hub import Hub
+
+HELD = 10.0
+"""Seconds a fresh controller waits for all known hosts before it publishes names."""
+
+
+class NamesFeed:
+    """What was sent, and what may be sent now."""
+
+    def __init__(self, hub: Hub, world: World, known: Iterable[str]) -> None:
+        """`known` hosts must report their units first: a new controller empties nobody's names."""
+        self.hub = hub
+        self.world = world
+        self.saved = -1
+        self._sent = -1
+        self._until = time.monotonic() + HELD
+        world.registry.settle(known)
+
+    def send(self) -> int:
+        """Push what changed to every host; returns the version that is out now."""
+        registry = self.world.registry
+        if not self._held() and registry.version != self._sent:
+            if self._sent < 0:
+                frame = self._full()
+            else:
+                version, services = registry.delta_since(self._sent)
+                frame = {"t": "names", "version": version, "full": False, "services": services}
+            self._sent = registry.version
+            self.hub.broadcast(frame)
+        return registry.version
+
+    def greet(self, host: str) -> None:
+        """The full set for a host that has just connected; later, when names are still held."""
+        if self._sent >= 0:
+            self.hub.send(host, self._full())
+
+    def unsaved(self) -> dict[str, Any] | None:
+        """The registry to keep, when it changed since the last call."""
+        if self.world.registry.version == self.saved:
+            return None
+        self.saved = self.world.registry.version
+        return self.world.registry.dump()
+
+    def _held(self) -> bool:
+        registry = self.world.registry
+        if registry.waiting and time.monotonic() > self._until:
+            registry.settle(())
+        return bool(registry.waiting)
+
+    def _full(self) -> dict[str, Any]:
+        registry = self.world.registry
+        return {"t": "names", "version": registry.version, "full": True, "services": registry.services()}
