@@ -151,7 +151,7 @@ class Twin:
             revision = self.revision
             self._revisions.append(RevisionRow(
                 number=revision, mark=digest(doc), author=intent.author, time=self.now, action=id,
-                changes=plan.changes,
+                changes=plan.changes, undo=intent.verb == "rollback",
             ))  # fmt: skip
         if intent.verb == "apply":
             self._last_import = intent.params.get("document")

@@ -77,7 +77,7 @@ def connect(args: argparse.Namespace, *, view: bool = False, directory: Path | N
     looks = view or read_only or not os.access(control, os.R_OK | os.W_OK)
     if looks and (directory / "view.sock").exists():
         return RemoteSession(directory / "view.sock", read_only=read_only)
-    return RemoteSession(control)
+    return RemoteSession(control, read_only=read_only)
 
 
 def drive(work: Callable[[], Awaitable[int]]) -> int:
@@ -95,9 +95,14 @@ def drive(work: Callable[[], Awaitable[int]]) -> int:
     except Refused as e:
         warn(str(e))
         return REFUSED
+    except BrokenPipeError:  # of our own output: a session says ConnectionError
+        raise
     except (ConnectionError, TimeoutError) as e:
         warn(str(e) or "no answer")
         return NO_ANSWER
+    except OSError as e:
+        warn(f"{e.filename}: {e.strerror}" if e.filename else str(e))
+        return BAD
     except KeyboardInterrupt:
         return 130
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable
 
 from cockpit import __version__
-from cockpit.cli.common import Fail, warn
+from cockpit.cli.common import BAD, DONE, Fail, warn
 
 FAMILIES = ("serve", "show", "verbs", "records", "hosts")
 """Modules of this package; each has `add(subparsers)`."""
@@ -22,23 +23,29 @@ def build_parser() -> argparse.ArgumentParser:
         "3 refused (read-only, conflict, unconfirmed), 4 no answer.",
     )
     parser.add_argument("--version", action="version", version=f"cockpit {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for family in FAMILIES:
         importlib.import_module(f"cockpit.cli.{family}").add(commands)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return BAD
     run: Callable[[argparse.Namespace], int] = args.run
     try:
-        return run(args)
+        code = run(args)
+        sys.stdout.flush()
+        return code
     except Fail as e:
         warn(str(e))
         return e.code
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except BrokenPipeError:  # `| head` has seen enough; nothing is left for the interpreter to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
-import time
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from cockpit.cli.common import (
+    BAD,
     DONE,
     Fail,
     add_json,
@@ -174,7 +176,8 @@ def schema(args: argparse.Namespace) -> int:
 async def _export(args: argparse.Namespace) -> int:
     import msgspec
 
-    from cockpit.model.export import export_new, export_onto
+    from cockpit.model.export import export_new
+    from cockpit.model.problems import BadTopology
     from cockpit.model.topology import Expected
 
     session = connect(args)
@@ -187,18 +190,35 @@ async def _export(args: argparse.Namespace) -> int:
     if not args.onto:
         sys.stdout.write(export_new(expected))
         return DONE
-    path = Path(args.onto)
     try:
-        before = path.read_text(encoding="utf-8")
+        changed = write_onto(Path(args.onto).resolve(), expected)
+    except (BadTopology, UnicodeDecodeError) as e:
+        raise Fail(BAD, f"{args.onto} was left as it is, it is no topology file\n{e}") from None
     except OSError as e:
-        raise Fail(2, f"{path}: {e.strerror}") from None
+        raise Fail(BAD, f"{args.onto}: {e.strerror}") from None
+    say(f"{args.onto} {'now' if changed else 'already'} says what is expected")
+    return DONE
+
+
+def write_onto(path: Path, expected: Any) -> bool:
+    """Bring the file to what is expected, in one step; line ends and mode stay. False: nothing differs.
+
+    Raises BadTopology, UnicodeDecodeError, OSError, and leaves the file alone then.
+    """
+    from cockpit.model.export import export_onto
+
+    with path.open(encoding="utf-8", newline="") as file:
+        before = file.read()
     after = export_onto(before, expected)
     if after == before:
-        say(f"{path} already says what is expected")
-        return DONE
-    temporary = path.with_name(f".{path.name}.{int(time.time())}")
-    temporary.write_text(after, encoding="utf-8")
-    temporary.chmod(path.stat().st_mode & 0o777)
-    temporary.replace(path)
-    say(f"{path} now says what is expected")
-    return DONE
+        return False
+    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
+            file.write(after)
+        os.chmod(temporary, path.stat().st_mode & 0o777)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return True

@@ -86,7 +86,7 @@ class Desk:
         if intent is None:
             return
         try:
-            touched = {s.instance for s in record.steps.values() if s.instance and s.state != ex.WAITING}
+            touched = {s.instance for s in record.steps.values() if s.instance and s.started is not None}
             back = return_versions(record.plan, self.stable)
             plan = return_plan(self.context(), intent, record.plan.changes, touched, stable=back)
             row = await self._begin(plan)
@@ -143,7 +143,7 @@ class Desk:
         writes: list[Write] = []
         doc, revision = None, None
         if plan.changes:
-            doc, revision = c.ledger.revise(plan.changes, author=intent.author, action=id, now=now)
+            doc, revision = c.ledger.revise(plan.changes, intent, action=id, now=now)
         for step in plan.steps:
             if step.unit:
                 gen = int(step.unit.rpartition(":")[2])

@@ -14,7 +14,10 @@ TTL = 3600.0
 
 
 class Joining:
-    """Tokens are kept as digests and work once; a name belongs to the first UUID that took it."""
+    """Tokens are kept as digests and work once; a name belongs to the first UUID that took it.
+
+    Only a token that names the host gives it to another machine.
+    """
 
     def __init__(self, authority: Authority, ledger: Ledger, world: World) -> None:
         self.authority = authority
@@ -55,6 +58,11 @@ class Joining:
             raise PermissionError(f"this token is for {record['host']}, not for {host}")
         if host not in self.world.expected.hosts:
             raise PermissionError(f"{host} is not a host of the topology: add it and `cockpit apply` first")
+        if self.uuids.get(host, uuid) != uuid and not record["host"]:
+            raise PermissionError(
+                f"{host} belongs to another machine already; to replace it make a token for it:"
+                f" cockpit agent token {host}"
+            )
         certificate = self.authority.issue_host(str(request["csr"]), host, uuid)
         del self._tokens[id]
         self.uuids[host] = uuid

@@ -13,7 +13,7 @@ from cockpit.act.journal import Journal
 from cockpit.model.patch import apply
 from cockpit.model.topology import Doc, digest
 from cockpit.model.view import ActionRow, Change, RevisionRow, StepRow
-from cockpit.plan.steps import Plan
+from cockpit.plan.steps import Intent, Plan
 from cockpit.ports import StateStore, Write
 
 KEPT_ACTIONS = 500
@@ -66,12 +66,15 @@ class Ledger:
         number, self._next = self._next, self._next + 1
         return f"#{number}"
 
-    def revise(self, changes: tuple[Change, ...], *, author: str, action: str, now: float) -> tuple[Doc, RevisionRow]:
+    def revise(
+        self, changes: tuple[Change, ...], intent: Intent, *, action: str, now: float
+    ) -> tuple[Doc, RevisionRow]:
         """The next revision, not yet written. Raises model.patch.Conflict."""
         doc, number = self.head or ({"name": ""}, 0)
         after = apply(doc, changes)
         row = RevisionRow(
-            number=number + 1, mark=digest(after), author=author, time=now, action=action, changes=changes
+            number=number + 1, mark=digest(after), author=intent.author, time=now, action=action,
+            changes=changes, undo=intent.verb == "rollback",
         )
         return after, row
 

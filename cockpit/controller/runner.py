@@ -168,7 +168,11 @@ class Runner:
         """A pause, resume or abort took effect after `step`: that is where a replay does it too."""
         row, now = running.record.row, time.time()
         self.c.journal.append(
-            journal.control(row.id, command.what, command.step, command.by, command.reason), now=now
+            journal.control(
+                row.id, command.what, command.step, command.by, command.reason, undo=running.record.undo,
+                at=running.steps.get(command.step),
+            ),
+            now=now,
         )
         if command.what == ex.PAUSE:
             note = command.reason or f"paused by {command.by}"

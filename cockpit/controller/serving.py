@@ -13,13 +13,16 @@ from typing import Any
 
 import msgspec
 
+from cockpit.act.journal import Tampered
 from cockpit.controller.core import Controller, open_backend
 from cockpit.controller.ledger import number_of
 from cockpit.model.topology import Expected, to_doc
 from cockpit.model.view import Who
-from cockpit.plan.steps import Intent, Refused
+from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.session.server import SessionServer, user_name
 
+LONGEST_SOCKET = 107
+"""Bytes of a Unix socket's path."""
 HOSTS_LIMIT = 30.0
 """Seconds to wait for the hosts of this machine before starting on those that answer."""
 
@@ -61,18 +64,27 @@ def lock(state: Path) -> Any:
 async def controller(options: Options, expected: Expected | None) -> AsyncIterator[Controller]:
     """A started controller with its sockets. An empty state imports `expected` and starts it all.
 
-    Raises Refused when another controller has the state or the port is taken.
+    Raises Refused when another controller has the state, the port is taken, or the state is not sound;
+    Bad when the sockets cannot have their place.
     """
+    if len(os.fsencode(options.state / "control.sock")) > LONGEST_SOCKET:
+        raise Bad(
+            f"{options.state}: this path is too long for Unix sockets (at most {LONGEST_SOCKET} bytes with"
+            " /control.sock): choose a shorter one with --state DIR"
+        )
     with lock(options.state):
         store = open_backend("cockpit.state", options.backend)(options.state)
         c = Controller(options.state, store, hosts=options.hosts)
         try:
             await c.start(expected.name if expected else "cluster", address=options.address, port=options.port)
-        except OSError as e:
-            raise Refused(f"cannot listen on {options.address}: {e.strerror or e}") from None
+        except (OSError, Tampered, ValueError) as e:
+            await store.close()
+            what = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+            file = getattr(e, "filename", None) or (options.state / "journal.jsonl" if isinstance(e, Tampered) else "")
+            raise Refused(f"the controller cannot start: {file}{': ' if file else ''}{what}") from None
         server = SessionServer(options.state, c.session, operations(c))
-        await server.start()
         try:
+            await server.start()
             if c.world.revision == 0 and expected is not None:
                 await first_import(c, expected, options.file)
             yield c

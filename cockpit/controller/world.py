@@ -69,6 +69,7 @@ class World:
             host, presence=UP, uuid=hello.uuid, boot_id=hello.boot_id, agent_pid=hello.agent_pid,
             keeper_pid=hello.keeper_pid, agent_version=hello.version, since=now, seen=now, reason="",
         )
+        self._touch(host)
 
     def full(self, host: str, frame: Full, now: float) -> list[str]:
         """The full set of a host. Returns the unit ids that vanished there."""
@@ -87,7 +88,12 @@ class World:
         return gone
 
     def unit(self, host: str, unit: Unit, now: float) -> None:
-        """One observation. An older one of the same run never replaces a truer one."""
+        """One observation. An older one of the same run never replaces a truer one.
+
+        What names no instance of ours is left out: a damaged report must not reach the tables.
+        """
+        if not sound(unit):
+            return
         units = self.units.setdefault(unit.instance, {})
         before = units.get(unit.unit)
         same = before is not None and before.run == unit.run
@@ -160,3 +166,10 @@ class World:
 
     def up(self) -> Iterable[str]:
         return [h.name for h in self.hosts.values() if h.presence == UP]
+
+
+def sound(unit: Unit) -> bool:
+    """Its id is `<service>/<slot>:<gen>`, as those that the controller gave out are."""
+    service, _, slot = unit.instance.rpartition("/")
+    number = slot.isascii() and slot.isdigit() and len(slot) < 10
+    return bool(service) and number and unit.unit == f"{unit.instance}:{unit.gen}"

@@ -284,4 +284,6 @@ class RevisionRow(Row, frozen=True, kw_only=True):
     time: float
     action: str
     """Id of the action that wrote it."""
+    undo: bool = False
+    """Written by a rollback or an automatic return: it and what it undid cancel each other."""
     changes: tuple[Change, ...] = ()

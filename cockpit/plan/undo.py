@@ -118,12 +118,12 @@ def _named(wish: str, revisions: Iterable[RevisionRow]) -> RevisionRow:
 
 
 def standing(revisions: Iterable[RevisionRow]) -> list[RevisionRow]:
-    """Revisions that still hold, oldest first: one and its exact inverse cancel each other."""
+    """Revisions that still hold, oldest first: an undoing one and what it undid cancel each other."""
     stack: list[RevisionRow] = []
     for row in sorted(revisions, key=lambda r: r.number):
         back = set_of(inverse(row.changes))
         partner = next((r for r in reversed(stack) if set_of(r.changes) == back), None)
-        if partner is not None and row.changes:
+        if partner is not None and row.undo:
             stack.remove(partner)
         else:
             stack.append(row)

@@ -689,7 +689,7 @@ async def test_ten_thousand_instances_are_shown_and_filtered() -> None:
 async def test_quit_leaves_with_zero() -> None:
     for key in ("q", "ctrl+c", "ctrl+q"):
         async with driven() as d:
-            await d.press(key)
+            d.app.post_message(events.Key(key, None))
             await until(lambda d=d: d.app.return_value is not None)
             assert d.app.return_value == 0
 

@@ -1,0 +1,74 @@
+"""Pictures of every screen at 80x24 and 160x50, at a frozen time; behaviour is asserted elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.screens.canned import CannedSession
+from tests.screens.drive import LARGE, SMALL, Driver, make_app, until
+
+WAYS: dict[str, tuple[list[str], str]] = {
+    "overview": ([], "LATELY"),
+    "needs": (["tab", "end"], "#115"),
+    "instances": ([*":instances", "enter"], "sudoku/3"),
+    "filter": (["i", *"/sudoku"], "4 of 12"),
+    "hosts": (["h"], "PRESENCE"),
+    "graph": (["g", "right"], "calls sudoku"),
+    "node": ([*":node sudoku/3", "enter"], "LAST LOG"),
+    "naming": (["n"], "NAMING"),
+    "actions": (["a"], "#115"),
+    "action": ([*":action #118", "enter"], "started again"),
+    "revisions": (["v"], "the beginning"),
+    "logs": ([*":logs sudoku/3", "enter"], "run 3 ended"),
+    "help": (["?"], "KEYS on"),
+    "plan": ([*":deploy sudoku 1.1.0", "enter"], "Undo"),
+    "confirm": ([*":stop batch", "enter"], "Undo"),
+    "ask": ([*":deploy sudoku", "enter"], "39.1 MiB"),
+    "command": ([*":deploy "], "deploy sudoku 1.1.0"),
+    "refusal": (["m"], "moves one instance"),
+}
+"""Picture -> keys that lead there, and words that are on it when it is complete."""
+
+
+def reach(name: str) -> Any:
+    keys, words = WAYS[name]
+
+    async def run(pilot: Pilot[int]) -> None:
+        app: Any = pilot.app
+        driver = Driver(app, pilot, app.session)
+        await until(lambda: app.board.head is not None)
+        await driver.press(*keys)
+        await driver.sees(words)
+        if name == "confirm":
+            await until(lambda: app.screen.plan)
+            await driver.press("x", "b")
+        await driver.settled()
+
+    return run
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "160x50"])
+@pytest.mark.parametrize("name", WAYS)
+def test_picture(snap_compare: Any, name: str, size: tuple[int, int]) -> None:
+    assert snap_compare(make_app(), terminal_size=size, run_before=reach(name))
+
+
+@pytest.mark.parametrize("theme", ["light", "ansi16", "mono"])
+def test_themes(snap_compare: Any, theme: str) -> None:
+    assert snap_compare(make_app(theme=theme), terminal_size=SMALL, run_before=reach("overview"))
+
+
+def test_ascii(snap_compare: Any) -> None:
+    assert snap_compare(make_app(ascii=True), terminal_size=SMALL, run_before=reach("overview"))
+
+
+def test_ascii_graph(snap_compare: Any) -> None:
+    assert snap_compare(make_app(ascii=True), terminal_size=SMALL, run_before=reach("graph"))
+
+
+def test_read_only(snap_compare: Any) -> None:
+    app = make_app(CannedSession(read_only="this is the view socket"))
+    assert snap_compare(app, terminal_size=LARGE, run_before=reach("overview"))
