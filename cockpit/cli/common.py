@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -12,6 +14,9 @@ from typing import Any
 
 DONE, DIFFERS, BAD, REFUSED, NO_ANSWER = 0, 1, 2, 3, 4
 """Exit codes: done; the outcome differs from what was asked; bad input; refused; no answer."""
+
+
+READ_ONLY = "you asked for --read-only"
 
 
 class Fail(Exception):
@@ -72,12 +77,21 @@ def connect(args: argparse.Namespace, *, view: bool = False, directory: Path | N
     from cockpit.session.client import RemoteSession
 
     directory = directory or state_dir(args)
-    read_only = "you asked for --read-only" if getattr(args, "read_only", False) else ""
+    read_only = READ_ONLY if getattr(args, "read_only", False) else ""
     control = directory / "control.sock"
     looks = view or read_only or not os.access(control, os.R_OK | os.W_OK)
     if looks and (directory / "view.sock").exists():
         return RemoteSession(directory / "view.sock", read_only=read_only)
     return RemoteSession(control, read_only=read_only)
+
+
+def alive(directory: Path, *names: str) -> bool:
+    """Does a controller listen on one of these sockets (default: control.sock)?"""
+    for name in names or ("control.sock",):
+        with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError):
+            s.connect(str(directory / name))
+            return True
+    return False
 
 
 def drive(work: Callable[[], Awaitable[int]]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cockpit.cli.common import (
     Fail,
     add_json,
     add_state,
+    alive,
     connect,
     drive,
     print_json,
@@ -21,6 +23,8 @@ from cockpit.cli.common import (
     state_dir,
     table,
 )
+
+SOCKETS = ("control.sock", "view.sock")
 
 
 def add(commands: Any) -> None:
@@ -50,59 +54,70 @@ def _add_artifact(commands: Any) -> None:
     child.set_defaults(run=artifact_list)
 
 
-def _store(args: argparse.Namespace) -> Any:
-    from cockpit.swarm.store import DirectoryStore
-
-    return DirectoryStore(state_dir(args) / "artifacts")
-
-
 def artifact_add(args: argparse.Namespace) -> int:
     """Through the controller when one runs; straight into the store when none does."""
     source = Path(args.source).absolute()
     if not source.exists():
         raise Fail(BAD, f"{args.source}: no such file or directory")
-    control = state_dir(args) / "control.sock"
-
-    async def through() -> Any:
-        session = connect(args)
-        await session.connect()
-        try:
-            request = {"path": str(source), "name": args.name, "version": args.version}
-            return await session.call("artifact_add", request)
-        finally:
-            await session.close()
-
-    result: dict[str, Any] = {}
+    directory = state_dir(args)
 
     async def work() -> int:
-        if control.exists():
-            result.update(await through())
+        if alive(directory, *SOCKETS):
+            request = {"path": str(source), "name": args.name, "version": args.version}
+            result = await _call(args, lambda s: s.call("artifact_add", request))
         else:
-            try:
-                result.update(_store(args).add(source, args.name, args.version))
-            except ValueError as e:
-                raise Fail(BAD, str(e)) from None
-        return DONE
-
-    code = drive(work)
-    if code == DONE:
+            result = _add(directory, source, args.name, args.version)
         if args.json:
             print_json(result)
         else:
-            say(f"{args.name}/{args.version}  sha256 {result['sha256'][:16]}…  {result['size']} bytes")
-    return code
+            say(f"{args.name}/{args.version}  sha256 {result['sha256'][:16]}  {result['size']} bytes")
+        return DONE
+
+    return drive(work)
+
+
+def _add(directory: Path, source: Path, name: str, version: str) -> Any:
+    """Into the store of a controller that does not run."""
+    from cockpit.swarm.store import DirectoryStore, Exists, StoreError
+
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        return DirectoryStore(directory / "artifacts").add(source, name, version)
+    except (Exists, StoreError, ValueError) as e:
+        raise Fail(BAD, str(e)) from None
 
 
 def artifact_list(args: argparse.Namespace) -> int:
-    listing = _store(args).listing()
-    if args.json:
-        print_json(listing)
-    elif not listing:
-        say("the store is empty: cockpit artifact add DIR --name NAME --version VERSION")
-    else:
-        rows = [(k, str(v["size"]), v["sha256"][:16]) for k, v in sorted(listing.items())]
-        say(table(("ARTIFACT", "BYTES", "SHA256"), rows))
-    return DONE
+    from cockpit.swarm.store import DirectoryStore
+
+    directory = state_dir(args)
+
+    async def work() -> int:
+        listing: dict[str, Any] = {}
+        if alive(directory, *SOCKETS):
+            listing = await _call(args, lambda s: s.artifacts())
+        elif (directory / "artifacts").is_dir():
+            listing = DirectoryStore(directory / "artifacts").listing()
+        if args.json:
+            print_json(listing)
+        elif not listing:
+            say("the store is empty: cockpit artifact add DIR --name NAME --version VERSION")
+        else:
+            rows = [(k, str(v["size"]), v["sha256"][:16]) for k, v in sorted(listing.items())]
+            say(table(("ARTIFACT", "BYTES", "SHA256"), rows))
+        return DONE
+
+    return drive(work)
+
+
+async def _call(args: argparse.Namespace, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+    """One question to the running controller."""
+    session = connect(args)
+    await session.connect()
+    try:
+        return await ask(session)
+    finally:
+        await session.close()
 
 
 def _add_agent(commands: Any) -> None:
@@ -140,12 +155,7 @@ def agent(args: argparse.Namespace) -> int:
 
 def agent_token(args: argparse.Namespace) -> int:
     async def work() -> int:
-        session = connect(args)
-        await session.connect()
-        try:
-            answer = await session.call("token", {"host": args.host, "node": args.node})
-        finally:
-            await session.close()
+        answer = await _call(args, lambda s: s.call("token", {"host": args.host, "node": args.node}))
         if args.json:
             print_json(answer)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
@@ -15,8 +14,10 @@ from cockpit.cli.common import (
     BAD,
     DONE,
     NO_ANSWER,
+    READ_ONLY,
     Fail,
     add_state,
+    alive,
     connect,
     drive,
     load_topology,
@@ -96,19 +97,10 @@ def run(args: argparse.Namespace) -> int:
         from cockpit.controller.serving import Options, serve_with_screen
 
         options = Options(state=directory, file=Path(args.file).name, address=args.listen, port=args.port)
-        return drive(lambda: serve_with_screen(options, expected, lambda s: _screen(s, args)))
+        return drive(lambda: serve_with_screen(options, expected, lambda s: _embedded(s, args)))
     if not alive(directory):
         start_detached(args, directory)
     return _attach(args, directory)
-
-
-def alive(directory: Path) -> bool:
-    import socket
-
-    with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError):
-        s.connect(str(directory / "control.sock"))
-        return True
-    return False
 
 
 def start_detached(args: argparse.Namespace, directory: Path) -> None:
@@ -160,6 +152,11 @@ def plain_terminal() -> bool:
     return not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "") in ("", "dumb")
 
 
+async def _embedded(session: Any, args: argparse.Namespace) -> int:
+    """The screen on an engine in this process."""
+    return await _screen(session.narrowed(READ_ONLY) if args.read_only else session, args)
+
+
 async def _screen(session: Any, args: argparse.Namespace) -> int:
     from cockpit.cli.faces import face
 
@@ -177,7 +174,7 @@ def demo(args: argparse.Namespace) -> int:
         if args.serve:
             return await place.serve(say)
         if screen:
-            return await place.with_screen(lambda s: _screen(s, args), say)
+            return await place.with_screen(lambda s: _embedded(s, args), say)
         from cockpit.cli.show import overview
 
         return await place.once(lambda snapshot: say(overview(snapshot)), say)

@@ -124,7 +124,9 @@ async def _run(args: argparse.Namespace) -> int:
                 say(f"{plan.title}: nothing to do")
                 for warning in plan.warnings:
                     warn(warning)
-            return DONE
+            return DIFFERS if plan.skipped else DONE
+        for warning in plan.warnings:
+            warn(warning)
         row = await session.submit(intent, digest=plan.digest, confirm=confirm)
         if args.no_wait or verb.name in ("pause", "resume"):
             if args.json:
@@ -135,7 +137,7 @@ async def _run(args: argparse.Namespace) -> int:
         detail = await follow(session, row.id, quiet=args.json)
         if args.json:
             print_json(detail)
-        return DONE if detail.row.state == wanted(intent, detail) else DIFFERS
+        return DONE if detail.row.state == wanted(intent, detail) and not plan.skipped else DIFFERS
     finally:
         await session.close()
 

@@ -33,6 +33,8 @@ from cockpit.plan.steps import Bad
 from cockpit.ports import StateStore, Write
 from cockpit.swarm.store import DirectoryStore
 
+FIRST_LOOK = 5.0
+"""Seconds a fresh controller waits for all known hosts before it makes a plan."""
 TICK = 0.05
 """Seconds between looks at what became dirty: the beat of every screen."""
 PING = 2.0
@@ -87,6 +89,7 @@ class Controller:
         self.hub.blob = self._blob
         joined = [h for h in self.world.expected.hosts if h in tables.get("host", {})]
         self.names = NamesFeed(self.hub, self.world, joined)
+        self._look_until = time.monotonic() + FIRST_LOOK
         self.logs = LogStreams(self.hub, self.world)
         self.runner = Runner(self)
         self.desk = Desk(self)
@@ -257,6 +260,8 @@ class Controller:
             self.board.refresh(now)
             if now - last_save >= SAVE_NAMES:
                 last_save = now
+                for host in self.world.silent(now):
+                    self.hub.cut(host)
                 if await self.store.lost():
                     self.lost = True
                     self._end(f"the state directory {self.state} is gone; services run on: cockpit recover")
@@ -276,6 +281,12 @@ class Controller:
             + (" (undo)" if a.revision is not None and not a.cause else "")
             for a in stuck
         )
+
+    async def looked(self) -> None:
+        """Wait, soon after a start, until the known hosts have reported: a plan made before that would
+        leave out what only was not looked at yet."""
+        while self.world.registry.waiting and time.monotonic() < self._look_until:
+            await asyncio.sleep(TICK)
 
     async def _save_names(self) -> None:
         names = self.names.unsaved()

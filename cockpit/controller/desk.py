@@ -113,14 +113,16 @@ class Desk:
 
     async def _returned(self, record: ActionRecord, id: str, outcome: str, reason: str) -> None:
         await self.c.runner.ended[id].wait()
-        row = self.c.ledger.actions[id].row
+        back = self.c.ledger.actions[id]
+        row = back.row
         state = conclude(outcome, row.state)
-        if state == RETURNED:
+        if state == RETURNED and not back.plan.skipped:
             sentence = return_sentence(record.plan, self.stable)
             self.c.runner.remark(record, sentence)
             self._note(record, f"{stop(reason)}{sentence}", **self._end(state))
         else:
-            self._note(record, f"{stop(reason)}The return {id} {row.state}: {row.note}", **self._end(outcome))
+            why = row.note or "; ".join(back.plan.warnings)
+            self._note(record, f"{stop(reason)}The return {id} is {row.state}: {why}", **self._end(outcome))
         await self.c.ledger.commit([("action", record.row.id, record)])
 
     def _followup(self, record: ActionRecord, outcome: str) -> Intent | None:

@@ -270,7 +270,7 @@ class Runner:
             started=before.started or (now if state == "running" else None),
             ended=now if state in ("done", "failed", "skipped") else None,
         )
-        done = sum(1 for s in record.steps.values() if s.state in ("done", "skipped"))
+        done = sum(1 for s in record.steps.values() if s.state == ex.DONE)
         self._row(running, done=done)
         if state in ("done", "failed"):
             self.spawn(self._keep(record))
@@ -290,7 +290,10 @@ class Runner:
 
     async def _finish(self, running: Running, end: ex.Finished) -> None:
         record = running.record
-        if end.reason and not (record.log and record.log[-1].endswith(end.reason)):
+        last = record.log[-1].partition("  ")[2] if record.log else ""
+        if last and end.reason.startswith(last):
+            record.log.pop()  # the same sentence, now with the last log line
+        if end.reason:
             self.remark(record, end.reason)
         if running.wake is not None:
             running.wake.cancel()

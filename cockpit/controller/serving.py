@@ -20,6 +20,7 @@ from cockpit.model.topology import Expected, to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.session.server import SessionServer, user_name
+from cockpit.swarm.store import Exists, StoreError
 
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path."""
@@ -79,9 +80,7 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
             await c.start(expected.name if expected else "cluster", address=options.address, port=options.port)
         except (OSError, Tampered, ValueError) as e:
             await store.close()
-            what = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
-            file = getattr(e, "filename", None) or (options.state / "journal.jsonl" if isinstance(e, Tampered) else "")
-            raise Refused(f"the controller cannot start: {file}{': ' if file else ''}{what}") from None
+            raise Refused(f"the controller cannot start: {_trouble(e, options.state)}") from None
         server = SessionServer(options.state, c.session, operations(c))
         try:
             await server.start()
@@ -91,6 +90,14 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
         finally:
             await server.stop()
             await c.stop()
+
+
+def _trouble(e: Exception, state: Path) -> str:
+    if isinstance(e, Tampered):
+        return f"{state / 'journal.jsonl'}: {e}"
+    if isinstance(e, OSError) and e.strerror:
+        return f"{e.filename}: {e.strerror}" if e.filename else e.strerror
+    return str(e)
 
 
 async def first_import(c: Controller, expected: Expected, source: str) -> None:
@@ -125,9 +132,13 @@ def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Await
         return {"token": text, "controller": c.url}
 
     async def artifact_add(who: Who, args: dict[str, Any]) -> Any:
-        record = await asyncio.to_thread(
-            c.artifacts.add, Path(str(args["path"])), str(args["name"]), str(args["version"])
-        )
+        source, name, version = Path(str(args["path"])), str(args["name"]), str(args["version"])
+        try:
+            record = await asyncio.to_thread(c.artifacts.add, source, name, version)
+        except (Exists, StoreError, ValueError) as e:
+            raise Bad(str(e)) from None
+        except OSError as e:
+            raise Bad(f"{e.filename or source}: {e.strerror or e}") from None
         c.refresh_artifacts()
         return record
 

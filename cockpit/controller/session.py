@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from cockpit.model.view import (
     ActionDetail,
     ActionRow,
@@ -60,9 +62,11 @@ class EngineSession:
             subscriber.close()
 
     async def plan(self, intent: Intent) -> Plan:
+        await self._controller.looked()
         return self._controller.desk.plan(self._signed(intent), self._who)
 
     async def submit(self, intent: Intent, *, digest: str = "", confirm: str = "") -> ActionRow:
+        await self._controller.looked()
         return await self._controller.desk.submit(
             self._signed(intent), self._who, digest=digest, confirm=confirm
         )
@@ -94,6 +98,10 @@ class EngineSession:
         for subscriber in [*self._open, *filter(None, [self._waiting])]:
             subscriber.close()
         self._waiting = None
+
+    def narrowed(self, why: str) -> EngineSession:
+        """A session of the same person in which nothing may be changed."""
+        return EngineSession(self._controller, msgspec.structs.replace(self._who, read_only=why))
 
     def _signed(self, intent: Intent) -> Intent:
         """The author is who the kernel says it is, whatever the intent claims."""

@@ -15,6 +15,8 @@ from cockpit.model.states import SUSPECT, UNKNOWN, UP
 from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
 from cockpit.naming.registry import Registry
 
+SILENT = 10.0
+"""Seconds without any frame (there is a ping every two) after which a link counts as broken."""
 SUSPECT_FOR = 5.0
 """Seconds a host stays suspect after its link broke; then it is unknown."""
 
@@ -143,6 +145,10 @@ class World:
             self._host(name, presence=UNKNOWN, since=now)
             self._touch(name)
         return late
+
+    def silent(self, now: float) -> list[str]:
+        """Hosts whose link stands but says nothing: a cut cable does not close a connection."""
+        return [h.name for h in self.hosts.values() if h.presence == UP and now - (h.seen or now) > SILENT]
 
     def seen(self, host: str, now: float, latency: float | None = None) -> None:
         """A beat: remembered without marking anything dirty."""

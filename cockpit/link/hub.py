@@ -131,6 +131,12 @@ class Hub:
         link.send(frame)
         return True
 
+    def cut(self, host: str) -> None:
+        """Break the link of a host that says nothing; it dials in again when it can."""
+        link = self.links.get(host)
+        if link is not None:
+            link.cut()
+
     def broadcast(self, frame: frames.Frame) -> None:
         text = frames.encode(frame)
         for link in list(self.links.values()):
@@ -178,7 +184,8 @@ class Hub:
             return web.Response(status=403, text=f"{e}\n")
         async with self._gate:
             ws = web.WebSocketResponse(
-                protocols=(frames.SUBPROTOCOL,), max_msg_size=frames.MAX_FRAME, compress=False, autoping=True
+                protocols=(frames.SUBPROTOCOL,), compress=False, autoping=True,
+                max_msg_size=frames.MAX_FRAME + 1,  # aiohttp refuses this size itself
             )
             await ws.prepare(request)
         link = Link(host, uuid, ws)

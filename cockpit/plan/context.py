@@ -75,12 +75,13 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
     changes = diff(ctx.doc, to_doc(draft.after)) if draft.after is not ctx.expected else ()
     warnings = list(draft.warnings)
     replaced: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     if draft.steps is None:
         made = rollout(
             draft.after, ctx.actual, draft.instances, forced=draft.forced, canary=draft.canary,
             gen_floor=ctx.gen_floor, pinned_too=draft.pinned_too,
         )  # fmt: skip
-        steps, replaced = made.steps, made.replaced
+        steps, replaced, skipped = made.steps, made.replaced, made.skipped
         warnings += made.warnings
     else:
         steps = draft.steps
@@ -100,6 +101,7 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
         deadline=max((services[p].update.deadline for p in moved if p in services), default=60.0),
         touches=touches(draft.after, ctx.actual, steps),
         warnings=tuple(dict.fromkeys(warnings)),
+        skipped=skipped,
         undo=draft.undo,
         estimate=estimate(steps, ctx.durations),
         locks=tuple(sorted(locks)),

@@ -66,6 +66,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     touches: tuple[str, ...] = ()
     """Sentences: dependents, lowest ready count, what cannot be undone."""
     warnings: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    """Instances that are not right and are left so; `warnings` say why."""
     undo: str = ""
     estimate: float | None = None
     """Seconds, from recorded runs; None when there are none."""

@@ -178,7 +178,7 @@ class Grid(Lines, Generic[T]):
             self.cursor = max(0, min(old, len(self.order) - 1))
         self.top = max(0, min(self.cursor - offset, len(self.order) - self.page))
         self._show(self.cursor)
-        self.touch_all()
+        self.refresh()
         if self.key != here:
             self.moved()
 

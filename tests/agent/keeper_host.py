@@ -59,6 +59,7 @@ class KeeperHost:
                 return None
 
         client = wait_for(answered)
+        assert client is not None
         self._clients.append(client)
         client.call("subscribe")
         return client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -228,6 +229,20 @@ def test_nothing_is_to_be_pushed_before_it_is_on_disk(tmp_path: Path) -> None:
     assert [d["event"] for d in read(tmp_path / "journal")[1] if "event" in d] == ["exit"]
 
 
+def test_a_full_disk_holds_events_back_until_there_is_room(tmp_path: Path) -> None:
+    journal, _ = read(tmp_path / "journal")
+    room, full = journal._fd, os.open("/dev/full", os.O_WRONLY)
+    journal._fd = full
+    journal.event("exit", unit="u", n=1)
+    assert journal.commit() == [] and "No space left" in journal.trouble
+    journal.event("exit", unit="u", n=2)
+    assert journal.commit() == []
+    journal._fd = room
+    os.close(full)
+    assert [d["n"] for d in journal.commit()] == [1, 2] and journal.trouble == ""
+    assert [d["n"] for d in read(tmp_path / "journal")[1]] == [1, 2]
+
+
 def test_numbers_never_come_twice(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     last = 0
@@ -297,8 +312,6 @@ LINES: dict[str, dict[str, Any]] = {
 
 
 def test_this_process_is_found_in_proc() -> None:
-    import os
-
     seen = proc.stat(os.getpid())
     assert seen is not None and seen.ppid == os.getppid() and not seen.dead
     assert proc.table()[os.getpid()].start == seen.start

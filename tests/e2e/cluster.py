@@ -35,9 +35,11 @@ class Cluster:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = root / "controller.log"
 
-    def start(self) -> None:
-        """Start the controller and wait until it answers."""
+    def start(self, *, from_file: bool = True) -> None:
+        """Start the controller and wait until it answers. Without its file: by the state alone."""
         serve = ["serve", str(self.file)] if self.topology is not None else ["demo", "--serve"]
+        if not from_file:
+            serve = ["serve"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*COCKPIT, *serve, "--state", str(self.state)],

@@ -125,6 +125,29 @@ def test_kill_9_of_agent_keeper_and_controller_touches_no_service(demo: Cluster)
         assert len(row["runs"]) == 1
 
 
+def test_a_host_that_says_nothing_is_unknown_not_dead(demo: Cluster) -> None:
+    """A stopped agent keeps its connection open, like a cut cable does."""
+    host = {h["name"]: h for h in demo.status()["hosts"]}["sh-1"]
+    pids, before = demo.pids(), ready(demo)
+    os.kill(host["agent_pid"], signal.SIGSTOP)
+    try:
+        demo.wait(lambda: presence(demo, "sh-1") == "unknown", 40)
+        assert ready(demo) == before
+        assert [d["kind"] for d in demo.status()["drift"] if d["target"] == "sh-1"] == ["unknown"]
+    finally:
+        os.kill(host["agent_pid"], signal.SIGCONT)
+    demo.wait_calm(20)
+    assert demo.pids() == pids
+
+
+def ready(c: Cluster) -> set[str]:
+    return {e["instance"] for e in c.status()["endpoints"] if e["state"] == "ready"}
+
+
+def presence(c: Cluster, host: str) -> str:
+    return str({h["name"]: h for h in c.status()["hosts"]}[host]["presence"])
+
+
 def fresh(c: Cluster, host: str, what: str, old: int) -> bool:
     row = {h["name"]: h for h in c.status()["hosts"]}[host]
     return row["presence"] == "up" and row[what] not in (None, old)

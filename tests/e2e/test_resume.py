@@ -141,6 +141,7 @@ def test_an_interrupted_return_that_is_aborted_leaves_the_deploy_failed(quick: G
     c.wait(lambda: c.action(id)["state"] == "failed")
     assert back in c.action(id)["note"]
     g.open("1", 0)
+    c.cli("converge", "gate")
     c.wait_calm()
 
 

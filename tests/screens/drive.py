@@ -87,5 +87,7 @@ async def driven(
     async with app.run_test(size=size) as pilot:
         driver = Driver(app, pilot, session)
         await until(lambda: app.board.head is not None or app.board.lost is not None, "a first answer")
-        await pilot.pause()
+        if app.board.head is not None:
+            screen: Any = app.screen
+            await until(lambda: app.screen is not screen or screen.panes and screen.panes[0].count(), "the first rows")
         yield driver

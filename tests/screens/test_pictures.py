@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from screens.widgets.lines import Lines
 from tests.screens.canned import CannedSession
 from tests.screens.drive import LARGE, SMALL, Driver, make_app, until
 
 WAYS: dict[str, tuple[list[str], str]] = {
-    "overview": ([], "LATELY"),
+    "overview": ([], "gives up at"),
     "needs": (["tab", "end"], "#115"),
     "instances": ([*":instances", "enter"], "sudoku/3"),
     "filter": (["i", *"/sudoku"], "4 of 12"),
     "hosts": (["h"], "PRESENCE"),
     "graph": (["g", "right"], "calls sudoku"),
-    "node": ([*":node sudoku/3", "enter"], "LAST LOG"),
+    "node": ([*":node sudoku/3", "enter"], "EXITS"),
     "naming": (["n"], "NAMING"),
     "actions": (["a"], "#115"),
     "action": ([*":action #118", "enter"], "started again"),
@@ -27,7 +28,7 @@ WAYS: dict[str, tuple[list[str], str]] = {
     "plan": ([*":deploy sudoku 1.1.0", "enter"], "Undo"),
     "confirm": ([*":stop batch", "enter"], "Undo"),
     "ask": ([*":deploy sudoku", "enter"], "39.1 MiB"),
-    "command": ([*":deploy "], "deploy sudoku 1.1.0"),
+    "command": ([*":deploy "], "Run another version"),
     "refusal": (["m"], "moves one instance"),
 }
 """Picture -> keys that lead there, and words that are on it when it is complete."""
@@ -39,12 +40,14 @@ def reach(name: str) -> Any:
     async def run(pilot: Pilot[int]) -> None:
         app: Any = pilot.app
         driver = Driver(app, pilot, app.session)
-        await until(lambda: app.board.head is not None)
+        await until(lambda: app.screen.panes and app.screen.panes[0].count())
         await driver.press(*keys)
         await driver.sees(words)
         if name == "confirm":
             await until(lambda: app.screen.plan)
             await driver.press("x", "b")
+        await driver.settled()
+        await until(lambda: not any(lines._timer_on for lines in app.screen.query(Lines)), "the last repaint")
         await driver.settled()
 
     return run

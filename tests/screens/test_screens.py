@@ -346,7 +346,7 @@ async def test_filter_as_typed_kept_by_enter_and_taken_away_by_escape() -> None:
         await d.press("i", "/")
         await d.type("sudoku")
         await d.sees("4 of 12")
-        assert "batch/0" not in d.text()
+        await until(lambda: "batch/0" not in d.text())
         await d.press("enter")
         assert d.app.screen.grid.sieve.text == "sudoku"  # type: ignore[attr-defined]
         await d.press("/", "ctrl+u")

@@ -135,6 +135,7 @@ def spawn(image: Image, out: int, err: int, host: Host) -> Child:
     try:
         pid = os.fork()
         if pid == 0:
+            ours.close()  # else the end of the keeper would not be the end of the connection
             _child(image, out, err, host, theirs)
     except BaseException:
         ours.close()
@@ -143,7 +144,9 @@ def spawn(image: Image, out: int, err: int, host: Host) -> Child:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
     handle = proc.Handle.open(pid)
-    assert handle is not None  # it is our child and not reaped
+    if handle is None:  # it is not reaped, so what is missing is a descriptor to look at it
+        ours.close()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     ours.setblocking(False)
     return Child(handle, ours)
 

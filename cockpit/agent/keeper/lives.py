@@ -6,14 +6,13 @@ Every event only leads to `settle`, which looks at the unit as it is and takes t
 from __future__ import annotations
 
 import os
-import resource
 import time
 
 from . import cores, launch, policy
 from . import run as runs
 from .journal import Journal
 from .loop import HUP, IN, Loop
-from .proc import environment, stat
+from .proc import environment, peak_rss, stat
 from .run import ENDING, LAUNCHING, UP, Proc, Run
 from .spec import flat, signal_number
 from .wire import Reject
@@ -55,7 +54,7 @@ class Lives:
 
     def start(self, unit: Unit, by: str, again: bool = False) -> None:
         """Forks the unit's processes. The outcome comes by `settle`; `again`: by the restart policy."""
-        unit.due = None
+        unit.due, unit.cause = None, ""
         number = unit.run + 1
         try:
             self._check_guard(unit)
@@ -63,7 +62,7 @@ class Lives:
         except Reject as e:
             self._refuse(unit, unit.run, unit.spec["processes"][0]["name"], e.code, e.text, again)
             return
-        floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + MARGIN
+        floor = peak_rss(os.getpid()) + MARGIN
         procs: list[Proc] = []
         name = ""
         try:
@@ -319,7 +318,6 @@ class Lives:
         unit.due = None
         if unit.wanted and unit.live is None and not self.closing:
             self.start(unit, unit.cause or "policy", again=not unit.cause)
-            unit.cause = ""
 
     def _answer_start(self, unit: Unit, doc: Doc) -> None:
         waiting, unit.starting = unit.starting, []

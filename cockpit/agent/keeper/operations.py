@@ -158,11 +158,17 @@ class Operations:
 
     def _wish(self, connection: Connection, unit: Unit, op: str, by: str, wanted: bool) -> None:
         """Writes down what is wanted now, and who said so when it was somebody on the host."""
-        unit.wanted, unit.by = wanted, by
-        unit.pinned = ""
+        before = unit.wanted, unit.by, unit.pinned
+        unit.wanted, unit.by, unit.pinned = wanted, by, ""
         if by.startswith("ctl:"):
             self._by_hand(connection, unit, op, by)
-        self.store.save_wanted(unit)
+        try:
+            self.store.save_wanted(unit)
+        except OSError:
+            if wanted:
+                unit.wanted, unit.by, unit.pinned = before
+                raise
+            # a full disk must not keep anybody from stopping what fills it
 
     def _by_hand(self, connection: Connection, unit: Unit, op: str, by: str) -> None:
         clock = time.strftime("%H:%M", time.localtime())

@@ -92,7 +92,8 @@ class Run:
 
     @property
     def native(self) -> bool:
-        return all(p.native for p in self.procs.values())
+        """All of it was forked by this keeper, so all of it is below this keeper."""
+        return bool(self.procs) and all(p.native for p in self.procs.values())
 
     def living(self) -> list[Proc]:
         return [p for p in self.procs.values() if p.ended is None]

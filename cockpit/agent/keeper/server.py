@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -78,12 +79,15 @@ class Server:
         self._answer = answer
         self._connections: dict[int, Connection] = {}
         self._mine = os.geteuid()
+        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         loop.add(sock.fileno(), self._accept)
 
     def _accept(self, events: int) -> None:
         try:
             sock, _ = self._sock.accept()
-        except OSError:
+        except OSError as e:
+            if e.errno in (errno.EMFILE, errno.ENFILE):
+                self._turn_away()
             return
         try:
             _, uid, _ = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
@@ -97,11 +101,18 @@ class Server:
         self._connections[sock.fileno()] = connection
         self._loop.add(sock.fileno(), lambda events: self._ready(connection, events))
 
+    def _turn_away(self) -> None:
+        """No descriptor is left: spends the spare one on a refusal, or the poll would never rest."""
+        os.close(self._spare)
+        try:
+            self._sock.accept()[0].close()
+        except OSError:
+            pass
+        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
     def _ready(self, connection: Connection, events: int) -> None:
-        if events & OUT:
-            self._send(connection)
-        if not connection.open or not events & ~OUT:
-            return
+        if not events & ~OUT:
+            return  # `flush` sends, after what the answers tell of was written down
         try:
             data = connection.sock.recv(65536)
         except BlockingIOError:
@@ -183,3 +194,4 @@ class Server:
             self.close(connection)
         self._loop.drop(self._sock.fileno())
         self._sock.close()
+        os.close(self._spare)

@@ -106,9 +106,8 @@ class Keeper:
         self.journal.commit()
         for unit in lives.units.values():
             self._open_notify(unit)
+            lives.plan(unit)
             lives.settle(unit)
-            if unit.live is None:
-                lives.plan(unit)
 
     # the loop
 

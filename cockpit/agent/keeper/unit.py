@@ -87,7 +87,8 @@ class Unit:
         elif kind == "start":
             self.begun = True
             self.started = doc["at"]
-            self.state = policy.STARTING if self.spec["notify"] else policy.RUNNING
+            waits = self.spec["notify"] and not self.ready  # it may have been quicker than our look
+            self.state = policy.STARTING if waits else policy.RUNNING
             self.next_start = None
             if doc.get("policy"):
                 self.restarts += 1
