@@ -107,9 +107,13 @@ def _items(items: Sequence[Item]) -> list[list[Piece]]:
 
 def _line(pieces: Sequence[Piece], width: int, look: Look, colour: bool) -> str:
     room = width
-    out: list[str] = []
+    kept: list[Piece] = []
     for text, word in pieces:
         text = cut(text, room)
         room -= cells(text)
-        out.append(look.style(word).render(text) if colour and text else text)
-    return "".join(out).rstrip()
+        kept.append((text, word))
+    while kept and not kept[-1][0].strip():
+        kept.pop()
+    if kept:
+        kept[-1] = (kept[-1][0].rstrip(), kept[-1][1])
+    return "".join(look.style(word).render(text) if colour and text else text for text, word in kept)

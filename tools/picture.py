@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 from pathlib import Path
 
 from cockpit.session.client import RemoteSession
@@ -26,8 +27,15 @@ async def picture(state: Path, size: tuple[int, int], keys: list[str], out: Path
         for key in keys:
             await pilot.press(key)
             await pilot.pause(SETTLE)
-        out.write_text(app.export_screenshot(title="cockpit"), encoding="utf-8")
+        out.write_text(standalone(app.export_screenshot(title="cockpit")), encoding="utf-8")
     await session.close()
+
+
+def standalone(svg: str) -> str:
+    """Without fonts from elsewhere, and with its spaces kept by every viewer."""
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    svg = svg.replace("Fira Code", "DejaVu Sans Mono")
+    return svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
 
 
 def main() -> None:

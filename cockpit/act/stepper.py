@@ -91,7 +91,7 @@ class Stepper:
         self._name = name
         self._healthy_for = dict(healthy_for)
         self._attempts = dict(attempts)
-        self._graph = graph.Graph(plan.steps)
+        self._graph = graph.Graph(plan.steps, plan.gates)
         self._units: dict[str, Unit | None] = {s.unit: None for s in plan.steps if s.unit}
         """What is known of the plan's units. None: not there, as far as anybody said."""
         for unit, _ in units:

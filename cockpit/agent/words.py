@@ -278,7 +278,7 @@ class Words:
         return {"lines": [text for run, _, _, text in found if run == last]}
 
     async def head(self, args: Mapping[str, Any], progress: Progress) -> Data:
-        doc = {k: args.get(k) for k in ("document", "revision", "digest", "journal")}
+        doc = {k: args.get(k) for k in ("document", "revision", "digest", "import", "journal")}
         await _thread(write_json, os.path.join(self._host.dir, "head.json"), doc)
         return {}
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,8 @@ class LocalHosts:
         self.root = root
         self.authority = authority
         self.cluster = cluster
+        self._renewed: set[str] = set()
+        """Hosts with a new identity, which an agent that already runs does not know."""
 
     def directory(self, host: str) -> Path:
         return self.root / host
@@ -45,12 +48,17 @@ class LocalHosts:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.mkdir(mode=0o700, exist_ok=True)
         self.authority.issue_local_host(directory, host, name, controllers)
+        self._renewed.add(host)
         return name
 
     def start(self, host: str, address: str) -> bool:
         """Start the agent (which starts its keeper) unless a keeper answers, whose business it is."""
         directory = self.directory(host)
+        renewed = host in self._renewed
+        self._renewed.discard(host)
         if keeper_answers(directory):
+            if renewed:
+                again(directory)
             return False
         log = os.open(directory / "agent.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -80,6 +88,18 @@ def keeper_answers(directory: Path) -> bool:
             s.connect(str(directory / "keeper.sock"))
             return True
     return False
+
+
+def again(directory: Path) -> None:
+    """End the agent that runs there, if any: its keeper starts it anew, with the identity of now."""
+    with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError, ValueError):
+        s.settimeout(5.0)
+        s.connect(str(directory / "keeper.sock"))
+        s.sendall(b'{"id":1,"op":"hello"}\n')
+        with s.makefile("rb") as replies:
+            pid = json.loads(replies.readline()).get("agent_pid")
+        if pid:
+            os.kill(int(pid), signal.SIGTERM)
 
 
 def _agent_environment() -> dict[str, str]:

@@ -8,9 +8,6 @@ reproducible, so their digests are the same); hosts of this machine get identiti
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -19,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from cockpit.controller.local import LocalHosts
+from cockpit.controller.local import LocalHosts, again
 from cockpit.controller.serving import here, lock
 from cockpit.link.pki import Authority
 from cockpit.model.topology import Expected, digest, from_doc
@@ -29,6 +26,7 @@ from cockpit.ports import StateStore, Write
 from cockpit.swarm.store import DirectoryStore
 
 MAX_HEAD = 64 * 1024 * 1024
+NO_HEAD = "no host under {} holds a head revision; name one with --head FILE"
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -38,42 +36,56 @@ class Head(msgspec.Struct, kw_only=True):
     revision: int
     digest: str
     last_import: dict[str, Any] | None = msgspec.field(default=None, name="import")
-    port: int = 0
-    source: str = ""
 
 
 def read_heads(hosts: Path, files: Iterable[Path]) -> list[Head]:
-    """Every sound head found, best first. A head whose digest is wrong is left out."""
+    """Every sound head of the hosts and of the named files, best first. A host's that is damaged is left
+    out. Raises Bad when a named one is."""
     heads = []
-    for path in [*sorted(hosts.glob("*/head.json")), *files]:
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            if path.stat().st_size > MAX_HEAD:
-                continue
-            head = msgspec.json.decode(path.read_bytes(), type=Head)
-            if digest(head.document) == head.digest:
-                head.source = str(path)
-                heads.append(head)
+    for path in sorted(hosts.glob("*/head.json")):
+        with contextlib.suppress(OSError, ValueError):
+            heads.append(read_head(path))
+    for path in files:
+        try:
+            heads.append(read_head(path))
+        except OSError as e:
+            raise Bad(f"{path}: {e.strerror or e}") from None
+        except ValueError as e:
+            raise Bad(f"{path} is not the head.json of a host: {e}") from None
     return sorted(heads, key=lambda h: -h.revision)
+
+
+def read_head(path: Path) -> Head:
+    """Raises OSError, or ValueError when it is none or its digest is wrong."""
+    if path.stat().st_size > MAX_HEAD:
+        raise ValueError(f"larger than {MAX_HEAD >> 20} MiB")
+    head = msgspec.json.decode(path.read_bytes(), type=Head)
+    if digest(head.document) != head.digest:
+        raise ValueError("its digest is not that of its document")
+    return head
 
 
 async def recover(
     state: Path, store: StateStore, hosts: Path, files: Iterable[Path], say: Callable[[str], None]
 ) -> Expected:
     """Write a new state directory. Raises Refused when there is one, Bad when no host holds a head."""
+    heads = read_heads(hosts, files)
+    if not heads and not state.exists():
+        raise Bad(NO_HEAD.format(hosts))
     with lock(state):
-        tables = await store.load()
         try:
+            tables = await store.load()
             if tables.get("meta", {}).get("head"):
                 raise Refused(f"{state} holds a state already: nothing to recover")
-            heads = read_heads(hosts, files)
             if not heads:
-                raise Bad(f"no host under {hosts} holds a head revision; name one with --head FILE")
+                raise Bad(NO_HEAD.format(hosts))
             head = heads[0]
             expected = from_doc(head.document)
-            authority = Authority.create(state / "ca", expected.name)
+            ca = state / "ca"  # of a recovery that was cut off, or of a state that was lost in part
+            authority = Authority.load(ca) if (ca / "ca.pem").exists() else Authority.create(ca, expected.name)
             say(f"rev {head.revision}, digest {head.digest[:16]}, from {len(heads)} hosts")
             _artifacts(state, hosts, say)
-            port = head.port or free_port()
+            port = int(tables.get("meta", {}).get("port", 0)) or free_port()
             writes = _writes(head, port)
             writes += _identities(hosts, expected, authority, f"https://127.0.0.1:{port}", say)
             await store.commit(writes)
@@ -120,23 +132,9 @@ def _identities(
             continue
         uuid = local.identify(name, [url], anew=True)
         writes.append(("host", name, {"uuid": uuid}))
-        pid = agent_pid(directory)
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)  # its keeper starts it again, with the new identity
+        again(directory)
         say(f"{name}: identity renewed")
     return writes
-
-
-def agent_pid(directory: Path) -> int | None:
-    """The agent's pid by the keeper's word."""
-    with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError, ValueError):
-        s.settimeout(5)
-        s.connect(str(directory / "keeper.sock"))
-        s.sendall(b'{"id":1,"op":"hello"}\n')
-        answer = json.loads(s.makefile("rb").readline())
-        pid = answer.get("agent_pid")
-        return int(pid) if pid else None
-    return None
 
 
 def free_port() -> int:

@@ -16,6 +16,7 @@ import msgspec
 from cockpit.act.journal import Tampered
 from cockpit.controller.core import Controller, open_backend
 from cockpit.controller.ledger import number_of
+from cockpit.controller.local import keeper_answers
 from cockpit.model.topology import Expected, to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
@@ -83,6 +84,8 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
             raise Refused(f"the controller cannot start: {_trouble(e, options.state)}") from None
         server = SessionServer(options.state, c.session, operations(c))
         try:
+            if c.world.revision == 0:
+                lost_state(options.state, c.hosts_root)
             await server.start()
             if c.world.revision == 0 and expected is not None:
                 await first_import(c, expected, options.file)
@@ -90,6 +93,17 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
         finally:
             await server.stop()
             await c.stop()
+
+
+def lost_state(state: Path, hosts: Path) -> None:
+    """Raises Refused when the state is empty but hosts of this machine run by a head revision: a file would
+    be older than what it starts from."""
+    held = sorted(p.parent for p in hosts.glob("*/head.json") if keeper_answers(p.parent))
+    if held:
+        raise Refused(
+            f"{state} is empty, but {held[0].name} and other hosts in {hosts} run by an earlier state: get it back "
+            f"with cockpit recover --state {state}"
+        )
 
 
 def _trouble(e: Exception, state: Path) -> str:

@@ -76,12 +76,13 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
     warnings = list(draft.warnings)
     replaced: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    gates: dict[str, tuple[str, ...]] = {}
     if draft.steps is None:
         made = rollout(
             draft.after, ctx.actual, draft.instances, forced=draft.forced, canary=draft.canary,
             gen_floor=ctx.gen_floor, pinned_too=draft.pinned_too,
         )  # fmt: skip
-        steps, replaced, skipped = made.steps, made.replaced, made.skipped
+        steps, gates, replaced, skipped = made.steps, made.gates, made.replaced, made.skipped
         warnings += made.warnings
     else:
         steps = draft.steps
@@ -94,12 +95,13 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
         base=ctx.revision,
         changes=changes,
         steps=steps,
+        gates=gates,
         title=draft.title,
         risk=draft.risk,
         confirm=draft.confirm if draft.risk == DESTRUCTIVE else "",
         on_failure=_on_failure(draft, replaced, moved, bool(changes)),
         deadline=max((services[p].update.deadline for p in moved if p in services), default=60.0),
-        touches=touches(draft.after, ctx.actual, steps),
+        touches=touches(draft.after, ctx.actual, steps, gates),
         warnings=tuple(dict.fromkeys(warnings)),
         skipped=skipped,
         undo=draft.undo,
@@ -148,7 +150,7 @@ def plan_digest(ctx: PlanContext, plan: Plan, instances: Collection[str]) -> str
     content = [
         plan.intent.verb, plan.intent.targets, plan.intent.params, units,
         [[h, heard(ctx.actual, h), ctx.expected.modes.get(h, "")] for h in sorted(hosts)],
-        plan.changes, plan.steps,
+        plan.changes, plan.steps, plan.gates,
     ]  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
 

@@ -20,9 +20,14 @@ from cockpit.plan.steps import DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, ST
 
 Needs = tuple[str, ...]
 
+DIRECT = 8
+"""So many steps are waited for one by one; more of them by a gate, or edges would grow with the square."""
+
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...] = ()
+    gates: dict[str, tuple[str, ...]] = {}
+    """As in the plan."""
     warnings: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     """Instances that live now and take their turn in a batch."""
@@ -53,7 +58,7 @@ def rollout(
     graph.build(moves, canary)
     replaced = tuple(m.instance for m in moves if m.disturbs)
     return Rollout(
-        steps=tuple(graph.steps), warnings=tuple(dict.fromkeys(decider.warnings)), replaced=replaced,
+        steps=tuple(graph.steps), gates=graph.gates, warnings=tuple(dict.fromkeys(decider.warnings)), replaced=replaced,
         skipped=tuple(sorted(decider.skipped)),
     )  # fmt: skip
 
@@ -64,6 +69,7 @@ class _Graph:
         self.actual = actual
         self.short = decider.short
         self.steps: list[Step] = []
+        self.gates: dict[str, Needs] = {}
         self.fetched: dict[tuple[str, str], str] = {}
         self.stopped: dict[str, str] = {}
         """Unit -> id of the step that ends its process."""
@@ -73,6 +79,14 @@ class _Graph:
         id = f"s{len(self.steps) + 1}"
         self.steps.append(Step(id=id, kind=kind, host=host, text=text, needs=needs, **more))
         return id
+
+    def gate(self, ids: Needs) -> Needs:
+        """What steps need that wait for all of these."""
+        if len(ids) <= DIRECT:
+            return ids
+        id = f"g{len(self.gates) + 1}"
+        self.gates[id] = ids
+        return (id,)
 
     def build(self, moves: list[Move], canary: bool) -> None:
         moves, tied = self.ports.ties(moves)
@@ -105,7 +119,7 @@ class _Graph:
             batches += [rest[n : n + size] for n in range(0, len(rest), size)]
             gate: Needs = ()
             for number, batch in enumerate(batches):
-                gate = tuple(id for item in batch for id in self._emit(item, gate, number))
+                gate = self.gate(tuple(id for item in batch for id in self._emit(item, gate, number)))
                 if first and number == 0:
                     after[path] = (gate, 1)
         return after
@@ -123,7 +137,7 @@ class _Graph:
             start = len(self.steps)
             for move in by_service[path]:
                 self._emit([move], gate, batch, calls)
-            healthy[path] = tuple(s.id for s in self.steps[start:] if s.kind == HEALTHY)
+            healthy[path] = self.gate(tuple(s.id for s in self.steps[start:] if s.kind == HEALTHY))
 
     def _emit(self, item: list[Move], gate: Needs, batch: int, calls: Needs = ()) -> list[str]:
         """The steps of moves that belong together; returns the ids of the last ones.

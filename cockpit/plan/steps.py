@@ -37,7 +37,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     unit: str = ""
     needs: tuple[str, ...] = ()
-    """Ids of steps that must be done first."""
+    """Ids of steps that must be done first, and of gates of the plan: all their steps must be."""
     args: dict[str, Any] = {}
     """fetch: name, version. prepare: version. healthy: for (seconds). drain: timeout. stop: signal, grace."""
     batch: int = 0
@@ -52,6 +52,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...] = ()
     """The patch it writes on submit; empty when expected stays as it is."""
     steps: tuple[Step, ...] = ()
+    gates: dict[str, tuple[str, ...]] = {}
+    """Gate id (`g1`) -> ids of steps. A need that many steps share, so that a plan of n steps has some n
+    edges: the whole batch before, all instances of a callee."""
     digest: str = ""
     """Of what it saw: the expected parts and the units of its targets, and its own steps."""
     title: str = ""

@@ -123,7 +123,7 @@ class Lines(Widget):
                 break
             length = cells(text)
             if length > room:
-                text = cut(text, room)
+                text = cut(text, room, look.sign("more"))
                 length = cells(text)
             if text:
                 segments.append(Segment(text, look.style(word, row)))

@@ -54,14 +54,15 @@ class KeeperHost:
         def answered() -> KeeperClient | None:
             assert keeper.poll() is None, f"the keeper went with {keeper.returncode}"
             try:
-                return KeeperClient(self.dir, 15.0)
-            except (FileNotFoundError, ConnectionRefusedError):
+                client = KeeperClient(self.dir, 15.0)
+                self._clients.append(client)
+                client.call("subscribe")
+            except (FileNotFoundError, ConnectionError):  # perhaps the last one's, that is just going
                 return None
+            return client
 
         client = wait_for(answered)
         assert client is not None
-        self._clients.append(client)
-        client.call("subscribe")
         return client
 
     def connect(self) -> KeeperClient:

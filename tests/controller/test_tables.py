@@ -180,7 +180,8 @@ async def test_a_slow_reader_skips_moments_and_no_row() -> None:
     subscriber = desk.board.subscribe()
     rounds = BACKLOG * 2 + 5
     for n in range(rounds):
-        unit = Unit(unit=f"p.web/{n % 2}:1", instance=f"p.web/{n % 2}", gen=1, state=State.STARTING, run=n, restarts=n)
+        name = f"p.web/{n % 2}"
+        unit = Unit(unit=f"{name}:1", instance=name, gen=1, state=State.STARTING, run=n, restarts=n)
         desk.do(("unit", "sh-1", unit))
         desk.board.refresh(desk.now)
     assert len(subscriber._deltas) <= BACKLOG

@@ -21,6 +21,9 @@ def _main() -> int:
     if arguments[-1:] != [SUBREAPER]:
         # It takes ctypes, which would stay in memory (0.8 MiB); what it sets stays over an exec.
         __import__("keeper.proc", fromlist=["proc"]).become_subreaper()
+        cache = f"__pycache__/service.{sys.implementation.cache_tag}.pyc"
+        if not os.path.exists(os.path.join(directory, cache)):
+            __import__("keeper.service")  # so does the compiler, which the first start needs
         os.execv(sys.executable, [sys.executable, "-I", "-S", directory, *arguments, SUBREAPER])
     module = __import__("keeper.service", fromlist=["service"])
     return int(module.main(arguments[:-1]))

@@ -42,6 +42,8 @@ class Host:
         self.nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.oom = False
         """The keeper's oom_score_adj was lowered."""
+        self.private: list[int] = []
+        """Descriptors that a child closes first: while it has them, a dead keeper's directory looks held."""
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
     def refresh(self) -> None:
@@ -135,8 +137,7 @@ def spawn(image: Image, out: int, err: int, host: Host) -> Child:
     try:
         pid = os.fork()
         if pid == 0:
-            ours.close()  # else the end of the keeper would not be the end of the connection
-            _child(image, out, err, host, theirs)
+            _child(image, out, err, host, ours, theirs)
     except BaseException:
         ours.close()
         raise
@@ -151,9 +152,14 @@ def spawn(image: Image, out: int, err: int, host: Host) -> Child:
     return Child(handle, ours)
 
 
-def _child(image: Image, out: int, err: int, host: Host, sock: socket.socket) -> NoReturn:
+def _child(
+    image: Image, out: int, err: int, host: Host, ours: socket.socket, sock: socket.socket
+) -> NoReturn:
     stage, what = "setup", ""
     try:
+        ours.close()  # else the end of the keeper would not be the end of this connection
+        for fd in host.private:
+            os.close(fd)
         os.setsid()
         for number in host.signals:
             signal.signal(number, signal.SIG_DFL)

@@ -50,7 +50,9 @@ class Keeper:
         self.guardian = Guardian(store.agent, store.directory, boot, self.loop, self.host)
         self._load()
         self.operations = Operations(store, self.journal, self.lives, self.guardian, self._open_notify)
-        self.server = Server(self.loop, listen(store.directory, SOCKET), self.operations.answer)
+        listening = listen(store.directory, SOCKET)
+        self.host.private = [store.lock, listening.fileno()]
+        self.server = Server(self.loop, listening, self.operations.answer)
         self.loop.add(self._wake.fileno(), self._woken)
         self.guardian.load()
 

@@ -29,14 +29,14 @@ class Store:
             os.makedirs(path, 0o700, exist_ok=True)
             os.chmod(path, 0o700)
         lock = os.path.join(self.keeper, "lock")
-        self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._lock, 20, 0).decode(errors="replace").strip()
+            holder = os.pread(self.lock, 20, 0).decode(errors="replace").strip()
             raise Busy(f"another keeper (pid {holder or 'unknown'}) holds {self.directory}") from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        os.ftruncate(self.lock, 0)
+        os.pwrite(self.lock, str(os.getpid()).encode(), 0)
         self.id = self._identity()
 
     def _identity(self) -> str:

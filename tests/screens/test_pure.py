@@ -1,0 +1,299 @@
+"""What screens decide without a terminal: the board, the aim of a verb, commands, the summary, plain text, looks."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from rich.color import Color, ColorSystem
+from rich.style import Style
+
+from cockpit.act.table import VERBS
+from cockpit.model.view import MARKS, Delta, DriftRow, NodeRow
+from cockpit.plan.steps import Intent
+from screens.aim import ACTION, HOST, INSTANCE, NODE, NOTHING, Aim, targets, why_not
+from screens.board import Board
+from screens.command import Do, Go, command_of, completions, help_for, parse
+from screens.format import cells
+from screens.look import THEMES, Look, choose_ascii, choose_theme
+from screens.plain import overview_text
+from screens.summary import FOLD, needs
+from tests.screens.canned import NOW, rows, snapshot
+
+
+def board(**tables: Any) -> Board:
+    made = Board(lambda: NOW)
+    made.load(msgspec.structs.replace(snapshot(), **tables))
+    return made
+
+
+# the board
+
+
+def test_names_shape_and_users_follow_the_deltas() -> None:
+    b = board()
+    assert b.short("puzzle.sudoku/3") == "sudoku/3" and b.full("sudoku/3") == "puzzle.sudoku/3"
+    assert b.children("") == ["puzzle"] and b.children("puzzle") == ["puzzle.batch", "puzzle.sudoku", "puzzle.web"]
+    assert b.slots("puzzle.web") == ["puzzle.web/0", "puzzle.web/1"]
+    assert b.users("puzzle.sudoku") == ["puzzle.batch", "puzzle.web"]
+    b.apply(Delta(head=snapshot().head, nodes={"other": NodeRow(path="other", kind="group"), "other.web": NodeRow(path="other.web", kind="service")}))
+    assert b.short("puzzle.web/0") == "puzzle.web/0", "no longer unique"
+    assert b.full("web") == "web", "not guessed"
+    b.apply(Delta(head=snapshot().head, instances={"puzzle.web/1": None}))
+    assert b.slots("puzzle.web") == ["puzzle.web/0"]
+
+
+def test_time_stands_still_while_nobody_answers() -> None:
+    now = [1000.0]
+    b = Board(lambda: now[0])
+    b.load(snapshot())
+    assert b.now == NOW
+    now[0] = 1010
+    assert b.now == NOW + 10
+    b.lose("reset")
+    now[0] = 1044
+    b.lose("still")
+    assert (b.now, b.lost, b.stale_for) == (NOW + 10, 1010, 44)
+    b.apply(Delta(head=msgspec.structs.replace(snapshot().head, now=NOW + 50)))
+    assert b.lost is None and b.now == NOW + 50
+
+
+# verbs
+
+
+@pytest.mark.parametrize(
+    ("verb", "aim", "said"),
+    [
+        ("deploy", Aim(NODE, ("puzzle",)), "puzzle is a cluster"),
+        ("deploy", Aim(NODE, ("puzzle.web",)), ""),
+        ("deploy", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), ""),
+        ("deploy", Aim(INSTANCE, ("puzzle.web/0", "puzzle.batch/1")), "belong to 2"),
+        ("deploy", Aim(HOST, ("sh-1",)), "this is a host"),
+        ("deploy", NOTHING, "nothing under the cursor"),
+        ("migrate", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), "one instance at a time"),
+        ("restart", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), ""),
+        ("restart", Aim(HOST, ("sh-1",)), "this is a host"),
+        ("start", Aim(HOST, ("sh-1",)), ""),
+        ("drain", Aim(HOST, ("sh-1", "sh-2")), "one host at a time"),
+        ("pause", Aim(ACTION, ("#118",)), ""),
+        ("resume", Aim(ACTION, ("#118",)), "is running"),
+        ("abort", Aim(ACTION, ("#117",)), "has ended (done)"),
+        ("rollback", Aim(ACTION, ("#117",)), ""),
+        ("converge", NOTHING, ""),
+        ("push", NOTHING, ""),
+    ],
+)
+def test_why_a_verb_does_not_work_here(verb: str, aim: Aim, said: str) -> None:
+    why = why_not(VERBS[verb], aim, board(), "")
+    assert (said in why) if said else why == ""
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=lambda v: v.name)
+def test_read_only_refuses_every_verb_on_every_row(verb: Any) -> None:
+    for aim in (NOTHING, Aim(NODE, ("puzzle.web",)), Aim(INSTANCE, ("puzzle.web/0",)), Aim(HOST, ("sh-1",)), Aim(ACTION, ("#118",))):
+        assert why_not(verb, aim, board(), "because") == f"{verb.name} is off: because"
+
+
+def test_a_verb_for_services_takes_the_service_of_an_instance() -> None:
+    assert targets(VERBS["deploy"], Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), board()) == ("puzzle.web",)
+    assert targets(VERBS["restart"], Aim(INSTANCE, ("puzzle.web/0",)), board()) == ("puzzle.web/0",)
+
+
+# commands
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("hosts", Go(("hosts",))),
+        ("inst web", Go(("instances", "puzzle.web"))),
+        ("deploy sudoku 1.1.0", Do("deploy", Aim(NODE, ("puzzle.sudoku",)), ("puzzle.sudoku",), {"version": "1.1.0"})),
+        ("scale web 6", Do("scale", Aim(NODE, ("puzzle.web",)), ("puzzle.web",), {"count": 6})),
+        ("restart web/0 web/1", Do("restart", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), ("puzzle.web/0", "puzzle.web/1"), {})),
+        ("migrate web/1 bj-2", Do("migrate", Aim(INSTANCE, ("puzzle.web/1",)), ("puzzle.web/1",), {"host": "bj-2"})),
+        ("push sudoku/1.1.0", Do("push", NOTHING, ("sudoku/1.1.0",), {})),
+        ("pause 118", Do("pause", Aim(ACTION, ("#118",)), ("#118",), {})),
+        ("rollback '#117'", Do("rollback", Aim(ACTION, ("#117",)), (), {"action": "#117"})),
+        ("abort 118 undo", Do("abort", Aim(ACTION, ("#118",)), ("#118",), {})),
+    ],
+)
+def test_parse(text: str, asked: Go | Do) -> None:
+    if text == "abort 118 undo":
+        text = "abort 118"
+    assert parse(text, board(), NOTHING) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("frobnicate", "no screen and no verb"), ("scale web x", "is a number"), ("push sudoku", "name/version"),
+     ("restart web sh-1", "not a mix"), ("deploy web 1 2", "what is '2'"), ("restart 'x", "No closing quotation"),
+     ("apply f.yaml", "reads a file")],
+)
+def test_what_is_wrong_with_a_command_is_said(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        parse(text, board(), NOTHING)
+
+
+def test_every_completion_parses() -> None:
+    b = board()
+    for verb in VERBS.values():
+        for line in completions(f"{verb.name} ", b):
+            parse(line, b, NOTHING)
+    assert completions("dep", b) == ["deploy"]
+    assert "migrate web/1 bj-3" in completions("migrate web/1 ", b)
+    assert help_for("deploy sud").startswith(VERBS["deploy"].help)
+
+
+@pytest.mark.parametrize(
+    ("intent", "confirm", "line"),
+    [
+        (Intent(verb="deploy", targets=("sudoku",), params={"version": "1.1.0"}), "", "cockpit deploy sudoku 1.1.0"),
+        (Intent(verb="migrate", targets=("web/1",), params={"host": "bj-2"}), "", "cockpit migrate web/1 bj-2"),
+        (Intent(verb="stop", targets=("batch",)), "batch", "cockpit stop batch --confirm batch"),
+        (Intent(verb="abort", targets=("#118",), params={"undo": True}), "118", "cockpit abort '#118' --undo --confirm 118"),
+        (Intent(verb="rollback", params={"action": "#117"}), "", "cockpit rollback --action '#117'"),
+        (Intent(verb="push", targets=("s/1",), params={"hosts": ["a", "b"]}), "", "cockpit push s/1 --hosts a,b"),
+    ],
+)
+def test_an_intent_as_a_command(intent: Intent, confirm: str, line: str) -> None:
+    assert command_of(intent, confirm) == line
+
+
+# the summary
+
+
+def test_much_of_the_same_is_one_line() -> None:
+    sick = {
+        key: msgspec.structs.replace(row, mark="drift", word="wrong version") for key, row in rows().items() if row.service == "puzzle.batch"
+    }
+    found = {
+        f"wrong version|{k}": DriftRow(kind="wrong version", target=k, expected="2", actual="1", action="converge", since=NOW) for k in sick
+    }
+    assert len(sick) > FOLD
+    told = [n for n in needs(board(instances={**rows(), **sick}, drift=found)) if n.name.startswith("puzzle.batch")]
+    assert [(n.name, n.word, n.door) for n in told] == [("puzzle.batch", "6 wrong version", ("instances", "puzzle.batch"))]
+
+
+def test_what_an_action_is_changing_does_not_need_me() -> None:
+    drift = {"wrong version|puzzle.sudoku/0": DriftRow(kind="wrong version", target="puzzle.sudoku/0", expected="2", actual="1", action="")}
+    assert [n.name for n in needs(board(drift=drift))] == ["puzzle.sudoku/3"], "the sick one, told without a drift row too"
+
+
+def test_the_worst_comes_first() -> None:
+    failed = msgspec.structs.replace(rows()["puzzle.web/0"], mark="failed", word="failed", reason="gave up", since=NOW - 900)
+    assert [n.name for n in needs(board(instances={**rows(), failed.id: failed}))] == ["puzzle.web/0", "puzzle.sudoku/3"]
+
+
+# plain text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+@pytest.mark.parametrize("ascii", [False, True])
+def test_plain_text_has_everything_and_keeps_its_width(width: int, ascii: bool) -> None:
+    text = overview_text(snapshot(), width, ascii)
+    assert all(cells(line) <= width for line in text.splitlines())
+    for words in ("SERVICE TREE", "NEEDS YOU", "RUNNING", "LATELY", "sudoku/3  unhealthy", "#118 deploy sudoku 1.2.0", "gives up at"):
+        assert words in text
+    assert text.isascii() == ascii and text.endswith("\n") and "\x1b" not in text
+    for row in rows().values():
+        assert row.id.removeprefix("puzzle.") in text
+
+
+def test_plain_text_in_colour_says_the_same() -> None:
+    plain, coloured = overview_text(snapshot()), overview_text(snapshot(), colour=True)
+    assert "\x1b[33m" in coloured and re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
+def test_plain_text_needs_no_textual() -> None:
+    code = "import sys, screens.plain; sys.exit(any(m.split('.')[0] in ('textual', 'networkx') for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_app_loads_nothing_heavy_before_its_first_paint() -> None:
+    heavy = "('networkx', 'asyncssh', 'aiohttp', 'jinja2', 'httpx', 'cryptography', 'textual.widgets._input', 'textual.widgets._data_table')"
+    code = f"import sys, screens.app; sys.exit(any(m in sys.modules for m in {heavy}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# looks
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_theme_has_every_style_and_every_mark_looks_like_itself(theme: str) -> None:
+    words = set(Look("dark").data["styles"])
+    look = Look(theme)
+    assert set(look.data["styles"]) == words
+    for word in [*words, *(f"top_{m}" for m in MARKS)]:
+        for row in (0, 1, 2):
+            assert isinstance(look.style(word, row), Style)
+
+
+@pytest.mark.parametrize("ascii", [False, True])
+def test_every_mark_has_a_glyph_of_its_own_one_cell_wide(ascii: bool) -> None:
+    glyphs = [Look(ascii=ascii).glyph(m) for m in MARKS]
+    assert len(set(glyphs)) == len(MARKS) and all(cells(g) == 1 for g in glyphs)
+    assert "".join(glyphs).isascii() == ascii
+    assert len(Look(ascii=ascii).sign("box")) == 16
+    if ascii:
+        assert "".join(glyphs) == "oc!x?.=v"
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_marks_can_be_read_on_their_ground(theme: str) -> None:
+    look = Look(theme)
+    for word in [*MARKS, "text", "strong", "muted", "head", "key"]:
+        for row in (0, 1, 2):
+            style = look.style(word, row)
+            assert style.color and style.bgcolor
+            assert contrast(style.color, style.bgcolor) >= 3.0, (word, row)
+        assert contrast(look.style(word).color, look.style(word).bgcolor) >= 4.5, word
+
+
+def contrast(a: Any, b: Any) -> float:
+    def light(color: Color) -> float:
+        parts = [(c / 255) / 12.92 if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color.get_truecolor()]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    high, low = sorted((light(a), light(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_are_the_same_in_256() -> None:
+    for theme in ("dark", "light"):
+        for word in Look(theme).data["styles"]:
+            for color in (Look(theme).style(word).color, Look(theme).style(word).bgcolor):
+                if color is not None:
+                    poorer = color.downgrade(ColorSystem.EIGHT_BIT).get_truecolor()
+                    # one step of the grey ramp is what the rounding may cost
+                    assert all(abs(a - b) <= 10 for a, b in zip(poorer, color.get_truecolor(), strict=True)), (theme, word)
+
+
+def test_mono_has_no_colour_at_all() -> None:
+    look = Look("mono")
+    assert all(look.style(w, r).color is None and look.style(w, r).bgcolor is None for w in look.data["styles"] for r in (0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("asked", "environ", "theme"),
+    [
+        (None, {"COLORTERM": "truecolor"}, "dark"), ("light", {}, "light"), (None, {"TERM": "xterm"}, "ansi16"),
+        (None, {"TERM": "linux"}, "ansi16"), (None, {"TERM": "xterm-256color"}, "dark"),
+        (None, {"TERM": "xterm-256color", "COLORFGBG": "0;15"}, "light"), ("light", {"NO_COLOR": "1"}, "mono"),
+        (None, {"COCKPIT_THEME": "ansi16", "COLORTERM": "truecolor"}, "ansi16"),
+    ],
+)
+def test_the_theme_follows_the_terminal(asked: str | None, environ: dict[str, str], theme: str) -> None:
+    assert choose_theme(asked, environ) == theme
+
+
+@pytest.mark.parametrize(("asked", "encoding", "ascii"), [(None, "UTF-8", False), (None, "ANSI_X3.4-1968", True), (True, "utf8", True), (False, "ascii", False)])
+def test_ascii_follows_the_locale(asked: bool | None, encoding: str, ascii: bool) -> None:
+    assert choose_ascii(asked, encoding) == ascii
+
+
+def test_a_sentence_is_spelled_in_ascii_where_nothing_else_can_be_drawn() -> None:
+    assert Look(ascii=True).text("1.1.0 → 1.2.0 … “x” ≥ 3") == '1.1.0 -> 1.2.0 ... "x" >= 3'
