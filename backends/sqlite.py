@@ -59,13 +59,12 @@ class SqliteStore:
     def _open(self) -> dict[str, dict[str, Any]]:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        db = self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         db.execute("pragma journal_mode=wal")
         db.execute("pragma synchronous=full")
         db.execute(
             "create table if not exists state (kind text, key text, value blob, primary key (kind, key))"
         )
-        self._db = db
         stat = self.path.stat()
         self._inode = (stat.st_dev, stat.st_ino)
         tables: dict[str, dict[str, Any]] = {}

@@ -100,11 +100,11 @@ def plan_items(plan: Plan, board: Board, look: Look, width: int, opened: set[str
         ), name, True))
         if is_open:
             for step in steps:
-                out += _step(step, board, look, room, opened)
+                out += _step(step, plan, board, look, room, opened)
     return out
 
 
-def _step(step: Step, board: Board, look: Look, room: int, opened: set[str]) -> list[Item]:
+def _step(step: Step, plan: Plan, board: Board, look: Look, room: int, opened: set[str]) -> list[Item]:
     name = f"step {step.id}"
     is_open = name in opened
     words = look.text(step.text or f"{step.kind} {board.short(step.instance)} on {step.host}")
@@ -115,7 +115,8 @@ def _step(step: Step, board: Board, look: Look, room: int, opened: set[str]) -> 
         lines = [f"{step.kind} on {step.host}" + (f", unit {step.unit}" if step.unit else "")]
         if step.args:
             lines.append("with " + ", ".join(f"{k} {v}" for k, v in step.args.items()))
-        lines.append(f"after {', '.join(step.needs)}" if step.needs else "may start at once")
+        before = [f"all of {g[0]} to {g[-1]}" if (g := plan.gates.get(n)) else n for n in step.needs]
+        lines.append(f"after {', '.join(before)}" if before else "may start at once")
         for each in lines:
             out += [
                 text("           " + part, "muted") for part in wrap(look.text(each), room - 10, 3, look.sign("more"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 
 from cockpit.act.messages import STEP_STATES
@@ -17,10 +17,11 @@ KINDS = frozenset({FETCH, PREPARE, START, HEALTHY, DRAIN, STOP, REMOVE})
 class Graph:
     """Steps by index, in the plan's order. No operation costs more than the step's own edges.
 
-    Raises Bad when ids repeat, a need is not in the plan, or a kind is unknown.
+    Behind the steps come the plan's gates: they have edges, and no state. Raises Bad when ids repeat,
+    a need is not in the plan, or a kind is unknown.
     """
 
-    def __init__(self, steps: tuple[Step, ...]) -> None:
+    def __init__(self, steps: tuple[Step, ...], gates: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self.steps = steps
         self.index = index = {s.id: i for i, s in enumerate(steps)}
         if len(index) != len(steps):
@@ -28,23 +29,34 @@ class Graph:
         self.state = bytearray(len(steps))
         self.left = len(steps)
         """Steps that are not settled."""
+        gates = {id: members for id, members in (gates or {}).items() if members}
+        known = index | {id: i for i, id in enumerate(gates, len(steps))} if gates else index
+        if len(known) != len(steps) + len(gates):
+            raise Bad("a gate of the plan has the id of a step")
         self._missing = [len(s.needs) for s in steps]
-        self._after: list[list[int] | None] = [None] * len(steps)
+        self._missing += [len(members) for members in gates.values()]
+        self._after: list[list[int] | None] = [None] * len(known)
         self._by_instance: dict[str, list[int]] = {}
         for i, step in enumerate(steps):
             if step.kind not in KINDS:
                 raise Bad(f"step {step.id}: unknown kind {step.kind!r}")
-            for need in step.needs:
-                n = index.get(need)
-                if n is None:
-                    raise Bad(f"step {step.id} needs {need}, which is not in the plan")
-                after = self._after[n]
-                if after is None:
-                    self._after[n] = [i]
-                else:
-                    after.append(i)
-        self.ready = [i for i, n in enumerate(self._missing) if not n]
+            if step.needs:
+                self._wait(i, step.id, step.needs, known)
+        for id, members in gates.items():
+            self._wait(known[id], id, members, index)
+        self.ready = [i for i in range(len(steps)) if not self._missing[i]]
         """A heap: of the steps that may begin, the first of the plan comes first."""
+
+    def _wait(self, i: int, id: str, needs: tuple[str, ...], known: Mapping[str, int]) -> None:
+        for need in needs:
+            n = known.get(need)
+            if n is None:
+                raise Bad(f"step {id} needs {need}, which is not in the plan")
+            after = self._after[n]
+            if after is None:
+                self._after[n] = [i]
+            else:
+                after.append(i)
 
     def next(self) -> int | None:
         """Take the next step that may begin."""
@@ -62,13 +74,19 @@ class Graph:
     def settle(self, i: int) -> None:
         """Step i is done or given up: one need less for those after it."""
         self.left -= 1
+        self._release(i)
+
+    def _release(self, i: int) -> None:
         after = self._after[i]
         if after is not None:
             missing, state = self._missing, self.state
             for n in after:
                 missing[n] -= 1
-                if not missing[n] and state[n] == WAIT:
-                    heappush(self.ready, n)
+                if not missing[n]:
+                    if n >= len(state):
+                        self._release(n)
+                    elif state[n] == WAIT:
+                        heappush(self.ready, n)
 
     def restore(self, done: Iterable[str]) -> int:
         """Steps finished in an earlier life; returns how many of them are in the plan."""
@@ -95,10 +113,12 @@ class Graph:
         queue = [i]
         while queue:
             n = queue.pop()
-            if self.steps[n].instance:
+            if n < len(self.steps) and self.steps[n].instance:
                 instances.add(self.steps[n].instance)
             else:
                 single.add(n)
                 queue += [d for d in self._after[n] or () if d not in single]
         fallen = single.union(*(self._by_instance[x] for x in instances))
-        return sorted(n for n in fallen if n != i and self.state[n] in (WAIT, RUN))
+        return sorted(
+            n for n in fallen if n != i and n < len(self.steps) and self.state[n] in (WAIT, RUN)
+        )

@@ -101,8 +101,8 @@ def lost_state(state: Path, hosts: Path) -> None:
     held = sorted(p.parent for p in hosts.glob("*/head.json") if keeper_answers(p.parent))
     if held:
         raise Refused(
-            f"{state} is empty, but {held[0].name} and other hosts in {hosts} run by an earlier state: get it back "
-            f"with cockpit recover --state {state}"
+            f"{state} is empty, but hosts in {hosts} ({', '.join(h.name for h in held[:3])}) run by an earlier "
+            f"state: get it back with cockpit recover --state {state}"
         )
 
 

@@ -22,7 +22,9 @@ def ready_now(actual: Actual, services: Collection[str]) -> dict[str, set[str]]:
     }
 
 
-def lowest_ready(actual: Actual, steps: Sequence[Step]) -> dict[str, tuple[int, int]]:
+def lowest_ready(
+    actual: Actual, steps: Sequence[Step], gates: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, tuple[int, int]]:
     """Service -> (ready instances at the worst moment, ready now), for services that lose any on the way.
 
     Walks the graph in the worst order: whatever takes readiness goes first, what gives it last.
@@ -37,6 +39,11 @@ def lowest_ready(actual: Actual, steps: Sequence[Step]) -> dict[str, tuple[int, 
     for step in steps:
         for need in step.needs:
             after.setdefault(need, []).append(step)
+    closed = {id: len(members) for id, members in (gates or {}).items()}
+    gates_of: dict[str, list[str]] = {}
+    for id, members in (gates or {}).items():
+        for member in members:
+            gates_of.setdefault(member, []).append(id)
     taking: list[Step] = []
     neutral: list[Step] = []
     giving: list[Step] = []
@@ -62,16 +69,24 @@ def lowest_ready(actual: Actual, steps: Sequence[Step]) -> dict[str, tuple[int, 
                 count[service] += 1
                 low.setdefault(service, 0)
             units.add(step.unit)
-        for follower in after.get(step.id, ()):
-            waiting[follower.id] -= 1
-            if not waiting[follower.id]:
-                ripe(follower)
+        passed = [step.id]
+        for gate in gates_of.get(step.id, ()):
+            closed[gate] -= 1
+            if not closed[gate]:
+                passed.append(gate)
+        for id in passed:
+            for follower in after.get(id, ()):
+                waiting[follower.id] -= 1
+                if not waiting[follower.id]:
+                    ripe(follower)
     return {s: (low[s], before.get(s, 0)) for s in sorted(lost)}
 
 
-def touches(expected: Expected, actual: Actual, steps: Sequence[Step]) -> tuple[str, ...]:
+def touches(
+    expected: Expected, actual: Actual, steps: Sequence[Step], gates: Mapping[str, tuple[str, ...]] | None = None
+) -> tuple[str, ...]:
     """Sentences: who depends on what is touched, and how few of it are ready at the worst moment."""
-    low = lowest_ready(actual, steps)
+    low = lowest_ready(actual, steps, gates)
     if not low:
         return ()
     short = short_names({*expected.services, *low})

@@ -173,7 +173,6 @@ async def test_a_store_that_is_not_open_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="is gone"):
         await store.commit([("t", "a", 1)])
     await store.close()
-    await store.close()
 
 
 @pytest.mark.parametrize("damage", [b"this is no database, whatever its name says" * 100, b"SQLite format 3\0" * 300])

@@ -116,6 +116,10 @@ class Cluster:
     def wait_calm(self, timeout: float = 60) -> None:
         self.wait(self.calm, timeout, "everything is as expected")
 
+    def wait_gone(self, timeout: float = 20) -> None:
+        """No process of this cluster is left."""
+        wait_for(lambda: not leftovers.find("-", [self.root]), timeout, "every process of the cluster is gone")
+
     def host(self, name: str) -> Path:
         return self.hosts / name
 

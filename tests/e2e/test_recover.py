@@ -178,3 +178,21 @@ def test_recover_by_a_head_that_was_copied(library: Cluster, tmp_path: Path) -> 
     c.wait_calm()
     assert facts(c) == before
     c.wait(lambda: (c.host("r1") / "head.json").exists(), 10, "the host holds the head again")
+
+
+def test_the_demo_goes_on_after_its_state_was_removed() -> None:
+    with cluster(None) as c:
+        c.wait_calm(90)
+        before = facts(c)
+        lose(c)
+        assert c.process is not None and c.process.wait(20) == 1
+        assert all(alive(pid) for pid in before["pids"].values())
+        c.cli("recover", "--state", str(c.state))
+        c.start()
+        c.wait_calm()
+        assert facts(c) == before
+        c.cli("deploy", "sudoku", "1.1.0")
+        c.wait_calm()
+        c.process.terminate()
+        assert c.process.wait(40) == 0
+        c.wait_gone()
