@@ -26,7 +26,7 @@ import screens  # noqa: F401  the package sets what Textual reads when it is imp
 from cockpit.act.table import OBSERVE, VERBS
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
-from screens.aim import Aim, params, targets, why_not
+from screens.aim import NOTHING, Aim, params, targets, why_not
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.command import Go, completions, help_for, parse
@@ -35,9 +35,11 @@ from screens.look import Look, choose_ascii, choose_theme
 from screens.overview import OverviewScreen
 from screens.widgets.bars import TopLine, join_parts, top_parts
 from screens.widgets.field import Field
+from screens.widgets.lines import Lines
 
 RETRY = 1.0
 """Seconds between two tries to reach a controller that does not answer."""
+PROBE = "●▲"
 DEEPEST = 30
 """Screens on the stack; the oldest above the overview is left out when there would be more."""
 
@@ -46,7 +48,7 @@ MADE = {
     "graph": ("screens.graph", "GraphScreen"), "node": ("screens.node", "NodeScreen"),
     "naming": ("screens.naming", "NamingScreen"), "actions": ("screens.actions", "ActionsScreen"),
     "action": ("screens.action", "ActionScreen"), "revisions": ("screens.revisions", "RevisionsScreen"),
-    "revision": ("screens.revisions", "RevisionScreen"), "logs": ("screens.logs", "LogsScreen"),
+    "logs": ("screens.logs", "LogsScreen"),
     "help": ("screens.help", "HelpScreen"),
 }
 """Screens by the word that opens them; imported when first opened."""
@@ -89,6 +91,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         name = choose_theme(theme)
         super().__init__()
         self.session = session
+        self._probing = ascii is None
         self.look = Look(
             theme=name, ascii=choose_ascii(ascii, sys.__stdout__.encoding if sys.__stdout__ else "ascii")
         )
@@ -129,6 +132,28 @@ class CockpitApp(App[int], inherit_bindings=False):
     async def on_mount(self) -> None:
         self._feeder = self.run_worker(self._feed(), name="feed")
         self.set_interval(1.0, self._tick)
+        if self._probing and not self.look.ascii and self._driver is not None:
+            # on our own screen, before the first paint: the answer comes as an event
+            self._driver.write(f"\r{PROBE}\x1b[6n\r\x1b[2K")
+
+    def on_cursor_position(self, event: events.CursorPosition) -> None:
+        """The terminal's answer: where it stands after two status glyphs.
+
+        Terminals for East Asian text may draw them two cells wide; then only ASCII keeps lines straight.
+        """
+        if self._probing and event.x == 2 * len(PROBE):
+            self._probing = False
+            self.look.ascii = True
+            self._look_changed()
+
+    def _look_changed(self) -> None:
+        """Draw everything anew."""
+        self.look.generation += 1
+        for each in self.screen_stack:
+            for lines in each.query(Lines):
+                lines.look_changed()
+        for screen in self._seen():
+            screen.board_changed(Changed(whole=True))
 
     # data
 
@@ -149,17 +174,23 @@ class CockpitApp(App[int], inherit_bindings=False):
     def _show(self, changed: Changed) -> None:
         """Hand changes to every screen that can be seen."""
         if self.look.fade(self.board.lost is not None):
-            changed = Changed(whole=True)
-            for each in self.screen_stack:
-                each.refresh(layout=True)
-                for widget in each.walk_children():
-                    widget.refresh()
+            self._look_changed()
         for screen in self._seen():
             screen.board_changed(changed)
         if changed.whole and self._address and self.board.head is not None:
-            words, self._address = self._address.split(), ""
-            if words and words[0] != "overview":
-                self.run_worker(self.goto(words), name="address")
+            text, self._address = self._address, ""
+            self.run_worker(self._open_address(text), name="address")
+
+    async def _open_address(self, text: str) -> None:
+        """Go where the caller asked to begin; an address never carries out a verb."""
+        try:
+            asked = parse(text, self.board, NOTHING)
+            if not isinstance(asked, Go):
+                raise ValueError(f"{text!r} is a verb, not a screen")
+        except ValueError as error:
+            self.tell(str(error))
+        else:
+            await self.goto(asked.words)
 
     def _seen(self) -> list[ClusterScreen]:
         """The screen on top, and those below it as long as only dialogs cover them."""
@@ -222,6 +253,9 @@ class CockpitApp(App[int], inherit_bindings=False):
                 await self.pop_screen()
             return
         if isinstance(here, ClusterScreen) and here.address() == (name, *rest):
+            return
+        if name not in MADE:
+            self.tell(f"no screen {name!r}")
             return
         module, cls = MADE[name]
         make = getattr(import_module(module), cls)
@@ -352,10 +386,6 @@ async def run_async(
         sys.stdout.write(text)
         sys.stderr.write("TERM is dumb: this is the overview as text; the screens need a real terminal.\n")
         return 0
-    from screens.probe import wide_glyphs
-
-    if ascii is None and wide_glyphs():
-        ascii = True
     app = CockpitApp(session, read_only_reason=read_only_reason, theme=theme, ascii=ascii, address=address)
     code = await app.run_async(mouse=os.environ.get("COCKPIT_MOUSE") == "1")
     return code if code is not None else (app.return_code or 0)

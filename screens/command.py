@@ -83,7 +83,7 @@ def aim_of(word: str, board: Board) -> Aim:
 def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
     if verb.target == "topology":
         raise ValueError(f"{verb.name} reads a file: {verb.example}")
-    params: dict[str, Any] = {}
+    rest, params = _flags(verb, rest)
     if verb.target == "artifact":
         if rest and "/" not in rest[0]:
             raise ValueError(f"{verb.name} takes name/version: {verb.example}")
@@ -95,20 +95,43 @@ def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
     if verb.name == "rollback" and rest and rest[0].startswith("#"):
         return Do(verb.name, Aim(ACTION, (rest[0],)), (), {"action": rest[0]})
     if not rest:
-        return Do(verb.name, here, (), {})
+        return Do(verb.name, here, (), params)
     if verb.many:
         aims = [aim_of(w, board) for w in rest]
         kinds = {a.kind for a in aims}
         if len(kinds) > 1:
             raise ValueError(f"{verb.name}: give services, or instances, or hosts, not a mix")
         ids = tuple(i for a in aims for i in a.ids)
-        return Do(verb.name, Aim(aims[0].kind, ids), ids, {})
+        return Do(verb.name, Aim(aims[0].kind, ids), ids, params)
     aim = aim_of(rest[0], board)
     for param, word in zip(verb.params, rest[1:], strict=False):
         params[param.name] = value_of(param, word)
     if len(rest) - 1 > len(verb.params):
         raise ValueError(f"{verb.name}: what is {rest[len(verb.params) + 1]!r}? {verb.example}")
     return Do(verb.name, aim, aim.ids, params)
+
+
+def _flags(verb: Verb, words: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Words without their flags, and the parameters these stand for. `--confirm` is asked for in a dialog."""
+    rest: list[str] = []
+    params: dict[str, Any] = {}
+    known = {f"--{p.name}": p for p in verb.params}
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if not word.startswith("--"):
+            rest.append(word)
+        elif word == "--confirm":
+            del queue[:1]
+        elif word not in known:
+            raise ValueError(f"{verb.name} has no {word}: {verb.example}")
+        elif known[word].type == "bool":
+            params[word[2:]] = True
+        elif not queue:
+            raise ValueError(f"{word} needs a value: {verb.example}")
+        else:
+            params[word[2:]] = value_of(known[word], queue.pop(0))
+    return rest, params
 
 
 def value_of(param: Param, word: str) -> Any:
@@ -118,6 +141,8 @@ def value_of(param: Param, word: str) -> Any:
         return int(word)
     if param.type == "bool":
         return word in ("yes", "true", "1", param.name)
+    if param.type == "hosts":
+        return word.split(",")
     return word
 
 

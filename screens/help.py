@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -41,6 +42,11 @@ def key_rows(bindings: list[tuple[str, Binding]], prefix: str) -> list[tuple[str
         tip = f"{binding.description}: {binding.tooltip}" if prefix else binding.tooltip
         rows.setdefault(id, ([], tip))[0].append(KEY_NAMES.get(name, name))
     return [(", ".join(names), tip) for names, tip in rows.values()]
+
+
+def typed(example: str) -> str:
+    """An example of the shell as it is typed behind `:`, where the name is asked for in a dialog."""
+    return re.sub(r" --confirm \S+", "", example.removeprefix("cockpit "))
 
 
 def marks_items(look: Look) -> list[Item]:
@@ -84,7 +90,7 @@ class HelpScreen(ClusterScreen):
             if verb.target == "topology":
                 continue
             why = why_not(verb, origin.aim(), board, read_only) if read_only else ""
-            items += self._row(verb.example.removeprefix("cockpit "), verb.help, width, 34, "dull" if why else "key")
+            items += self._row(typed(verb.example), verb.help, width, 34, "dull" if why else "key")
         if read_only:
             items.append(text(f"   Verbs that change something are off: {look.text(read_only)}", "drift"))
         items.append(BLANK)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
 from rich.style import Style
 
 from screens.format import clean
@@ -27,10 +27,7 @@ _NOTHING = Style()
 
 @cache
 def _data(name: str) -> dict[str, Any]:
-    text = files("themes").joinpath(f"{name}.yaml").read_text("utf-8")
-    loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    assert isinstance(loaded, dict)
-    return loaded
+    return tomllib.loads(files("themes").joinpath(f"{name}.toml").read_text("utf-8"))
 
 
 @dataclass
@@ -90,16 +87,18 @@ class Look:
             style = Style.parse(f"on {self.data['background']}") + style
         if row == PLAIN:
             return style
+        if row == CURSOR and self.data["ansi"]:
+            # reversed colours would be patches of ground; glyph and word still tell
+            return Style(bold=style.bold or word == "text", reverse=True)
         over = Style.parse(self.data["cursor" if row == CURSOR else "cursor_off"])
         return style + over + (Style(bold=True) if row == CURSOR and word in ("text", "strong") else _NOTHING)
 
     def fade(self, stale: bool) -> bool:
-        """Draw everything as old news, or no longer; true when that is a change."""
+        """Draw everything as old news, or no longer; true when that is a change (then: a new generation)."""
         if stale == self.stale:
             return False
         self.stale = stale
         self._styles.clear()
-        self.generation += 1
         return True
 
 

@@ -107,14 +107,17 @@ def _diffs(detail: InstanceDetail, board: Board, look: Look, width: int) -> list
         mark = "ok" if diff.same else (detail.row.mark if detail.row.mark != OK else "drift")
         sign = " " if diff.same else look.glyph(mark)
         expected, found = look.text(diff.expected), look.text(diff.actual)
-        if diff.note:
-            found += f"   {look.text(diff.note)}"
+        note = look.text(diff.note)
+        if note and cells(found) + 3 + cells(note) <= right:
+            found, note = f"{found}   {note}", ""
         pieces: tuple[Piece, ...] = (
             (f" {sign} ", mark), (fit(diff.field, 12), "muted" if diff.same else "strong"),
             (fit(expected, left - 2, more) + "  ", "muted" if diff.same else "text"),
             (cut(found, right, more), "text" if diff.same else mark),
         )
         out.append(Item(pieces))
+        if note:
+            out.append(line((" " * (15 + left), "text"), (cut(note, right, more), mark)))
     for drift in detail.drift:
         fields = {d.field for d in detail.diffs if not d.same}
         if drift.kind not in fields and drift.reason:

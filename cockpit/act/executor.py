@@ -140,7 +140,9 @@ class Executor(Stepper):
         if self._phase == _OVER:
             return out
         self._out = out
-        self._now = now = max(now, self._now)
+        if now < self._now:
+            now = self._now
+        self._now = now
         self._handlers[type(event)](event)
         if self._alarms and self._alarms[0][0] <= now:
             self._ring()

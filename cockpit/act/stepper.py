@@ -12,6 +12,8 @@ from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from cockpit.act import graph, reasons
 from cockpit.act.messages import (
     DONE,
@@ -39,35 +41,32 @@ HEARD = frozenset({UP, DRAINING, MAINTENANCE})
 SLACK = 5.0
 """Seconds on top of a command's own timeout before its lateness counts."""
 HEALTHY_FOR = 1.0
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _WORDS = {
     FETCH: "fetch", PREPARE: "prepare", START: "start", STOP: "stop", REMOVE: "remove", DRAIN: "drain",
 }
 
 
-class Work:
+class Work(msgspec.Struct, eq=False, gc=False):
     """A running step."""
 
+    index: int
+    step: Step
+    attempt: int
+    task: str
+    began: float
+    before: Unit | None
+    """The unit when the step began: seeing the same again says nothing new."""
     asked: Send | None = None
     """The command that has no answer yet."""
-    answered = False
-    data: Mapping[str, Any] = MappingProxyType({})
+    answered: bool = False
+    data: Mapping[str, Any] = NOTHING
     """Of the answer."""
     good: float | None = None
     """Since when it has been healthy without a break."""
-    run = 0
+    run: int = 0
     """The run that is."""
-
-    def __init__(
-        self, index: int, step: Step, attempt: int, task: str, began: float, before: Unit | None
-    ) -> None:
-        self.index = index
-        self.step = step
-        self.attempt = attempt
-        self.task = task
-        self.began = began
-        self.before = before
-        """The unit when the step began: seeing the same again says nothing new."""
 
     @property
     def base(self) -> int:
@@ -112,8 +111,8 @@ class Stepper:
         self._floor = 0.0
         """Some command may take until then by its own timeout."""
         self.done_count = self._graph.restore(done)
-        for step in plan.steps:
-            if step.kind in (DRAIN, STOP) and self._graph.state[self._graph.index[step.id]] == graph.DONE:
+        for i, step in enumerate(plan.steps if self.done_count else ()):
+            if step.kind in (DRAIN, STOP) and self._graph.state[i] == graph.DONE:
                 (self._draining.add if step.kind == DRAIN else self._draining.discard)(step.unit)
 
     def _fail(self, work: Work, text: str, seen: Unit | None) -> None:

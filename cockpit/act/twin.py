@@ -217,17 +217,17 @@ class Twin:
 
     def _feed(self, act: Act, event: ex.Event) -> None:
         for command in act.executor.handle(event, self.now):
-            if isinstance(command, ex.StepChanged):
+            if type(command) is ex.StepChanged:
                 if self._trace:
                     self.timeline.append(Moment(self.now, act.row.id, command.step, command.state))
-            elif isinstance(command, ex.Send):
+            elif type(command) is ex.Send:
                 seconds = self.fleet.seconds(command, act.steps[command.step])
                 if seconds is not None:
                     self._push(self.now + seconds, self._arrived, act, command)
-            elif isinstance(command, ex.WakeAt):
+            elif type(command) is ex.WakeAt:
                 act.wake = command.at
                 self._push(command.at, None, act, None)
-            elif isinstance(command, ex.SetDraining):
+            elif type(command) is ex.SetDraining:
                 self.fleet.drain(command.unit, True)
                 self._push(self.now + NAMES, self._named, act, command.step)
             else:

@@ -129,6 +129,7 @@ def _add_agent(commands: Any) -> None:
     parser.add_argument("--join", metavar="TOKEN", help="one-time token from `cockpit agent token`")
     parser.add_argument("--controller", metavar="URL", help="where the controller listens")
     parser.add_argument("--name", metavar="HOST", help="this host's name in the topology (default: the token's)")
+    parser.add_argument("--address", metavar="IP", help="source address, on a machine that has several")
     parser.add_argument("--boot-id", metavar="ID", help="instead of the kernel's")
     parser.set_defaults(run=agent)
     inner = parser.add_subparsers(dest="what", metavar="COMMAND")
@@ -146,9 +147,13 @@ def agent(args: argparse.Namespace) -> int:
     if not args.dir:
         raise Fail(BAD, "say which directory is the host's: --dir DIR")
     command = [sys.executable, "-I", "-m", "cockpit.agent", "run", "--dir", str(Path(args.dir).absolute())]
-    for option in ("join", "controller", "name", "boot_id"):
-        if value := getattr(args, option):
-            command += ["--" + option.replace("_", "-"), value]
+    options = {
+        "--join": args.join, "--controller": args.controller, "--host": args.name, "--address": args.address,
+        "--boot-id": args.boot_id,
+    }
+    for option, value in options.items():
+        if value:
+            command += [option, value]
     sys.stdout.flush()
     os.execv(sys.executable, command)
 

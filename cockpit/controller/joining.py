@@ -9,6 +9,8 @@ from typing import Any
 from cockpit.controller.ledger import Ledger
 from cockpit.controller.world import World
 from cockpit.link.pki import Authority, make_token, token_digest
+from cockpit.model.names import near
+from cockpit.plan.steps import Bad
 
 TTL = 3600.0
 
@@ -39,7 +41,9 @@ class Joining:
             await self.ledger.commit([("host", host, {"uuid": uuid})])
 
     async def token(self, host: str, node: str, ttl: float = TTL) -> str:
-        """A one-time token, for a named host or (empty) for any of the topology's."""
+        """A one-time token, for a named host or (empty) for any of the topology's. Raises Bad."""
+        if host and host not in self.world.expected.hosts:
+            raise Bad(f"no host {host!r} in the topology" + near(host, self.world.expected.hosts))
         text, record = make_token(self.authority, host, node, ttl, now=time.time())
         self._tokens[record["id"]] = record
         await self.ledger.commit([("token", record["id"], record)])

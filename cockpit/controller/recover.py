@@ -8,7 +8,10 @@ reproducible, so their digests are the same); hosts of this machine get identiti
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,7 +26,8 @@ from cockpit.model.topology import Expected, digest, from_doc
 from cockpit.model.view import RevisionRow
 from cockpit.plan.steps import Bad, Refused
 from cockpit.ports import StateStore, Write
-from cockpit.swarm.store import DirectoryStore
+from cockpit.swarm.pack import pack
+from cockpit.swarm.store import DirectoryStore, Exists, StoreError
 
 MAX_HEAD = 64 * 1024 * 1024
 NO_HEAD = "no host under {} holds a head revision; name one with --head FILE"
@@ -109,13 +113,54 @@ def _writes(head: Head, port: int) -> list[Write]:
 
 
 def _artifacts(state: Path, hosts: Path, say: Callable[[str], None]) -> None:
+    """Pack every installed release; what was altered since, or came out differently, is left out."""
     store = DirectoryStore(state / "artifacts")
-    for release in sorted(hosts.glob("*/releases/*/*")):
-        name, version = release.parent.name, release.name
-        if not release.is_dir() or version.startswith(".") or store.find(name, version) is not None:
+    found: dict[tuple[str, str], bool] = {}
+    for path in sorted(hosts.glob("*/releases/*/.*.json")):
+        name, version = path.parent.name, path.name[1:].removesuffix(".json")
+        if found.get((name, version)):
             continue
-        record = store.add(release, name, version)
-        say(f"artifact {name}/{version} {record['sha256'][:16]}")
+        with contextlib.suppress(OSError, ValueError, Exists, StoreError):
+            found[name, version] = False
+            found[name, version] = _repack(store, path.parent / version, name, version, read_manifest(path))
+    for (name, version), whole in found.items():
+        what = "packed anew" if whole else "could not be packed as it was: add it again with cockpit artifact add"
+        say(f"artifact {name}/{version}: {what}")
+
+
+class Manifest(msgspec.Struct):
+    """What the agent wrote down when it installed a release (see `cockpit.agent.install`)."""
+
+    sha256: str
+    files: dict[str, list[Any]]
+    links: dict[str, str] = {}
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises OSError, ValueError."""
+    return msgspec.json.decode(path.read_bytes(), type=Manifest)
+
+
+def _repack(store: DirectoryStore, release: Path, name: str, version: str, manifest: Manifest) -> bool:
+    """Into the store, if the archive is again the one that was installed.
+
+    Programs write beside their files (Python its `__pycache__`), so only what the manifest names is
+    taken, and directories that are empty. Raises OSError, ValueError, Exists, StoreError.
+    """
+    with tempfile.TemporaryDirectory(prefix=".recover-", dir=store.root) as work:
+        copy, packed = Path(work) / "release", Path(work) / "packed"
+        for directory, inner, files in os.walk(release):
+            if not inner and not files:
+                (copy / Path(directory).relative_to(release)).mkdir(parents=True)
+        for path in [*manifest.files, *manifest.links]:
+            if not (copy / path).resolve().is_relative_to(copy.resolve()):
+                raise ValueError(f"{path} leads out of the release")
+            (copy / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(release / path, copy / path, follow_symlinks=False)
+        if pack(copy, packed)["sha256"] != manifest.sha256:
+            return False
+        store.add(copy, name, version)
+        return True
 
 
 def _identities(

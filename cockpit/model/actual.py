@@ -1,4 +1,7 @@
-"""What agents observed. The hub decodes reports straight into these."""
+"""What agents observed. The hub decodes reports straight into these.
+
+All are plain data without cycles, and there may be many: the collector need not look at them (`gc=False`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ import msgspec
 from cockpit.model.states import NO_CHECK, UNKNOWN, State
 
 
-class Exit(msgspec.Struct, frozen=True, kw_only=True):
+_RUNNING = State.RUNNING  # looking a member up costs more than comparing it
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a run ended. `code` and `signal` both None means nobody knows: never guessed."""
 
     run: int
@@ -34,7 +40,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
         return self.reason or "exit unknown"
 
 
-class Unit(msgspec.Struct, frozen=True, kw_only=True):
+class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One wanted run of an instance on one host, and the run it has now.
 
     `unit` is `<instance>:<gen>` (`puzzle.web/2:5`). During a start-first update an instance has
@@ -79,10 +85,10 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def serving(self) -> bool:
         """Running, and healthy as far as anybody checks."""
-        return self.state == State.RUNNING and self.health in ("ok", NO_CHECK)
+        return self.state == _RUNNING and self.health in ("ok", NO_CHECK)
 
 
-class HostActual(msgspec.Struct, frozen=True, kw_only=True):
+class HostActual(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str
     presence: str = UNKNOWN
     uuid: str = ""
@@ -102,7 +108,7 @@ class HostActual(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One ip:port of a service in the naming registry."""
 
     service: str

@@ -23,8 +23,8 @@ MARKS = (OK, CHANGING, DRIFT, FAILED, UNKNOWN, ABSENT, PAUSED, DRAINING)
 BADNESS = {OK: 0, ABSENT: 1, PAUSED: 2, DRAINING: 3, CHANGING: 4, UNKNOWN: 5, DRIFT: 6, FAILED: 7}
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all rows."""
+class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all rows. Plain data without cycles: the collector need not look at them."""
 
 
 class RunRow(Row, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ REUSABLE = frozenset(
 """States from which the same unit can be started (again)."""
 
 
-class Move(msgspec.Struct, frozen=True, kw_only=True):
+class Move(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One instance's way to what is expected.
 
     `early` units are drained and stopped before `unit` starts, `late` ones after it is healthy, and

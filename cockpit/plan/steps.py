@@ -30,7 +30,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the action behind a derived one."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: str
     kind: str
     host: str

@@ -22,6 +22,7 @@ from cockpit.model.view import (
     Who,
 )
 from cockpit.plan.steps import Bad, Intent, Plan, Refused
+from cockpit.session.ops import OBSERVING
 
 MAX_ANSWER = 256 * 1024 * 1024
 T = TypeVar("T")
@@ -105,6 +106,8 @@ class RemoteSession:
 
     async def call(self, op: str, args: dict[str, Any] | None = None) -> Any:
         """One request. Raises Bad, Refused, ConnectionError."""
+        if self.read_only and op not in OBSERVING:
+            raise Refused(f"{op} is refused: {self.read_only}")
         if self._writer is None:
             await self.connect()
         number = next(self._numbers)

@@ -17,17 +17,11 @@ import msgspec
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
+from cockpit.session.ops import CHANGING, OBSERVING
 
 MAX_REQUEST = 8 * 1024 * 1024
 MAX_OPEN = 1000
 """Requests and streams of one client that may be under way at once."""
-
-OBSERVING = frozenset(
-    {"who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "logs", "export", "twin"}
-)
-"""The only ops that exist on the view socket."""
-
-CHANGING = frozenset({"submit", "token", "artifact_add", "end"})
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Opener = Callable[[Who], Session]
@@ -87,6 +81,8 @@ class SessionServer:
                     read_only="" if role == "operator" else "this is a view-only socket",
                 )
                 await _Connection(self, who, writer).run(reader)
+            except asyncio.CancelledError:
+                pass  # the server stops; asyncio would log it as an error
             finally:
                 self._tasks.discard(task)
                 writer.close()

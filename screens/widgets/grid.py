@@ -270,6 +270,10 @@ class Grid(Lines, Generic[T]):
             found = self._texts[key] = tuple(column.cell(row) for column in self.columns)
         return found
 
+    def look_changed(self) -> None:
+        self._texts.clear()
+        super().look_changed()
+
     def tick(self) -> None:
         for index in range(self.top, min(len(self.order), self.top + self.page)):
             key = self.order[index]

@@ -116,6 +116,7 @@ class Lines(Widget):
         """Pieces on one line, cut and padded to the width; its length in cells is known, not measured."""
         look = self.look
         segments: list[Segment] = []
+        run, run_style = "", look.style("text", row)
         used = 0
         for text, word in pieces:
             room = width - used
@@ -125,9 +126,17 @@ class Lines(Widget):
             if length > room:
                 text = cut(text, room, look.sign("more"))
                 length = cells(text)
-            if text:
-                segments.append(Segment(text, look.style(word, row)))
-                used += length
+            used += length
+            # neighbours of one style are one segment: fewer bytes to the terminal
+            style = look.style(word, row)
+            if style is run_style:
+                run += text
+                continue
+            if run:
+                segments.append(Segment(run, run_style))
+            run, run_style = text, style
+        if run:
+            segments.append(Segment(run, run_style))
         if used < width:
             segments.append(Segment(" " * (width - used), look.style("text", row)))
         return Strip(segments, width)
@@ -160,6 +169,11 @@ class Lines(Widget):
 
     def _region(self, index: int) -> Region:
         return Region(0, index - self.top + self.header, self.size.width, 1)
+
+    def look_changed(self) -> None:
+        """Theme or glyphs are others now: nothing kept is right."""
+        self._strips.clear()
+        self.refresh()
 
     def refresh_header(self) -> None:
         if self.header:

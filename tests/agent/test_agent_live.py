@@ -260,7 +260,7 @@ async def test_end_stops_everything(short_dir: Any, controller: FakeController) 
 async def test_head_is_kept_and_told(agent: AgentProcess, controller: FakeController) -> None:
     none = await controller.command("head-get")
     assert not none["ok"] and none["code"] == "missing"
-    content = {"document": {"name": "puzzle"}, "revision": 42, "digest": "ab" * 32, "journal": []}
+    content = {"document": {"name": "puzzle"}, "revision": 42, "digest": "ab" * 32, "journal": [], "import": None}
     await controller.ok("head", **content)
     assert await controller.ok("head-get") == content
     assert (agent.dir / "head.json").stat().st_mode & 0o777 == 0o600

@@ -220,12 +220,16 @@ class Background:
         return self.do(ask())
 
     def connect(self, *hosts: str) -> None:
+        """For the first time, or again with the units they had."""
         for host in hosts:
-            self.agents[host] = self.do(agent(self.c, self.root, host))
+            if host in self.agents:
+                self.do(self.agents[host].start())
+            else:
+                self.agents[host] = self.do(agent(self.c, self.root, host))
 
     def disconnect(self, *hosts: str) -> None:
         for host in hosts:
-            self.do(self.agents.pop(host).stop())
+            self.do(self.agents[host].stop())
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)

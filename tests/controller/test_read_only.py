@@ -22,7 +22,7 @@ from cockpit.model.topology import digest
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.session.client import RemoteSession
-from cockpit.session.server import CHANGING, OBSERVING
+from cockpit.session.ops import CHANGING, OBSERVING
 from tests.controller.fakes import TOPOLOGY, agent, engine, topology
 
 CHANGES = [v for v in VERBS.values() if v.risk != OBSERVE]

@@ -41,6 +41,7 @@ tree:
 def add_pages(c: Cluster, version: str) -> None:
     pages = c.root / f"pages-{version}"
     pages.mkdir(exist_ok=True)
+    (pages / "empty").mkdir(exist_ok=True)
     (pages / "index.html").write_text(f"pages {version}\n")
     (pages / "tool.sh").write_text("#!/bin/sh\n")
     (pages / "tool.sh").chmod(0o755)
@@ -108,6 +109,9 @@ def test_a_lost_state_comes_back_as_it_was(library: Cluster) -> None:
     before = facts(c)
     shas = {k: v["sha256"] for k, v in json.loads(c.cli("artifact", "list", "--json")).items()}
     assert set(shas) == {"pages/1", "pages/2"}
+    for host in ("r1", "r2"):  # as Python does, beside its files
+        (c.host(host) / "releases" / "pages" / "2" / "__pycache__").mkdir()
+        (c.host(host) / "releases" / "pages" / "2" / "__pycache__" / "extra.pyc").write_bytes(b"x")
     c.kill()
     lose(c)
     go_on(c)

@@ -12,6 +12,7 @@ from textual import events
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
+from cockpit.act.table import VERBS
 from screens.app import CockpitApp
 from tests.screens.canned import NOW, CannedSession
 
@@ -88,6 +89,18 @@ async def driven(
         driver = Driver(app, pilot, session)
         await until(lambda: app.board.head is not None or app.board.lost is not None, "a first answer")
         if app.board.head is not None:
-            screen: Any = app.screen
-            await until(lambda: app.screen is not screen or screen.panes and screen.panes[0].count(), "the first rows")
+            first: Any = app.screen_stack[0]
+            await until(lambda: first.panes and first.panes[0].count(), "the first rows")
         yield driver
+
+
+def keyed(verb: str) -> str:
+    """The key of a verb, from the table."""
+    return VERBS[verb].key
+
+
+async def to(driver: Driver, key: str) -> None:
+    """Put the cursor of the overview's tree on a row."""
+    screen: Any = driver.app.screen
+    assert screen.tree_list.seek(key)
+    await driver.settled()

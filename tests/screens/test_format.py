@@ -24,7 +24,8 @@ def test_span(seconds: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "words"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (41_000_000, "39.1 MiB"), (3 << 40, "3072.0 GiB")]
+    ("count", "words"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (41_000_000, "39.1 MiB"), (3 << 40, "3072.0 GiB")],
 )
 def test_size(count: int, words: str) -> None:
     assert f.size(count) == words
@@ -71,7 +72,14 @@ def test_wrap_marks_what_it_leaves_out(text: str, width: int, count: int) -> Non
 
 def test_short_names_are_the_shortest_that_are_unique() -> None:
     names = f.short_names(["a", "a.web", "b.web", "b", "b.solver", "a.web.deep"])
-    assert names == {"a": "a", "a.web": "a.web", "b.web": "b.web", "b": "b", "b.solver": "solver", "a.web.deep": "deep"}
+    assert names == {
+        "a": "a",
+        "a.web": "a.web",
+        "b.web": "b.web",
+        "b": "b",
+        "b.solver": "solver",
+        "a.web.deep": "deep",
+    }
 
 
 @given(st.sets(st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map(".".join), max_size=12))
@@ -81,6 +89,8 @@ def test_short_names_never_meet(paths: set[str]) -> None:
     assert all(path == name or path.endswith("." + name) for path, name in short.items())
 
 
-@pytest.mark.parametrize(("done", "total", "drawn"), [(0, 4, "...."), (1, 4, "#..."), (4, 4, "####"), (9, 4, "####"), (1, 0, "....")])
+@pytest.mark.parametrize(
+    ("done", "total", "drawn"), [(0, 4, "...."), (1, 4, "#..."), (4, 4, "####"), (9, 4, "####"), (1, 0, "....")]
+)
 def test_bar(done: int, total: int, drawn: str) -> None:
     assert f.bar(done, total, 4, "#", ".") == drawn

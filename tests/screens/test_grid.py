@@ -224,7 +224,10 @@ async def test_a_long_and_a_chinese_cell_keep_the_line_as_wide_as_the_screen() -
 )
 def test_columns_always_fit_and_the_name_never_leaves(shape: list[tuple[int, int, bool]], room: int) -> None:
     columns = [Column("name", "N", lambda r: ("", "text"))]
-    columns += [Column(f"c{n}", "C", lambda r: ("", "text"), leave=leave, grow=grow) for n, (_, leave, grow) in enumerate(shape)]
+    columns += [
+        Column(f"c{n}", "C", lambda r: ("", "text"), leave=leave, grow=grow)
+        for n, (_, leave, grow) in enumerate(shape)
+    ]
     wants = {"name": 9} | {f"c{n}": width for n, (width, _, _) in enumerate(shape)}
     placed = place(columns, wants, room)
     assert placed[0][0].id == "name" and placed[0][1] >= 1
@@ -244,7 +247,11 @@ def tree() -> Tree:
         return row.name, "text"
 
     return Tree(
-        [Column("name", "NAME", name)], haystack=lambda r: r.name, title="TREE", key_of=lambda r: r.name, mark_of=lambda r: r.mark
+        [Column("name", "NAME", name)],
+        haystack=lambda r: r.name,
+        title="TREE",
+        key_of=lambda r: r.name,
+        mark_of=lambda r: r.mark,
     )
 
 

@@ -79,6 +79,9 @@ def test_drawing_again_from_the_last_order_moves_nothing(edges: list[tuple[str, 
     drawing = drawn(forward)
     order = [n for layer in drawing.layers for n in layer]
     for _ in range(4):  # the sweeps settle after a few drawings at most
-        drawing, order = lay_out({n: 6 for n in NAMES}, forward, order), [n for layer in drawing.layers for n in layer]
+        drawing, order = (
+            lay_out({n: 6 for n in NAMES}, forward, order),
+            [n for layer in drawing.layers for n in layer],
+        )
     again = lay_out({n: 6 for n in NAMES}, forward, [n for layer in drawing.layers for n in layer])
     assert again.nodes == drawing.nodes

@@ -40,7 +40,15 @@ def test_names_shape_and_users_follow_the_deltas() -> None:
     assert b.children("") == ["puzzle"] and b.children("puzzle") == ["puzzle.batch", "puzzle.sudoku", "puzzle.web"]
     assert b.slots("puzzle.web") == ["puzzle.web/0", "puzzle.web/1"]
     assert b.users("puzzle.sudoku") == ["puzzle.batch", "puzzle.web"]
-    b.apply(Delta(head=snapshot().head, nodes={"other": NodeRow(path="other", kind="group"), "other.web": NodeRow(path="other.web", kind="service")}))
+    b.apply(
+        Delta(
+            head=snapshot().head,
+            nodes={
+                "other": NodeRow(path="other", kind="group"),
+                "other.web": NodeRow(path="other.web", kind="service"),
+            },
+        )
+    )
     assert b.short("puzzle.web/0") == "puzzle.web/0", "no longer unique"
     assert b.full("web") == "web", "not guessed"
     b.apply(Delta(head=snapshot().head, instances={"puzzle.web/1": None}))
@@ -94,7 +102,13 @@ def test_why_a_verb_does_not_work_here(verb: str, aim: Aim, said: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=lambda v: v.name)
 def test_read_only_refuses_every_verb_on_every_row(verb: Any) -> None:
-    for aim in (NOTHING, Aim(NODE, ("puzzle.web",)), Aim(INSTANCE, ("puzzle.web/0",)), Aim(HOST, ("sh-1",)), Aim(ACTION, ("#118",))):
+    for aim in (
+        NOTHING,
+        Aim(NODE, ("puzzle.web",)),
+        Aim(INSTANCE, ("puzzle.web/0",)),
+        Aim(HOST, ("sh-1",)),
+        Aim(ACTION, ("#118",)),
+    ):
         assert why_not(verb, aim, board(), "because") == f"{verb.name} is off: because"
 
 
@@ -111,19 +125,24 @@ def test_a_verb_for_services_takes_the_service_of_an_instance() -> None:
     [
         ("hosts", Go(("hosts",))),
         ("inst web", Go(("instances", "puzzle.web"))),
-        ("deploy sudoku 1.1.0", Do("deploy", Aim(NODE, ("puzzle.sudoku",)), ("puzzle.sudoku",), {"version": "1.1.0"})),
+        (
+            "deploy sudoku 1.1.0",
+            Do("deploy", Aim(NODE, ("puzzle.sudoku",)), ("puzzle.sudoku",), {"version": "1.1.0"}),
+        ),
         ("scale web 6", Do("scale", Aim(NODE, ("puzzle.web",)), ("puzzle.web",), {"count": 6})),
-        ("restart web/0 web/1", Do("restart", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), ("puzzle.web/0", "puzzle.web/1"), {})),
+        (
+            "restart web/0 web/1",
+            Do("restart", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), ("puzzle.web/0", "puzzle.web/1"), {}),
+        ),
         ("migrate web/1 bj-2", Do("migrate", Aim(INSTANCE, ("puzzle.web/1",)), ("puzzle.web/1",), {"host": "bj-2"})),
         ("push sudoku/1.1.0", Do("push", NOTHING, ("sudoku/1.1.0",), {})),
         ("pause 118", Do("pause", Aim(ACTION, ("#118",)), ("#118",), {})),
         ("rollback '#117'", Do("rollback", Aim(ACTION, ("#117",)), (), {"action": "#117"})),
-        ("abort 118 undo", Do("abort", Aim(ACTION, ("#118",)), ("#118",), {})),
+        ("abort 118 --undo", Do("abort", Aim(ACTION, ("#118",)), ("#118",), {"undo": True})),
+        ("stop batch --confirm batch", Do("stop", Aim(NODE, ("puzzle.batch",)), ("puzzle.batch",), {})),
     ],
 )
 def test_parse(text: str, asked: Go | Do) -> None:
-    if text == "abort 118 undo":
-        text = "abort 118"
     assert parse(text, board(), NOTHING) == asked
 
 
@@ -131,7 +150,8 @@ def test_parse(text: str, asked: Go | Do) -> None:
     ("text", "said"),
     [("frobnicate", "no screen and no verb"), ("scale web x", "is a number"), ("push sudoku", "name/version"),
      ("restart web sh-1", "not a mix"), ("deploy web 1 2", "what is '2'"), ("restart 'x", "No closing quotation"),
-     ("apply f.yaml", "reads a file")],
+     ("apply f.yaml", "reads a file"),
+        ("stop batch --force", "has no --force")],
 )
 def test_what_is_wrong_with_a_command_is_said(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -154,7 +174,11 @@ def test_every_completion_parses() -> None:
         (Intent(verb="deploy", targets=("sudoku",), params={"version": "1.1.0"}), "", "cockpit deploy sudoku 1.1.0"),
         (Intent(verb="migrate", targets=("web/1",), params={"host": "bj-2"}), "", "cockpit migrate web/1 bj-2"),
         (Intent(verb="stop", targets=("batch",)), "batch", "cockpit stop batch --confirm batch"),
-        (Intent(verb="abort", targets=("#118",), params={"undo": True}), "118", "cockpit abort '#118' --undo --confirm 118"),
+        (
+            Intent(verb="abort", targets=("#118",), params={"undo": True}),
+            "118",
+            "cockpit abort '#118' --undo --confirm 118",
+        ),
         (Intent(verb="rollback", params={"action": "#117"}), "", "cockpit rollback --action '#117'"),
         (Intent(verb="push", targets=("s/1",), params={"hosts": ["a", "b"]}), "", "cockpit push s/1 --hosts a,b"),
     ],
@@ -168,24 +192,42 @@ def test_an_intent_as_a_command(intent: Intent, confirm: str, line: str) -> None
 
 def test_much_of_the_same_is_one_line() -> None:
     sick = {
-        key: msgspec.structs.replace(row, mark="drift", word="wrong version") for key, row in rows().items() if row.service == "puzzle.batch"
+        key: msgspec.structs.replace(row, mark="drift", word="wrong version")
+        for key, row in rows().items()
+        if row.service == "puzzle.batch"
     }
     found = {
-        f"wrong version|{k}": DriftRow(kind="wrong version", target=k, expected="2", actual="1", action="converge", since=NOW) for k in sick
+        f"wrong version|{k}": DriftRow(
+            kind="wrong version", target=k, expected="2", actual="1", action="converge", since=NOW
+        )
+        for k in sick
     }
     assert len(sick) > FOLD
     told = [n for n in needs(board(instances={**rows(), **sick}, drift=found)) if n.name.startswith("puzzle.batch")]
-    assert [(n.name, n.word, n.door) for n in told] == [("puzzle.batch", "6 wrong version", ("instances", "puzzle.batch"))]
+    assert [(n.name, n.word, n.door) for n in told] == [
+        ("puzzle.batch", "6 wrong version", ("instances", "puzzle.batch"))
+    ]
 
 
 def test_what_an_action_is_changing_does_not_need_me() -> None:
-    drift = {"wrong version|puzzle.sudoku/0": DriftRow(kind="wrong version", target="puzzle.sudoku/0", expected="2", actual="1", action="")}
-    assert [n.name for n in needs(board(drift=drift))] == ["puzzle.sudoku/3"], "the sick one, told without a drift row too"
+    drift = {
+        "wrong version|puzzle.sudoku/0": DriftRow(
+            kind="wrong version", target="puzzle.sudoku/0", expected="2", actual="1", action=""
+        )
+    }
+    assert [n.name for n in needs(board(drift=drift))] == ["puzzle.sudoku/3"], (
+        "the sick one, told without a drift row too"
+    )
 
 
 def test_the_worst_comes_first() -> None:
-    failed = msgspec.structs.replace(rows()["puzzle.web/0"], mark="failed", word="failed", reason="gave up", since=NOW - 900)
-    assert [n.name for n in needs(board(instances={**rows(), failed.id: failed}))] == ["puzzle.web/0", "puzzle.sudoku/3"]
+    failed = msgspec.structs.replace(
+        rows()["puzzle.web/0"], mark="failed", word="failed", reason="gave up", since=NOW - 900
+    )
+    assert [n.name for n in needs(board(instances={**rows(), failed.id: failed}))] == [
+        "puzzle.web/0",
+        "puzzle.sudoku/3",
+    ]
 
 
 # plain text
@@ -196,7 +238,15 @@ def test_the_worst_comes_first() -> None:
 def test_plain_text_has_everything_and_keeps_its_width(width: int, ascii: bool) -> None:
     text = overview_text(snapshot(), width, ascii)
     assert all(cells(line) <= width for line in text.splitlines())
-    for words in ("SERVICE TREE", "NEEDS YOU", "RUNNING", "LATELY", "sudoku/3  unhealthy", "#118 deploy sudoku 1.2.0", "gives up at"):
+    for words in (
+        "SERVICE TREE",
+        "NEEDS YOU",
+        "RUNNING",
+        "LATELY",
+        "sudoku/3  unhealthy",
+        "#118 deploy sudoku 1.2.0",
+        "gives up at",
+    ):
         assert words in text
     assert text.isascii() == ascii and text.endswith("\n") and "\x1b" not in text
     for row in rows().values():
@@ -255,7 +305,10 @@ def test_marks_can_be_read_on_their_ground(theme: str) -> None:
 
 def contrast(a: Any, b: Any) -> float:
     def light(color: Color) -> float:
-        parts = [(c / 255) / 12.92 if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color.get_truecolor()]
+        parts = [
+            (c / 255) / 12.92 if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4
+            for c in color.get_truecolor()
+        ]
         return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
     high, low = sorted((light(a), light(b)), reverse=True)
@@ -269,12 +322,19 @@ def test_colours_are_the_same_in_256() -> None:
                 if color is not None:
                     poorer = color.downgrade(ColorSystem.EIGHT_BIT).get_truecolor()
                     # one step of the grey ramp is what the rounding may cost
-                    assert all(abs(a - b) <= 10 for a, b in zip(poorer, color.get_truecolor(), strict=True)), (theme, word)
+                    assert all(abs(a - b) <= 10 for a, b in zip(poorer, color.get_truecolor(), strict=True)), (
+                        theme,
+                        word,
+                    )
 
 
 def test_mono_has_no_colour_at_all() -> None:
     look = Look("mono")
-    assert all(look.style(w, r).color is None and look.style(w, r).bgcolor is None for w in look.data["styles"] for r in (0, 1, 2))
+    assert all(
+        look.style(w, r).color is None and look.style(w, r).bgcolor is None
+        for w in look.data["styles"]
+        for r in (0, 1, 2)
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,7 +350,10 @@ def test_the_theme_follows_the_terminal(asked: str | None, environ: dict[str, st
     assert choose_theme(asked, environ) == theme
 
 
-@pytest.mark.parametrize(("asked", "encoding", "ascii"), [(None, "UTF-8", False), (None, "ANSI_X3.4-1968", True), (True, "utf8", True), (False, "ascii", False)])
+@pytest.mark.parametrize(
+    ("asked", "encoding", "ascii"),
+    [(None, "UTF-8", False), (None, "ANSI_X3.4-1968", True), (True, "utf8", True), (False, "ascii", False)],
+)
 def test_ascii_follows_the_locale(asked: bool | None, encoding: str, ascii: bool) -> None:
     assert choose_ascii(asked, encoding) == ascii
 

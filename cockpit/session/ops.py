@@ -1,0 +1,10 @@
+"""The ops of the session protocol, by what they may do. What stands in neither set does not exist."""
+
+from __future__ import annotations
+
+OBSERVING = frozenset(
+    {"who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "logs", "export", "twin"}
+)
+"""The only ops that exist on the view socket, and for a client that asked for read-only."""
+
+CHANGING = frozenset({"submit", "token", "artifact_add", "end"})
