@@ -22,7 +22,6 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES, Theme
 
-import screens  # noqa: F401  the package sets what Textual reads when it is imported
 from cockpit.act.table import OBSERVE, VERBS
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
@@ -277,8 +276,10 @@ class CockpitApp(App[int], inherit_bindings=False):
 
     def tell(self, text: str, mark: str = "drift") -> None:
         """A remark on the screen that is seen."""
-        for screen in self._seen():
-            screen.say(text, mark)
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, ClusterScreen):
+                screen.say(text, mark)
+                break
 
     # the command line
 

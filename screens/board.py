@@ -64,6 +64,8 @@ class Board:
         self.actions: dict[str, ActionRow] = {}
         self.notices: tuple[str, ...] = ()
         self.events: deque[Event] = deque(maxlen=50)
+        self.marked: dict[str, set[str]] = {}
+        """Instances by mark, for every mark but ok: what is wrong is found without a look at what is not."""
         self.lost: float | None = None
         """Our time of the moment the controller stopped answering."""
         self.lost_why = ""
@@ -79,6 +81,10 @@ class Board:
         for table in TABLES:
             setattr(self, table, dict(getattr(snapshot, table)))
         self.notices = snapshot.notices
+        self.marked = {}
+        for key, row in self.instances.items():
+            if row.mark != OK:
+                self.marked.setdefault(row.mark, set()).add(key)
         self._heard(snapshot.head)
         self._shaped = False
         return Changed(whole=True)
@@ -93,6 +99,8 @@ class Board:
             for key, row in changes.items():
                 if table == "hosts":
                     self._note(mine.get(key), row, delta.head.now)
+                elif table == "instances":
+                    self._mark(key, mine.get(key), row)
                 if row is None:
                     mine.pop(key, None)
                     self._shaped = False
@@ -116,6 +124,12 @@ class Board:
         self.heard = self.clock()
         self._skew = head.now - self.heard
         self.lost = None
+
+    def _mark(self, key: str, old: InstanceRow | None, new: InstanceRow | None) -> None:
+        if old is not None and old.mark != OK:
+            self.marked[old.mark].discard(key)
+        if new is not None and new.mark != OK:
+            self.marked.setdefault(new.mark, set()).add(key)
 
     def _note(self, old: HostRow | None, new: HostRow | None, now: float) -> None:
         if old is None or new is None or old.presence == new.presence:
@@ -204,10 +218,7 @@ class Board:
 
     def counts(self) -> dict[str, int]:
         """Instances by mark, for everything that is not calm."""
-        out: dict[str, int] = {}
-        for row in self.instances.values():
-            if row.mark != OK:
-                out[row.mark] = out.get(row.mark, 0) + 1
+        out = {mark: len(keys) for mark, keys in self.marked.items() if keys}
         lost = sum(1 for row in self.hosts.values() if row.mark in (UNKNOWN, "failed"))
         if lost and UNKNOWN not in out:
             out[UNKNOWN] = lost

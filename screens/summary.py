@@ -67,7 +67,8 @@ def needs(board: Board) -> list[Need]:
         seen.add(drift.target)
         need = _drift(drift, row, board)
         singles.setdefault((drift.target.rpartition("/")[0], need.word), []).append(need)
-    for row in board.instances.values():
+    wrong = sorted(key for mark in ("failed", DRIFT, UNKNOWN) for key in board.marked.get(mark, ()))
+    for row in (board.instances[key] for key in wrong):
         if row.id in seen or row.mark not in ("failed", DRIFT, UNKNOWN) or (row.host in lost and row.mark == UNKNOWN):
             continue
         singles.setdefault((row.service, instance_word(row)), []).append(
@@ -79,7 +80,7 @@ def needs(board: Board) -> list[Need]:
 
 
 def _host(host: HostRow, board: Board) -> Need:
-    on_it = [r for r in board.instances.values() if r.host == host.name]
+    on_it = max(host.want, host.instances)
     silent = since(host.seen, board.now)
     reason = host.reason or (f"last heard {silent} ago" if silent else "never heard")
     return Need(
@@ -87,7 +88,7 @@ def _host(host: HostRow, board: Board) -> Need:
         name=f"host {host.name}",
         word=host.presence,
         since=host.since,
-        reason=reason + (f"; {plural(len(on_it), 'instance')} there" if on_it else ""),
+        reason=reason + (f"; {plural(on_it, 'instance')} there" if on_it else ""),
         aim=Aim(HOST, (host.name,)),
         door=("instances", host.name) if on_it else ("hosts", host.name),
         verbs=("drain",),

@@ -44,10 +44,11 @@ class Fleet:
         self.set_expected(expected)
         for unit in self.units.values():
             self._count(unit, 1)
-        self._does: dict[str, Callable[[Send, Step, float], Event]] = {
+        self.effects: dict[str, Callable[[Send, Step, float], Event]] = {
             "fetch": self._fetch, "prepare": self._prepare, "start": self._start, "stop": self._stop,
             "remove": self._remove, "drain": self._drained, "tail": self._tail,
         }  # fmt: skip
+        """By command word: carries it out; returns what the controller learns of it."""
 
     def set_expected(self, expected: Expected) -> None:
         """New hosts of the document are up at once."""
@@ -63,7 +64,7 @@ class Fleet:
             units.setdefault(unit.instance, []).append(unit)
         return Actual(
             hosts=dict(self.hosts),
-            units={i: tuple(sorted(us, key=lambda u: u.gen)) for i, us in units.items()},
+            units={i: tuple(sorted(us, key=lambda u: u.gen) if len(us) > 1 else us) for i, us in units.items()},
             where=dict(self.where), endpoints=tuple(self._endpoints()), artifacts=dict(self.artifacts),
         )  # fmt: skip
 
@@ -84,7 +85,7 @@ class Fleet:
         return self._draw(HEALTHY, step), unit.run
 
     def _draw(self, kind: str, step: Step) -> float:
-        service = subject(step) if kind == FETCH else service_path(step.instance)
+        service = subject(step) if kind == FETCH else step.instance.rpartition("/")[0]
         version = self._version(step)
         u = zlib.crc32(f"{step.instance or step.host}/{kind}/{step.id}".encode(), self._salt) / 4294967296.0
         seconds, assumed = self._durations.draw(kind, service, version, u)
@@ -112,10 +113,6 @@ class Fleet:
         return self._shas[key]
 
     # effects
-
-    def carry_out(self, send: Send, step: Step, now: float) -> Event:
-        """The command has its effect; returns what the controller learns of it."""
-        return self._does[send.word](send, step, now)
 
     def _fetch(self, send: Send, step: Step, now: float) -> Event:
         host = self.hosts.get(send.host) or HostActual(name=send.host, presence=UP)

@@ -36,27 +36,31 @@ class Graph:
         self._missing = [len(s.needs) for s in steps]
         self._missing += [len(members) for members in gates.values()]
         self._after: list[list[int] | None] = [None] * len(known)
+        after = self._after
         self._by_instance: dict[str, list[int]] = {}
         for i, step in enumerate(steps):
             if step.kind not in KINDS:
                 raise Bad(f"step {step.id}: unknown kind {step.kind!r}")
             if step.needs:
-                self._wait(i, step.id, step.needs, known)
+                self._wait(i, step.id, step.needs, known, after)
         for id, members in gates.items():
-            self._wait(known[id], id, members, index)
+            self._wait(known[id], id, members, index, after)
         self.ready = [i for i in range(len(steps)) if not self._missing[i]]
         """A heap: of the steps that may begin, the first of the plan comes first."""
 
-    def _wait(self, i: int, id: str, needs: tuple[str, ...], known: Mapping[str, int]) -> None:
+    @staticmethod
+    def _wait(
+        i: int, id: str, needs: tuple[str, ...], known: Mapping[str, int], after: list[list[int] | None]
+    ) -> None:
         for need in needs:
             n = known.get(need)
             if n is None:
                 raise Bad(f"step {id} needs {need}, which is not in the plan")
-            after = self._after[n]
-            if after is None:
-                self._after[n] = [i]
+            behind = after[n]
+            if behind is None:
+                after[n] = [i]
             else:
-                after.append(i)
+                behind.append(i)
 
     def next(self) -> int | None:
         """Take the next step that may begin."""
@@ -74,19 +78,21 @@ class Graph:
     def settle(self, i: int) -> None:
         """Step i is done or given up: one need less for those after it."""
         self.left -= 1
-        self._release(i)
-
-    def _release(self, i: int) -> None:
         after = self._after[i]
         if after is not None:
-            missing, state = self._missing, self.state
-            for n in after:
-                missing[n] -= 1
-                if not missing[n]:
-                    if n >= len(state):
-                        self._release(n)
-                    elif state[n] == WAIT:
-                        heappush(self.ready, n)
+            self._release(after)
+
+    def _release(self, after: list[int]) -> None:
+        missing, state = self._missing, self.state
+        for n in after:
+            missing[n] = left = missing[n] - 1
+            if left:
+                continue
+            if n < len(state):
+                if state[n] == WAIT:
+                    heappush(self.ready, n)
+            elif (behind := self._after[n]) is not None:
+                self._release(behind)
 
     def restore(self, done: Iterable[str]) -> int:
         """Steps finished in an earlier life; returns how many of them are in the plan."""

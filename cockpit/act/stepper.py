@@ -43,6 +43,7 @@ SLACK = 5.0
 HEALTHY_FOR = 1.0
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+_READY, _RUNNING, _REJECTED = State.READY, State.RUNNING, State.REJECTED  # a look-up costs more than <=
 _WORDS = {
     FETCH: "fetch", PREPARE: "prepare", START: "start", STOP: "stop", REMOVE: "remove", DRAIN: "drain",
 }
@@ -136,10 +137,14 @@ class Stepper:
             return
         self._units[id] = unit
         works = self._by_unit.get(id)
-        if works is not None:
-            for work in works[:]:
-                if work.index in self._running:  # what one learns can end the others
-                    self._look(work, unit)
+        if works is None:
+            return
+        if len(works) == 1:
+            self._look(works[0], unit)
+            return
+        for work in works[:]:
+            if work.index in self._running:  # what one learns can end the others
+                self._look(work, unit)
 
     def _unit_gone(self, event: UnitGone) -> None:
         if event.unit not in self._units:
@@ -277,7 +282,7 @@ class Stepper:
         """Is the effect of a command there?"""
         state = unit.state
         if kind == PREPARE:
-            return State.READY <= state <= State.RUNNING
+            return _READY <= state <= _RUNNING
         if kind == START:
             if state in LIVE:
                 return True
@@ -295,7 +300,7 @@ class Stepper:
             self._look_health(work, unit)
         elif self._reached(kind, unit, work):
             self._finish(work, seen=unit)
-        elif kind in (PREPARE, START) and unit.state == State.REJECTED and unit != work.before:
+        elif kind in (PREPARE, START) and unit.state == _REJECTED and unit != work.before:
             self._fail(work, self._unhealthy(work, unit), unit)
 
     def _look_health(self, work: Work, unit: Unit) -> None:
@@ -334,14 +339,14 @@ class Stepper:
 
     def _finish(self, work: Work, note: str = "", seen: Unit | None = None) -> None:
         self._drop(work)
-        step = work.step
-        self._graph.state[work.index] = graph.DONE
-        self._graph.settle(work.index)
+        step, kind, i = work.step, work.step.kind, work.index
+        self._graph.state[i] = graph.DONE
+        self._graph.settle(i)
         self.done_count += 1
         self._out.append(StepChanged(step.id, DONE, note, work.attempt, seen))
-        if step.kind != PREPARE and step.kind != START:
+        if kind != PREPARE and kind != START:
             self._moved = self._now
-        if step.kind == HEALTHY and self._notes:
+        if self._notes and kind == HEALTHY:
             self._remark(f"{self._name(step.instance)} is healthy on {step.host}")
 
     def _drop(self, work: Work) -> None:
@@ -349,11 +354,13 @@ class Stepper:
         del self._running[work.index]
         if work.asked is not None:
             self._by_task.pop(work.task, None)
-        if work.step.unit:
-            works = self._by_unit[work.step.unit]
-            works.remove(work)
-            if not works:
-                del self._by_unit[work.step.unit]
+        unit = work.step.unit
+        if unit:
+            works = self._by_unit[unit]
+            if len(works) == 1:
+                del self._by_unit[unit]
+            else:
+                works.remove(work)
 
     def _unhealthy(self, work: Work, unit: Unit | None, seconds: float | None = None) -> str:
         return reasons.unhealthy(self._name(work.step.instance), unit, seconds, work.step.host, work.base)

@@ -250,7 +250,7 @@ class Twin:
 
     def _arrived(self, act: Act, send: ex.Send) -> None:
         step = act.steps[send.step]
-        event = self.fleet.carry_out(send, step, self.now)
+        event = self.fleet.effects[send.word](send, step, self.now)
         if send.word == "start" and (found := self.fleet.warm_up(step)) is not None:
             # told when it has been so for long enough: one event instead of two
             good = self.now + found[0]

@@ -45,7 +45,8 @@ DEFAULT_RANGE = (20000, 20999)
 class Agent(Owner):
     """Call `run` once, inside a running loop that made it."""
 
-    def __init__(self, host_dir: str, identity: Identity, boot_id: str) -> None:
+    def __init__(self, host_dir: str, identity: Identity, boot_id: str, ended_before: str) -> None:
+        """`ended_before`: the end mark before we waited for the lock. When it changes, we go too."""
         self.dir = host_dir
         self.identity = identity
         self.memory = Memory(host_dir)
@@ -61,6 +62,7 @@ class Agent(Owner):
         self.health = Health(self.unit_changed, self._was_good, self.book.record, self._look_again)
         self.tasks = Tasks(identity.uuid, Words(self).table(), self.outbox.put)
         self._boot_id = boot_id
+        self._ended_before = ended_before
         self._argv = [*run_argv(host_dir), *(["--boot-id", boot_id] if boot_id else [])]
         self._keeper: Optional[KeeperLink] = None
         self._keeper_ready = asyncio.Event()
@@ -314,6 +316,9 @@ class Agent(Owner):
         """A connection to the keeper at all times; when it dies another is started at once."""
         first = True
         while True:
+            if ended_mark(self.dir) not in ("", self._ended_before):
+                _say("keeper: this host was told to end")
+                return
             try:
                 keeper = await ensure_keeper(self.dir, self._boot_id, self._event)
             except (KeeperGone, OSError) as e:
@@ -410,6 +415,15 @@ class Agent(Owner):
                     self.book.connections[unit] = sum(found[n] for n in mine)
 
 
+def ended_mark(host_dir: str) -> str:
+    """What tells one `end` of this host from another; empty when its keeper was started since."""
+    try:
+        s = os.stat(os.path.join(host_dir, "keeper", "ended"))
+    except OSError:
+        return ""
+    return f"{s.st_ino} {s.st_mtime_ns}"
+
+
 def run_argv(host_dir: str) -> List[str]:
     """How an agent of this directory is started."""
     return [sys.executable, "-I", "-m", "cockpit.agent", "run", "--dir", host_dir]
@@ -432,6 +446,7 @@ def lock(host_dir: str, wait: float = LOCK_WAIT) -> Optional[int]:
 
 def serve(host_dir: str, identity: Identity, boot_id: str) -> int:
     """Run the agent of a directory until it is told to go. Exit code."""
+    before = ended_mark(host_dir)
     held = lock(host_dir)
     if held is None:
         _say(f"another agent serves {host_dir}")
@@ -439,7 +454,7 @@ def serve(host_dir: str, identity: Identity, boot_id: str) -> int:
     _cheap_children()
 
     async def main() -> None:
-        await Agent(host_dir, identity, boot_id).run()
+        await Agent(host_dir, identity, boot_id, before).run()
 
     try:
         asyncio.run(main())

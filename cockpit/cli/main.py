@@ -30,6 +30,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough; nothing is left for the interpreter to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _run(argv: list[str] | None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.command is None:
@@ -37,15 +48,10 @@ def main(argv: list[str] | None = None) -> int:
         return BAD
     run: Callable[[argparse.Namespace], int] = args.run
     try:
-        code = run(args)
-        sys.stdout.flush()
-        return code
+        return run(args)
     except Fail as e:
         warn(str(e))
         return e.code
-    except BrokenPipeError:  # `| head` has seen enough; nothing is left for the interpreter to flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
 
 
 if __name__ == "__main__":

@@ -70,14 +70,20 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
     for param in verb.params:
         if param.type == "bool":
             parser.add_argument(f"--{param.name}", action="store_true", help=param.help)
-        elif param.type == "hosts":
-            parser.add_argument(param.name, metavar="HOST", nargs="*", help=param.help)
-        elif verb.name in ("rollback", "pause", "abort"):
-            parser.add_argument(f"--{param.name}", default=None, metavar="ID", help=param.help)
-        else:
+        elif param.required or param.type == "host":
             kind = int if param.type == "int" else str
             nargs = None if param.required else "?"
             parser.add_argument(param.name, metavar=param.name.upper(), type=kind, nargs=nargs, help=param.help)
+        else:
+            many = param.type == "hosts"
+            metavar = "HOST,HOST" if many else param.name.upper()
+            parser.add_argument(
+                f"--{param.name}", type=_words if many else str, default=None, metavar=metavar, help=param.help
+            )
+
+
+def _words(text: str) -> list[str]:
+    return [w.strip() for w in text.split(",") if w.strip()]
 
 
 def intent_of(args: argparse.Namespace) -> Any:
@@ -94,7 +100,7 @@ def intent_of(args: argparse.Namespace) -> Any:
     params = {}
     for param in verb.params:
         value = getattr(args, param.name, None)
-        if value not in (None, [], False):
+        if value is not None and value is not False and value != []:
             params[param.name] = value
     return Intent(verb=verb.name, targets=targets, params=params)
 
@@ -160,26 +166,29 @@ def ask(plan: Any) -> str:
 
 
 async def follow(session: Any, id: str, *, quiet: bool) -> Any:
-    """Print an action's sentences as they come; returns its detail when it (and its return) ended."""
+    """Print an action's sentences as they come; returns its detail when it (and its return) is over."""
     await session.snapshot()
     printed = 0
     detail = await session.action(id)
     printed = _print(detail, printed, quiet)
-    if detail.row.ended is None:
+    if not over(detail.row):
         async for delta in session.changes():
             if id not in delta.actions:
                 continue
             detail = await session.action(id)
             printed = _print(detail, printed, quiet)
-            if detail.row.state == "paused":
-                break
-            if detail.row.ended is not None:
+            if over(detail.row):
                 break
     if not quiet:
         row = detail.row
         took = f" in {row.ended - row.started:.1f} s" if row.ended else ""
         say(f"{row.id} {row.title}: {row.state}{took}" + (f". {row.note}" if row.note else ""))
     return detail
+
+
+def over(row: Any) -> bool:
+    """It ended, or waits for somebody: nothing more comes by itself."""
+    return row.ended is not None or row.state in ("paused", "interrupted")
 
 
 def _print(detail: Any, printed: int, quiet: bool) -> int:

@@ -11,7 +11,6 @@ import msgspec
 
 from cockpit.model.states import NO_CHECK, UNKNOWN, State
 
-
 _RUNNING = State.RUNNING  # looking a member up costs more than comparing it
 
 
@@ -142,6 +141,6 @@ class Actual(msgspec.Struct, frozen=True, kw_only=True):
 
 def serving_unit(units: tuple[Unit, ...]) -> Unit | None:
     """The unit whose row is shown: serving first, then alive, then the newest."""
-    if not units:
-        return None
+    if len(units) < 2:
+        return units[0] if units else None
     return max(units, key=lambda u: (u.serving, u.state in (State.STARTING, State.RUNNING), u.gen))

@@ -48,45 +48,34 @@ def drift_of(
     before = before or {}
     result: dict[str, DriftRow] = {}
     hosts = {name for name in actual.hosts if heard(actual, name)}
-    services, units, where, config = expected.services, actual.units, actual.where, digests.of
-    for instance in instances_of(expected, actual):
+    services, units, where, stopped = expected.services, actual.units, actual.where, expected.stopped
+    odd: list[str] = []
+    for instance, host in expected.placement.items():
+        # decides the speed of a full pass: nothing is wrong with the only unit, seen at a glance
         own = units.get(instance)
-        if own is not None and len(own) == 1:
-            host = expected.placement.get(instance)
-            service = services.get(service_path(instance))
+        if own is not None and len(own) == 1 and host in hosts:
+            unit = own[0]
+            service = services.get(instance.rpartition("/")[0])
             if (
-                host in hosts and service is not None and where.get(own[0].unit) == host
-                and _calm(own[0], service, config(instance)) and instance not in expected.stopped
-            ):  # fmt: skip
+                service is not None
+                and unit.state == _RUNNING
+                and unit.version == service.version
+                and (unit.health == HEALTHY or unit.health == NO_CHECK)
+                and (unit.config == digests[instance] or not unit.config)
+                and where.get(unit.unit) == host
+                and not (unit.pinned or unit.altered or unit.probe)
+                and instance not in stopped
+            ):
                 continue
+        odd.append(instance)
+    odd += [instance for instance, own in units.items() if own and instance not in expected.placement]
+    for instance in odd:
         for row in drift_of_instance(instance, expected, actual, now, digests=digests, before=before):
             result[drift_key(row.kind, row.target)] = row
     for host in expected.hosts:
         for row in drift_of_host(host, expected, actual, now, before=before):
             result[drift_key(row.kind, row.target)] = row
     return result
-
-
-def instances_of(expected: Expected, actual: Actual) -> Iterable[str]:
-    """Every instance that is expected or seen, each once."""
-    yield from expected.placement
-    for instance, units in actual.units.items():
-        if units and instance not in expected.placement:
-            yield instance
-
-
-def _calm(unit: Unit, service: Service, config: str) -> bool:
-    """Nothing is wrong with a unit that is where it should be: decides the speed of a full pass.
-
-    False where more than a glance is needed (a probe, a pin).
-    """
-    return (
-        unit.state == _RUNNING
-        and unit.version == service.version
-        and (unit.health == HEALTHY or unit.health == NO_CHECK)
-        and (unit.config == config or not unit.config)
-        and not (unit.pinned or unit.altered or unit.probe)
-    )
 
 
 def drift_of_host(

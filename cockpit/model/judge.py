@@ -30,13 +30,12 @@ def settled(unit: Unit, service: Service) -> bool:
     return unit.state == State.COMPLETE and service.restart.mode != "always"
 
 
-class Digests:
-    """Config digests of one revision, each computed once."""
+class Digests(dict[str, str]):
+    """Config digests of one revision by instance, each computed once: when it is first asked for."""
 
     def __init__(self, expected: Expected) -> None:
         self.expected = expected
         self._services: dict[str, bytes] = {}
-        self._instances: dict[str, str] = {}
 
     def of(self, instance: str) -> str:
         """Digest of everything whose change asks for a new run, but the version: 16 hex digits.
@@ -44,9 +43,10 @@ class Digests:
         Not in it: count and constraints, attributes, update strategy, dependencies, drain time.
         Empty for an instance that is not expected.
         """
-        found = self._instances.get(instance)
-        if found is None:
-            found = self._instances[instance] = self._digest(instance)
+        return self[instance]
+
+    def __missing__(self, instance: str) -> str:
+        found = self[instance] = self._digest(instance)
         return found
 
     def _digest(self, instance: str) -> str:

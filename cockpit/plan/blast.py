@@ -11,6 +11,9 @@ from cockpit.model.names import short_names
 from cockpit.model.topology import Expected, service_path
 from cockpit.plan.steps import DRAIN, HEALTHY, STOP, Step
 
+_NONE: list[int] = []
+"""No follower. Never written to."""
+
 
 def ready_now(actual: Actual, services: Collection[str]) -> dict[str, set[str]]:
     """Instance of these services -> its units that serve, on hosts that are heard."""
@@ -34,51 +37,49 @@ def lowest_ready(
     before = dict(count)
     low = dict(count)
     lost: set[str] = set()
-    waiting = {s.id: len(s.needs) for s in steps}
-    after: dict[str, list[Step]] = {}
-    for step in steps:
-        for need in step.needs:
-            after.setdefault(need, []).append(step)
-    closed = {id: len(members) for id, members in (gates or {}).items()}
-    gates_of: dict[str, list[str]] = {}
-    for id, members in (gates or {}).items():
-        for member in members:
-            gates_of.setdefault(member, []).append(id)
-    taking: list[Step] = []
-    neutral: list[Step] = []
-    giving: list[Step] = []
-
-    def ripe(step: Step) -> None:
-        (taking if step.kind in (DRAIN, STOP) else giving if step.kind == HEALTHY else neutral).append(step)
-
-    for step in reversed(steps):
-        if not step.needs:
-            ripe(step)
+    index = {id: n for n, id in enumerate([*(s.id for s in steps), *(gates or ())])}
+    needs = [*(s.needs for s in steps), *(gates or {}).values()]
+    missing = [len(n) for n in needs]
+    after: list[list[int]] = [_NONE] * len(needs)
+    for n, ids in enumerate(needs):
+        for id in ids:
+            before_it = index[id]
+            if after[before_it] is _NONE:
+                after[before_it] = [n]
+            else:
+                after[before_it].append(n)
+    taking: list[int] = []
+    neutral: list[int] = []
+    giving: list[int] = []
+    queue_of = {DRAIN: taking, STOP: taking, HEALTHY: giving}
+    queues = [queue_of.get(s.kind, neutral) for s in steps] + [taking] * len(gates or ())
+    for n in range(len(needs) - 1, -1, -1):
+        if not missing[n]:
+            queues[n].append(n)
     while taking or neutral or giving:
-        step = (taking or neutral or giving).pop()
-        service = service_path(step.instance)
-        units = ready.setdefault(step.instance, set())
-        if step.kind in (DRAIN, STOP) and step.unit in units:
-            units.discard(step.unit)
-            lost.add(service)
-            if not units:
-                count[service] -= 1
-                low[service] = min(low[service], count[service])
-        elif step.kind == HEALTHY:
-            if not units:
-                count[service] += 1
-                low.setdefault(service, 0)
-            units.add(step.unit)
-        passed = [step.id]
-        for gate in gates_of.get(step.id, ()):
-            closed[gate] -= 1
-            if not closed[gate]:
-                passed.append(gate)
-        for id in passed:
-            for follower in after.get(id, ()):
-                waiting[follower.id] -= 1
-                if not waiting[follower.id]:
-                    ripe(follower)
+        n = (taking or neutral or giving).pop()
+        if n < len(steps):
+            step = steps[n]
+            if step.kind in (DRAIN, STOP):
+                units = ready.get(step.instance)
+                if units and step.unit in units:
+                    service = service_path(step.instance)
+                    units.discard(step.unit)
+                    lost.add(service)
+                    if not units:
+                        count[service] -= 1
+                        low[service] = min(low[service], count[service])
+            elif step.kind == HEALTHY:
+                service = service_path(step.instance)
+                units = ready.setdefault(step.instance, set())
+                if not units:
+                    count[service] += 1
+                    low.setdefault(service, 0)
+                units.add(step.unit)
+        for follower in after[n]:
+            missing[follower] -= 1
+            if not missing[follower]:
+                queues[follower].append(follower)
     return {s: (low[s], before.get(s, 0)) for s in sorted(lost)}
 
 
@@ -108,10 +109,12 @@ def estimate(steps: Iterable[Step], durations: Mapping[str, float] | None) -> fl
 
     None when a touched service has no record.
     """
+    if not durations:
+        return None
     turns: dict[str, set[int]] = {}
     for step in steps:
         if step.instance:
             turns.setdefault(service_path(step.instance), set()).add(step.batch)
-    if not turns or durations is None or any(path not in durations for path in turns):
+    if not turns or any(path not in durations for path in turns):
         return None
     return round(max(len(batches) * durations[path] for path, batches in turns.items()), 1)

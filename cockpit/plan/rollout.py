@@ -58,8 +58,8 @@ def rollout(
     graph.build(moves, canary)
     replaced = tuple(m.instance for m in moves if m.disturbs)
     return Rollout(
-        steps=tuple(graph.steps), gates=graph.gates, warnings=tuple(dict.fromkeys(decider.warnings)), replaced=replaced,
-        skipped=tuple(sorted(decider.skipped)),
+        steps=tuple(graph.steps), gates=graph.gates, warnings=tuple(dict.fromkeys(decider.warnings)),
+        replaced=replaced, skipped=tuple(sorted(decider.skipped)),
     )  # fmt: skip
 
 

@@ -181,7 +181,9 @@ def test_1_the_outcome_differs(live: Background, state: list[str], run: Run) -> 
         ("log --instance wbe/0", "wbe/0", "web/0"), ("plan deploy wbe 1.1.0", "wbe", "web"),
     ],
 )  # fmt: skip
-def test_2_an_unknown_name_suggests_the_near_one(words: str, wrong: str, near: str, state: list[str], run: Run) -> None:
+def test_2_an_unknown_name_suggests_the_near_one(
+    words: str, wrong: str, near: str, state: list[str], run: Run
+) -> None:
     code, out, err = run(*words.split(), *state)
     assert (code, out) == (2, ""), err
     assert wrong in err and near in err
@@ -226,7 +228,11 @@ def test_4_a_silent_host(live: Background, state: list[str], run: Run) -> None:
 # plans and files
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("apply", "pause", "resume", "abort", "push", "rollback")])
+NEEDS_MORE = ("apply", "pause", "resume", "abort", "push", "rollback")
+"""Verbs whose plan needs a file, an action or an artifact."""
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v not in NEEDS_MORE])
 def test_a_plan_of_every_verb_changes_nothing(verb: str, live: Background, state: list[str], run: Run) -> None:
     words = {"deploy": ["web", "2.0"], "scale": ["web", "3"], "migrate": ["web/0", "a-1"], "drain": ["b-1"]}
     before = live.look(lambda: (live.c.world.revision, live.c.journal.count))

@@ -13,10 +13,11 @@ from cockpit.act.table import VERBS
 from cockpit.cli.main import build_parser, main
 from tests.cli.conftest import Run
 
-PROMISED = (
-    "demo run serve attach check schema plan status apply converge deploy restart stop start scale migrate drain"
-    " push rollback adopt pause resume abort export log replay recover artifact agent"
-).split()
+PROMISED = [
+    "demo", "run", "serve", "attach", "check", "schema", "plan", "status", "apply", "converge", "deploy", "restart",
+    "stop", "start", "scale", "migrate", "drain", "push", "rollback", "adopt", "pause", "resume", "abort", "export",
+    "log", "replay", "recover", "artifact", "agent",
+]  # fmt: skip
 
 
 def commands(

@@ -88,8 +88,7 @@ async def still(short_dir: Path) -> AsyncIterator[Engine]:
 
 def test_every_verb_of_the_table_changes_something() -> None:
     """Looking has ops of its own; if a verb only looks one day, the faces below must be asked anew."""
-    assert CHANGES == list(VERBS.values())
-    assert len(CHANGES) >= 15
+    assert [v.name for v in CHANGES] == list(VERBS) and len(VERBS) >= 15
 
 
 @pytest.mark.parametrize("who", [VIEWER, FROZEN, Who(author="", role=""), Who(author="x", role="admin")], ids=repr)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,13 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        for host in self.hosts.glob("*"):
-            end_host(host)
+        deadline = time.monotonic() + 15
+        while True:  # an agent that is just starting has no keeper yet that could be told to end
+            for host in self.hosts.glob("*"):
+                end_host(host)
+            if not leftovers.find("-", [self.hosts]) or time.monotonic() > deadline:
+                return
+            time.sleep(0.2)
 
     def cli(self, *words: str, code: int | None = 0, timeout: float = 120) -> str:
         """Run a command on this cluster without a terminal; returns stdout. Checks the exit code."""

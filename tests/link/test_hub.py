@@ -402,9 +402,10 @@ def test_the_private_detail_that_keeps_tls_connections_small_is_still_there() ->
     loop = asyncio.new_event_loop()
     try:
         protocol = sslproto.SSLProtocol(
-            loop, asyncio.Protocol(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), None, server_side=True
+            loop, asyncio.Protocol(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), loop.create_future(),
+            server_side=True,
         )  # fmt: skip
-        assert len(protocol._ssl_buffer) == 16 * 1024
+        assert len(vars(protocol)["_ssl_buffer"]) == 16 * 1024
     finally:
         loop.close()
 

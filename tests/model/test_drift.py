@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 
 from cockpit.model.actual import Actual, Exit
-from cockpit.model.drift import drift_key, drift_of, drift_of_host, drift_of_instance, instances_of
+from cockpit.model.drift import drift_key, drift_of, drift_of_host, drift_of_instance
 from cockpit.model.judge import Digests
 from cockpit.model.states import FAILING, State
 from cockpit.model.topology import Check, Expected, Restart, Stop, Update
@@ -101,7 +101,7 @@ def test_since_is_kept_from_the_row_before() -> None:
 def test_incremental_agrees_with_full(pair: tuple[Expected, Actual]) -> None:
     world, have = pair
     digests = Digests(world)
-    rows = [r for i in instances_of(world, have) for r in drift_of_instance(i, world, have, 1.0, digests=digests)]
+    rows = [r for i in {*world.placement, *have.units} for r in drift_of_instance(i, world, have, 1.0, digests=digests)]
     rows += [r for h in world.hosts for r in drift_of_host(h, world, have, 1.0)]
     assert {drift_key(r.kind, r.target): r for r in rows} == drift_of(world, have, 1.0)
     assert len({drift_key(r.kind, r.target) for r in rows}) == len(rows)

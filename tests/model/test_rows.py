@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from cockpit.model import view
 from cockpit.model.actual import Actual, Endpoint, Exit
 from cockpit.model.details import instance_diffs
-from cockpit.model.drift import drift_of_instance, instances_of
+from cockpit.model.drift import drift_of_instance
 from cockpit.model.judge import Digests
 from cockpit.model.naming_rows import endpoint_rows
 from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts, tree_rows
@@ -112,7 +112,7 @@ def test_rollup_under_replacement_is_the_recount(
     rollup = Rollup(world)
     rows: dict[str, InstanceRow] = {}
     for now in (have, later):
-        for instance in {*instances_of(world, now), *rows}:
+        for instance in {*world.placement, *now.units, *rows}:
             drift = drift_of_instance(instance, world, now, 1.0, digests=Digests(world))
             new = instance_row(instance, world, now, drift, busy=data.draw(st.booleans()))
             nodes, _ = rollup.replace(rows.pop(instance, None), new)

@@ -201,14 +201,18 @@ class World:
         return replace(made, hosts=self.hosts)
 
 
-def carry_out(after: Expected, have: Actual, steps: Sequence[Step], seed: int = 0) -> World:
+def carry_out(
+    after: Expected, have: Actual, steps: Sequence[Step], seed: int = 0,
+    gates: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> World:
     """Does every step, in a random order that respects `needs`. AssertionError when that is impossible."""
     chance = random.Random(seed)
     world = World(after, have)
     done: set[str] = set()
     left = list(steps)
     while left:
-        ripe = [s for s in left if done.issuperset(s.needs)]
+        open_ = done.union(g for g, members in gates.items() if done.issuperset(members))
+        ripe = [s for s in left if open_.issuperset(s.needs)]
         assert ripe, "the graph has a cycle or needs a step that is not there"
         step = chance.choice(ripe)
         world.do(step)

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.color import Color, ColorSystem
 from rich.style import Style
 
@@ -68,6 +70,16 @@ def test_time_stands_still_while_nobody_answers() -> None:
     assert (b.now, b.lost, b.stale_for) == (NOW + 10, 1010, 44)
     b.apply(Delta(head=msgspec.structs.replace(snapshot().head, now=NOW + 50)))
     assert b.lost is None and b.now == NOW + 50
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(rows())), st.sampled_from([*MARKS, None])), max_size=20))
+def test_counts_by_mark_stay_true_through_deltas(changes: list[tuple[str, str | None]]) -> None:
+    b = board()
+    for key, mark in changes:
+        row = None if mark is None else msgspec.structs.replace(rows()[key], mark=mark)
+        b.apply(Delta(head=snapshot().head, instances={key: row}))
+    marks = [row.mark for row in b.instances.values() if row.mark != "ok"]
+    assert b.counts() == {mark: marks.count(mark) for mark in set(marks)}
 
 
 # verbs

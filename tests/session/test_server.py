@@ -276,7 +276,8 @@ async def test_a_client_that_goes_takes_its_work_along(house: House) -> None:
         client.send({"id": 2, "op": "logs", "args": {"instances": ["web/0"], "lines": 1}})
         client.send({"id": 3, "op": "snapshot"})
         client.send({"id": 4, "op": "changes"})
-        engine = await until(lambda: Engine.open and Engine.open[-1])
+        await until(lambda: Engine.open)
+        engine = house.engine
         await until(lambda: engine.waiting == 1 and engine.streams == 1 and engine._open)
     await until(lambda: engine.closed)
     assert (engine.waiting, engine.streams, engine._open) == (0, 0, set())
@@ -414,7 +415,8 @@ async def test_a_slow_reader_loses_no_row(house: House) -> None:
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
         deltas = 0
-        while any(tables["actions"].get(k, {}).get("done") != r.done for k, r in house.desk.board.tables["actions"].items()):
+        final = {k: r.done for k, r in house.desk.board.tables["actions"].items()}
+        while final != {k: r["done"] for k, r in tables["actions"].items()}:
             item = (await client.read())["item"]
             tables["actions"].update(item["actions"])
             deltas += 1

@@ -201,6 +201,8 @@ class Operations:
         return {}
 
     def _agent(self, connection: Connection, doc: Doc) -> Doc:
+        if self.ending is not None:
+            raise Reject("busy", "the keeper is ending")
         argv = strings(doc.get("argv"), "argv")
         if not argv or not argv[0]:
             raise Reject("bad", "argv: the program is missing")
@@ -213,6 +215,7 @@ class Operations:
 
     def _end(self, connection: Connection, doc: Doc) -> None:
         id = doc.get("id")
+        self.store.mark_ended()
         self.ending = lambda answer: connection.reply(id, answer)
         self.lives.closing = True
         for unit in self.lives.units.values():

@@ -1,4 +1,4 @@
-"""The files of a keeper: DIR/keeper/{lock,id,journal,agent.json} and two per unit."""
+"""The files of a keeper: DIR/keeper/{lock,id,journal,agent.json,ended} and two per unit."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ class Store:
         os.ftruncate(self.lock, 0)
         os.pwrite(self.lock, str(os.getpid()).encode(), 0)
         self.id = self._identity()
+        self._ended = os.path.join(self.keeper, "ended")
+        try:
+            os.unlink(self._ended)
+        except FileNotFoundError:
+            pass
+
+    def mark_ended(self) -> None:
+        """Agents that wait for their turn must see that this host was told to end, whenever they look."""
+        try:
+            write_file(self._ended, b"")
+        except OSError:
+            pass  # a full disk must not keep it alive
 
     def _identity(self) -> str:
         """A random name of this directory, in the environment of everything it starts: two hosts on

@@ -1,0 +1,99 @@
+"""`cockpit log`: sentences, the chain, and what is wrong with a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cockpit.act.journal import Journal
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Iterator[Path]:
+    """A journal of three entries."""
+    path = tmp_path / "journal.jsonl"
+    journal = Journal.open(path)
+    journal.append(
+        {
+            "kind": "intent", "action": "#1", "title": "deploy web 1.1.0", "author": "li@jump", "revision": 2,
+            "cause": "",
+        },
+        now=1000.0,
+    )  # fmt: skip
+    journal.append({"kind": "outcome", "action": "#1", "outcome": "done", "reason": ""}, now=1010.0)
+    journal.append({"kind": "ctl", "host": "a-1", "uid": 1000, "op": "stop", "unit": "shop.web/0:1"}, now=1020.0)
+    journal.close()
+    yield path
+
+
+def head(path: Path) -> str:
+    return str(json.loads(path.read_text().splitlines()[-1])["hash"])
+
+
+def test_sentences(saved: Path, run: Run) -> None:
+    code, out, err = run("log", saved)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].endswith("intent   #1 deploy web 1.1.0  by li@jump  rev 2")
+    assert lines[1].endswith("outcome  #1 done")
+    assert lines[2].endswith("ctl      a-1: uid 1000 stop shop.web/0:1")
+    code, out, _ = run("log", saved, "--json")
+    assert [e["seq"] for e in json.loads(out)] == [1, 2, 3]
+
+
+def test_verify(saved: Path, run: Run) -> None:
+    code, out, _ = run("log", saved, "--verify")
+    assert (code, out) == (0, f"3 entries, chain whole, head {head(saved)}\n")
+    assert run("log", saved, "--verify", "--head", head(saved))[0] == 0
+    code, out, err = run("log", saved, "--verify", "--head", "0" * 64)
+    assert (code, out) == (1, "") and "another hash" in err
+    assert run("log", saved, "--head", "0" * 64)[0] == 1
+
+
+def test_a_cleanly_cut_file_is_told_by_its_head(saved: Path, run: Run) -> None:
+    whole = head(saved)
+    saved.write_bytes(b"".join(saved.read_bytes().splitlines(keepends=True)[:2]))
+    assert run("log", saved, "--verify")[0] == 0
+    assert run("log", saved, "--verify", "--head", whole)[0] == 1
+
+
+@pytest.mark.parametrize("how", ["altered", "cut out", "swapped", "put in", "garbage"])
+@pytest.mark.parametrize("option", [[], ["--verify"]], ids=["read", "verify"])
+def test_a_tampered_file(saved: Path, run: Run, how: str, option: list[str]) -> None:
+    lines = saved.read_bytes().splitlines(keepends=True)
+    changed = {
+        "altered": [lines[0].replace(b"li@jump", b"me@jump"), *lines[1:]], "cut out": [lines[0], lines[2]],
+        "swapped": [lines[1], lines[0], lines[2]], "put in": [lines[0], lines[0], *lines[1:]],
+        "garbage": [lines[0], b"\xff\n", *lines[1:]],
+    }  # fmt: skip
+    saved.write_bytes(b"".join(changed[how]))
+    code, out, err = run("log", saved, *option)
+    assert (code, out) == (1, "")
+    assert "journal.jsonl: entry " in err and "(line " in err
+    assert run("replay", saved, "--state", saved.parent)[0] == 1
+
+
+def test_a_torn_last_line_is_reported_and_skipped(saved: Path, run: Run) -> None:
+    saved.write_bytes(saved.read_bytes()[:-30])
+    code, out, err = run("log", saved)
+    assert code == 0 and len(out.splitlines()) == 2
+    assert "the last line is torn and was skipped" in err
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, run: Run) -> None:
+    for words in ([tmp_path / "none.jsonl"], [tmp_path], ["--state", tmp_path / "none"]):
+        code, out, err = run("log", *words)
+        assert (code, out) == (2, "") and str(tmp_path) in err
+        assert run("log", *words, "--verify")[0] == 2
+    assert run("replay", tmp_path / "none.jsonl")[0] == 2
+
+
+def test_an_empty_journal(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "j").write_bytes(b"")
+    assert run("log", tmp_path / "j") == (0, "", "")
+    assert run("log", tmp_path / "j", "--verify")[1] == "0 entries, chain whole, head none\n"
