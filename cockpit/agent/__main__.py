@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import ssl
 import sys
 from typing import List, Optional
 
@@ -59,18 +61,47 @@ def _run(args: argparse.Namespace) -> int:
         identity = Identity.load(args.dir)
     except IdentityError as e:
         return _bad(str(e))
-    if identity is None:
+    if identity is None or args.join and args.controller and _of_another(identity, args.join):
         if not args.join or not args.controller:
             return _bad(f"{args.dir} has no identity: give --controller URL and --join TOKEN once")
         code = _join(args, args.join)
         # a fresh process: without the token in its arguments, and without what joining has loaded
-        if code == DONE:
+        if code == DONE and not _renewed(args.dir):
             again = [sys.executable, "-I", "-m", "cockpit.agent", "run", "--dir", args.dir]
             os.execv(again[0], again + (["--boot-id", args.boot_id] if args.boot_id else []))
         return code
     from cockpit.agent.daemon import serve
 
     return serve(args.dir, identity, args.boot_id)
+
+
+def _of_another(identity: Identity, token: str) -> bool:
+    """Is the token of another authority than this identity? Its controller's state was lost, then: join anew.
+
+    A spent token of the same one is nothing new: it may stay where an init system has it.
+    """
+    from cockpit.link.tokens import BadToken, fingerprint_der, parse_token
+
+    try:
+        with open(os.path.join(identity.dir, "ca.pem")) as f:
+            ours = fingerprint_der(ssl.PEM_cert_to_DER_cert(f.read()))
+        return parse_token(token).fp.lower() != ours
+    except (BadToken, OSError, ValueError):
+        return False
+
+
+def _renewed(host_dir: str) -> bool:
+    """An agent that already runs here is started again by its keeper, to take up its new identity."""
+    from cockpit.agent.keeper_client import KeeperClient
+
+    try:
+        with KeeperClient(host_dir) as keeper:
+            pid = keeper.call("hello").get("agent_pid")
+        if pid:
+            os.kill(int(pid), signal.SIGTERM)
+        return bool(pid)
+    except OSError:
+        return False
 
 
 def _join(args: argparse.Namespace, token: str) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,9 +17,12 @@ from cockpit.model.actual import Actual, Endpoint
 from cockpit.model.drift import drift_key, drift_of_host, drift_of_instance
 from cockpit.model.judge import Digests
 from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts
+from cockpit.model.topology import Expected
 from cockpit.model.view import ActionRow, Delta, DriftRow, EndpointRow, Head, Snapshot
 
 TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions")
+SLICE = 200
+"""Rows that are recomputed before the loop has its turn: some 5 ms."""
 BACKLOG = 200
 """Deltas a slow subscriber may lag behind before they are merged into one."""
 
@@ -36,6 +39,10 @@ class Board:
         self._rollup = Rollup(world.expected)
         self._digests = Digests(world.expected)
         self._placed = placed_counts(world.expected)
+        self._drawn: Expected | None = None
+        """What the rows were last made from."""
+        self._nodes: set[str] = set()
+        """Nodes to look at when no instance is dirty any more."""
         self._by_target: dict[str, tuple[str, ...]] = {}
         """Instance id or host -> keys of its drift rows."""
         self._changed: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
@@ -62,20 +69,22 @@ class Board:
         """The set of instances under an action changed."""
         changed = set(self.busy) ^ set(instances)
         self.busy = dict(instances)
-        self.world.dirty.update(changed)
+        self.world.dirty |= changed & self.tables["instances"].keys()  # locks are hosts and services too
 
     def set_notices(self, notices: tuple[str, ...]) -> None:
         if notices != self.notices:
             self.notices = notices
             self._head = None
 
-    def refresh(self, now: float) -> None:
-        """Recompute dirty rows and hand the changes to subscribers."""
+    def refresh(self, now: float, limit: int | None = None) -> bool:
+        """Recompute dirty rows and hand the changes to subscribers.
+
+        With a limit only so many rows: True when some are left. Then the loop should have its turn.
+        """
         world = self.world
         if world.everything:
             self._rebuild()
-        if world.dirty or world.dirty_hosts or world.registry.rows != self._endpoints_seen:
-            self._update(now)
+        self._update(now, limit)
         changed, self._changed = self._changed, {name: {} for name in TABLES}
         head = self.head(now)
         moved = self._head is None or (head.revision, head.digest) != (self._head.revision, self._head.digest)
@@ -84,6 +93,7 @@ class Board:
             delta = Delta(head=head, notices=self.notices, **changed)
             for subscriber in self._subscribers:
                 subscriber.push(delta)
+        return bool(world.dirty or world.dirty_hosts)
 
     def subscribe(self) -> Subscriber:
         subscriber = Subscriber(self)
@@ -94,27 +104,21 @@ class Board:
         self._subscribers.discard(subscriber)
 
     def _rebuild(self) -> None:
-        """A new revision: new digests and roll-up; every row is looked at again."""
+        """A new revision: new digests and nodes; the rows that it touches are looked at again."""
         world = self.world
         world.everything = False
+        before, self._drawn = self._drawn, world.expected
         self._digests = Digests(world.expected)
-        self._rollup = Rollup(world.expected)
-        for row in self.tables["instances"].values():
-            self._rollup.replace(None, row)
-        world.dirty.update(self.tables["instances"], world.expected.placement, world.units)
-        world.dirty_hosts.update(world.hosts, self.tables["hosts"])
+        self._rollup.rebase(world.expected)
         self._placed = placed_counts(world.expected)
-        rows = self._rollup.rows()
-        for path in [p for p in self.tables["nodes"] if p not in rows]:
-            self._put("nodes", path, None)
-        for path, node in rows.items():
-            self._put("nodes", path, node)
+        self._nodes.update(self.tables["nodes"], self._rollup.rows())
+        world.dirty_hosts.update(world.hosts, self.tables["hosts"])
+        every = {*self.tables["instances"], *world.expected.placement, *world.units}
+        world.dirty |= every if before is None else touched(before, world.expected, every)
 
-    def _update(self, now: float) -> None:
+    def _update(self, now: float, limit: int | None) -> None:
         world = self.world
-        dirty, world.dirty = world.dirty, set()
-        hosts, world.dirty_hosts = world.dirty_hosts, set()
-        nodes: set[str] = set()
+        dirty = _take(world.dirty, limit)
         actual = Actual(
             hosts=world.hosts, where=world.where,
             units={i: tuple(sorted(world.units.get(i, {}).values(), key=lambda u: u.gen)) for i in dirty},
@@ -126,13 +130,16 @@ class Board:
             )
             row = instance_row(instance, world.expected, actual, found, busy=instance in self.busy)
             changed_nodes, changed_hosts = self._rollup.replace(instances.get(instance), row)
-            nodes |= changed_nodes
-            hosts |= changed_hosts
+            self._nodes |= changed_nodes
+            world.dirty_hosts |= changed_hosts
             self._drift(instance, found)
             self._put("instances", instance, row)
-        for path in nodes:
+        if world.dirty:
+            return  # what sums them up is looked at once, when they are done
+        for path in sorted(self._nodes, key=lambda p: p.split(".")):
             self._put("nodes", path, self._rollup.row(path))
-        for host in hosts:
+        self._nodes.clear()
+        for host in _take(world.dirty_hosts, limit):
             self._host(host, actual, now)
         self._endpoints()
 
@@ -150,12 +157,12 @@ class Board:
         registry = self.world.registry
         if registry.rows == self._endpoints_seen:
             return
+        keys = registry.endpoints.keys() if self._endpoints_seen < 0 else registry.moved
+        for key in keys:
+            endpoint = registry.endpoints.get(key)
+            self._put("endpoints", "|".join(key), endpoint_row(endpoint) if endpoint is not None else None)
+        registry.moved.clear()
         self._endpoints_seen = registry.rows
-        rows = {f"{e.unit}|{e.name}": endpoint_row(e) for e in registry.endpoints.values()}
-        for key in [k for k in self.tables["endpoints"] if k not in rows]:
-            self._put("endpoints", key, None)
-        for key, row in rows.items():
-            self._put("endpoints", key, row)
 
     def _drift(self, target: str, found: tuple[DriftRow, ...]) -> None:
         rows = {drift_key(r.kind, r.target): r for r in found}
@@ -177,6 +184,28 @@ class Board:
         elif rows.get(key) != row:
             rows[key] = row
             self._changed[table][key] = row
+
+
+def touched(before: Expected, after: Expected, instances: Iterable[str]) -> set[str]:
+    """Of these instances those whose row may differ because another revision is expected."""
+    if before.hosts != after.hosts or before.groups != after.groups:
+        return set(instances)
+    paths = before.services.keys() | after.services.keys()
+    other = {p for p in paths if before.services.get(p) != after.services.get(p)}
+    old, new, was, now = before.placement, after.placement, before.stopped, after.stopped
+    return {
+        i for i in instances
+        if old.get(i) != new.get(i) or i.rpartition("/")[0] in other or was.get(i) != now.get(i)
+    }
+
+
+def _take(items: set[str], limit: int | None) -> set[str]:
+    """Takes so many out of the set; all of them without a limit."""
+    if limit is None or len(items) <= limit:
+        taken = set(items)
+        items.clear()
+        return taken
+    return {items.pop() for _ in range(limit)}
 
 
 def endpoint_row(e: Endpoint) -> EndpointRow:

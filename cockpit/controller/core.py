@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.act.journal import Journal
-from cockpit.controller.board import Board
+from cockpit.controller.board import SLICE, Board
 from cockpit.controller.desk import Desk
 from cockpit.controller.joining import Joining
 from cockpit.controller.ledger import Ledger
@@ -257,7 +257,8 @@ class Controller:
             self.world.registry.expire(now)
             self.names.send()
             self.board.set_notices(self._notices())
-            self.board.refresh(now)
+            while self.board.refresh(now, SLICE):
+                await asyncio.sleep(0)
             if now - last_save >= SAVE_NAMES:
                 last_save = now
                 for host in self.world.silent(now):

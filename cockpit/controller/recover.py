@@ -172,8 +172,8 @@ def _identities(
     for name, host in expected.hosts.items():
         directory = root / name
         if not (directory / "identity" / "host.json").exists():
-            how = "agent" if host.connection == "agent" else "local host"
-            say(f"{name}: {how} not found here; join it again: cockpit agent token {name}")
+            how = f"join it again with a token (cockpit agent token {name})"
+            say(f"{name}: not here: " + (how if host.connection == "agent" else "it is started anew"))
             continue
         uuid = local.identify(name, [url], anew=True)
         writes.append(("host", name, {"uuid": uuid}))

@@ -219,13 +219,17 @@ _DRIFTING = (view.DRIFT, view.FAILED, view.UNKNOWN)
 class Rollup:
     """Per-node and per-host counts under replacement of instance rows, O(depth) each.
 
-    Make a new one for a new revision; feed every row once by `replace(None, row)`.
+    Feed every row once by `replace(None, row)`; for a new revision `rebase`.
     """
 
     def __init__(self, expected: Expected) -> None:
-        self._expected = expected
         self._nodes: dict[str, _Tally] = {}
         self._hosts: Counter[str] = Counter()
+        self.rebase(expected)
+
+    def rebase(self, expected: Expected) -> None:
+        """Other nodes are declared now; the rows that were fed still count until they are replaced."""
+        self._expected = expected
         self._inner: set[str] = set(expected.groups)
         for path in (*expected.groups, *expected.services):
             own, *above = _upward(path)

@@ -97,6 +97,8 @@ class Registry:
         self.version = 0
         self.rows = 0
         """Grows with every change of `endpoints`, also of those that are not published."""
+        self.moved: set[Key] = set()
+        """Keys of rows that were written or dropped since whoever shows them cleared it."""
         self.endpoints: dict[Key, Endpoint] = {}
         """By (unit, port name); read only for others."""
         self._floor = floor
@@ -392,6 +394,7 @@ class Registry:
             return False
         self.endpoints[key] = new
         self.rows += 1
+        self.moved.add(key)
         if old is not None and old.service != new.service:
             _discard(self._keys, old.service, key)
             self._touch(old.service)
@@ -413,6 +416,7 @@ class Registry:
     def _drop(self, key: Key) -> None:
         endpoint = self.endpoints.pop(key)
         self.rows += 1
+        self.moved.add(key)
         self._gone.discard(key)
         _discard(self._keys, endpoint.service, key)
         _discard(self._unit_keys, endpoint.unit, key)

@@ -57,8 +57,10 @@ def rollout(
     graph = _Graph(expected, actual, decider)
     graph.build(moves, canary)
     replaced = tuple(m.instance for m in moves if m.disturbs)
+    needed = {need for step in graph.steps for need in step.needs} if graph.gates else set()
+    gates = {id: members for id, members in graph.gates.items() if id in needed}
     return Rollout(
-        steps=tuple(graph.steps), gates=graph.gates, warnings=tuple(dict.fromkeys(decider.warnings)),
+        steps=tuple(graph.steps), gates=gates, warnings=tuple(dict.fromkeys(decider.warnings)),
         replaced=replaced, skipped=tuple(sorted(decider.skipped)),
     )  # fmt: skip
 

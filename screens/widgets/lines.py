@@ -12,6 +12,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.cache import LRUCache
 from textual.geometry import Region
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 
 REPAINT = 0.03
 """Seconds between a change of data and its picture: changes that come together are painted once."""
+
+
+def same_ground(one: Style, other: Style) -> bool:
+    """Do blanks look the same in both styles?"""
+    return (
+        one.bgcolor == other.bgcolor
+        and not (one.reverse or other.reverse or one.underline or other.underline)
+    ) or one is other
 
 
 class Lines(Widget):
@@ -127,18 +136,25 @@ class Lines(Widget):
                 text = cut(text, room, look.sign("more"))
                 length = cells(text)
             used += length
-            # neighbours of one style are one segment: fewer bytes to the terminal
+            # neighbours of one style are one segment, and blanks take their neighbour's: colours of text
+            # that is not there would be most of the bytes to the terminal
             style = look.style(word, row)
-            if style is run_style:
+            if style is run_style or (not text.strip(" ") and same_ground(style, run_style)):
                 run += text
-                continue
-            if run:
+            elif not run.strip(" ") and same_ground(style, run_style):
+                run, run_style = run + text, style
+            else:
                 segments.append(Segment(run, run_style))
-            run, run_style = text, style
+                run, run_style = text, style
+        if used < width:
+            blank, style = " " * (width - used), look.style("text", row)
+            if same_ground(style, run_style):
+                run += blank
+            else:
+                segments.append(Segment(run, run_style))
+                run, run_style = blank, style
         if run:
             segments.append(Segment(run, run_style))
-        if used < width:
-            segments.append(Segment(" " * (width - used), look.style("text", row)))
         return Strip(segments, width)
 
     def touch(self, index: int) -> None:

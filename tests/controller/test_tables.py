@@ -55,7 +55,7 @@ changes = st.one_of(
     st.tuples(st.just("busy"), st.sets(st.sampled_from([*INSTANCES, "sh-1"]), max_size=2)),
     st.tuples(st.just("drain"), units.map(lambda u: u.unit)),
     st.tuples(st.just("action"), st.integers(1, 3), st.sampled_from(["running", "done"])),
-    st.tuples(st.just("look")),
+    st.tuples(st.just("look"), st.sampled_from([None, None, 1, 2])),
 )
 
 
@@ -93,8 +93,8 @@ class Desk:
                 world.registry.drain(unit, "li", "deploy", now)
             case ("action", number, state):
                 board.set_action(ActionRow(id=f"#{number}", verb="restart", state=state, author="li"))
-            case ("look",):
-                board.refresh(now)
+            case ("look", limit):
+                board.refresh(now, limit)
 
     def afresh(self) -> Board:
         """A board that looks at this world for the first time."""
@@ -221,3 +221,26 @@ def test_a_host_that_comes_back_empty_no_longer_looks_silent() -> None:
         desk.do(("full", host, []))
     desk.board.refresh(desk.now)
     assert {r.kind for r in desk.board.tables["drift"].values()} == {"missing"}
+
+
+def test_a_lock_on_a_host_leaves_its_drift_alone() -> None:
+    desk = Desk()
+    desk.board.refresh(desk.now)
+    before = dict(desk.board.tables["drift"])
+    assert "unknown|sh-1" in before
+    desk.do(("busy", {"sh-1", "p.web"}))
+    desk.board.refresh(desk.now)
+    assert desk.board.tables["drift"] == before
+
+
+@given(st.lists(changes, max_size=25), st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_tables_made_in_slices_are_the_same(history: list[tuple[Any, ...]], limit: int) -> None:
+    whole, sliced = Desk(), Desk()
+    for change in history:
+        whole.do(change)
+        sliced.do(change)
+    whole.board.refresh(whole.now)
+    while sliced.board.refresh(sliced.now, limit):
+        pass
+    assert sliced.board.tables == whole.board.tables

@@ -122,6 +122,14 @@ class Cluster:
     def wait_calm(self, timeout: float = 60) -> None:
         self.wait(self.calm, timeout, "everything is as expected")
 
+    def crashes(self) -> dict[str, str]:
+        """What controller, agents and keepers did not expect: log file -> its end."""
+        logs = [self.log, self.state / "controller.log"]
+        for name in ("agent.out", "keeper.out", "logs/agent.log"):
+            logs += self.hosts.glob(f"*/{name}")
+        texts = {str(p): p.read_text(errors="replace") for p in logs if p.exists()}
+        return {p: t[-3000:] for p, t in texts.items() if "Traceback" in t or "never retrieved" in t}
+
     def wait_gone(self, timeout: float = 20) -> None:
         """No process of this cluster is left."""
         wait_for(lambda: not leftovers.find("-", [self.root]), timeout, "every process of the cluster is gone")
@@ -175,6 +183,8 @@ def cluster(topology: str | None, *, start: bool = True) -> Iterator[Cluster]:
         if start:
             c.start()
         yield c
+        c.stop()
+        assert not c.crashes(), c.crashes()
     finally:
         c.stop()
         shutil.rmtree(root, ignore_errors=True)

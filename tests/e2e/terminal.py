@@ -19,7 +19,9 @@ from pathlib import Path
 from tests.e2e.cluster import COCKPIT
 from tests.helpers import wait_for
 
-CONTROL = re.compile(rb"\x1b(\[[0-9;:?<>=!]*[ -/]*[@-~]|[\]P_^][^\x07\x1b]*(\x07|\x1b\\)|[ -/]*[0-~])|[\x00-\x09\x0b-\x1f]")
+CONTROL = re.compile(
+    rb"\x1b(\[[0-9;:?<>=!]*[ -/]*[@-~]|[\]P_^][^\x07\x1b]*(\x07|\x1b\\)|[ -/]*[0-~])|[\x00-\x09\x0b-\x1f]"
+)
 
 
 class Terminal:

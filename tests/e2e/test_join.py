@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -171,6 +172,29 @@ def test_a_host_that_is_silent_is_left_out_and_said(far: Cluster) -> None:
     up(c, "a1")
     c.cli("converge", "idle")
     assert c.instances()["idle/0"]["version_actual"] == "2"
+
+
+def test_after_a_recovery_it_joins_again_and_its_services_run_on(far: Cluster) -> None:
+    """The old authority is lost with the state: the host needs a token of the new one."""
+    c = far
+    before = up(c, "a1")
+    pids = c.pids()
+    c.wait(lambda: (c.root / "far-1" / "head.json").exists())
+    c.kill()
+    shutil.rmtree(c.state)
+    out = c.cli("recover", "--state", str(c.state), "--head", str(c.root / "far-1" / "head.json"))
+    assert "cockpit agent token a1" in out, out
+    c.start(from_file=False)
+    assert c.presence("a1")["presence"] == "unknown"
+    text, url = token(c, "a1")
+    done = c.run("agent", "--dir", str(c.root / "far-1"), "--join", text, "--controller", url, timeout=30)
+    assert done.returncode == 0 and "joined as a1" in done.stdout, done
+    row = up(c, "a1")
+    assert row["agent_pid"] != before["agent_pid"] and row["keeper_pid"] == before["keeper_pid"]
+    c.wait(lambda: c.pids() == pids, 10)
+    c.cli("deploy", "idle", "3")
+    spent = start_agent(c, c.root / "far-1", "--join", text, "--controller", url)
+    assert spent.wait(30) == 3  # its identity is of this controller: nothing to join, and somebody serves
 
 
 def test_a_second_host_under_the_same_name_is_not_believed(far: Cluster) -> None:

@@ -60,9 +60,10 @@ def library() -> Iterator[Cluster]:
 def facts(c: Cluster) -> dict[str, Any]:
     """What a recovery must give back."""
     status = c.status()
+    there = [e for e in status["endpoints"] if e["state"] != "gone"]
     return {
         "digest": status["digest"], "revision": status["revision"], "pids": c.pids(),
-        "endpoints": sorted((e["instance"], e["address"], e["port"], e["state"]) for e in status["endpoints"] if e["state"] != "gone"),
+        "endpoints": sorted((e["instance"], e["address"], e["port"], e["state"]) for e in there),
         "ports": {k: i["ports"] for k, i in c.instances().items()},
     }
 

@@ -101,7 +101,8 @@ def test_since_is_kept_from_the_row_before() -> None:
 def test_incremental_agrees_with_full(pair: tuple[Expected, Actual]) -> None:
     world, have = pair
     digests = Digests(world)
-    rows = [r for i in {*world.placement, *have.units} for r in drift_of_instance(i, world, have, 1.0, digests=digests)]
+    every = {*world.placement, *have.units}
+    rows = [r for i in every for r in drift_of_instance(i, world, have, 1.0, digests=digests)]
     rows += [r for h in world.hosts for r in drift_of_host(h, world, have, 1.0)]
     assert {drift_key(r.kind, r.target): r for r in rows} == drift_of(world, have, 1.0)
     assert len({drift_key(r.kind, r.target) for r in rows}) == len(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -296,3 +298,26 @@ def test_removed_instances_end_in_parallel() -> None:
     made = rollout(fewer, running(world), world.placement)
     assert [s.unit for s in made.steps if s.kind == DRAIN and not s.needs] == ["p.web/1:1", "p.web/2:1"]
     assert all(have.presence == UP for have in running(world).hosts.values())
+
+
+def test_edges_grow_with_the_steps_and_not_with_their_square() -> None:
+    """A batch waits for the batch before by one gate, a caller's instances for all of the callee's."""
+    world = expected({
+        "p.web": service(count=40, depends=("p.sudoku",)),
+        "p.sudoku": service("2.0.0", 60, update=Update(parallel=20)),
+    })  # fmt: skip
+    have = running(expected({"p.sudoku": service("1.0.0", 60)}))
+    made = rollout(world, have, world.placement)
+    assert [len(members) for members in made.gates.values()] == [20, 20]
+    assert sum(len(s.needs) for s in made.steps) < 2 * len(made.steps)
+    by_id = {s.id: s for s in made.steps}
+    for step in made.steps:
+        if step.kind == PREPARE and step.batch:
+            (gate,) = step.needs
+            assert {by_id[n].batch for n in made.gates[gate]} == {step.batch - 1}
+    fresh = rollout(world, actual([], world.hosts), world.placement)
+    ready = {s.id for s in fresh.steps if s.kind == HEALTHY and s.instance.startswith("p.sudoku/")}
+    waits = [s for s in fresh.steps if s.kind == START and s.instance.startswith("p.web/")]
+    assert len(waits) == 40
+    for step in waits:
+        assert [set(fresh.gates[n]) for n in step.needs if n in fresh.gates] == [ready]
