@@ -147,6 +147,8 @@ class ActionScreen(ClusterScreen):
             self._follow()
         room = max(20, self.happened.size.width - 2)
         items = [line((" WHAT HAPPENED", "head"))]
+        if not self.detail.log:
+            items.append(text(" nothing to tell yet", "muted"))
         for sentence in self.detail.log:
             for number, part in enumerate(wrap(self.look.text(sentence), room - 2, 4, self.look.sign("more"))):
                 items.append(text((" " if number == 0 else "   ") + part))

@@ -82,8 +82,13 @@ def _instance(verb: Verb, aim: Aim, board: Board) -> str:
 def _any(verb: Verb, aim: Aim, board: Board) -> str:
     if aim.kind == HOST:
         return "" if verb.name == "start" else f"{verb.name} works on services and instances; this is a host"
+    if aim.kind == ACTION and verb.name == "rollback":
+        row = board.actions.get(aim.ids[0])
+        if row is not None and row.state not in ENDED:
+            return f"rollback: {row.id} has not ended ({row.state}); X aborts it, and can return to what was before"
+        return ""
     if aim.kind == ACTION:
-        return "" if verb.name == "rollback" else f"{verb.name} works on services and instances; this is an action"
+        return f"{verb.name} works on services and instances; this is an action"
     if aim and aim.kind not in (NODE, INSTANCE):
         return f"{verb.name} works on services and instances; this is {_article(aim.kind)}"
     if len(aim.ids) > 1 and not verb.many:
@@ -115,6 +120,9 @@ def _action(verb: Verb, aim: Aim, board: Board) -> str:
         return ""
     if row.state in ENDED:
         return f"{verb.name}: {row.id} has ended ({row.state})"
+    if row.state == "returning":
+        back = next((a.id for a in board.running() if a.cause == row.id), "")
+        return f"{verb.name}: {row.id} has ended and is returning{f' by {back}' if back else ''}"
     if verb.name == "pause" and row.state != "running":
         return f"pause: {row.id} is {row.state} already"
     if verb.name == "resume" and row.state == "running":

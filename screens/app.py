@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from screens import opening  # isort: skip  (before Textual)
+
 import asyncio
 import os
 import sys
@@ -124,6 +126,9 @@ class CockpitApp(App[int], inherit_bindings=False):
     def get_line_filters(self) -> Sequence[LineFilter]:
         # our styles hold no ANSI colours that would need translating: nothing to filter but in mono
         return [self._nothing_coloured] if self.look.colourless else []
+
+    def on_ready(self) -> None:
+        opening.work(keep=True)
 
     def get_default_screen(self) -> Screen[Any]:
         return OverviewScreen()
@@ -387,8 +392,12 @@ async def run_async(
         sys.stdout.write(text)
         sys.stderr.write("TERM is dumb: this is the overview as text; the screens need a real terminal.\n")
         return 0
-    app = CockpitApp(session, read_only_reason=read_only_reason, theme=theme, ascii=ascii, address=address)
-    code = await app.run_async(mouse=os.environ.get("COCKPIT_MOUSE") == "1")
+    opening.rest()
+    try:
+        app = CockpitApp(session, read_only_reason=read_only_reason, theme=theme, ascii=ascii, address=address)
+        code = await app.run_async(mouse=os.environ.get("COCKPIT_MOUSE") == "1")
+    finally:
+        opening.work()
     return code if code is not None else (app.return_code or 0)
 
 
@@ -400,3 +409,6 @@ def run(
     return asyncio.run(
         run_async(session, read_only_reason=read_only_reason, theme=theme, ascii=ascii, address=address)
     )
+
+
+opening.work()

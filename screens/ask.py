@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from cockpit.model.states import UP
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import INSTANCE, Aim
-from screens.format import cells, cut, fit, size, wrap
+from screens.format import cells, cut, fit, plural, size, wrap
 from screens.item import Item, text
 from screens.keys import KeyScreen, key
 from screens.look import Piece
@@ -274,7 +274,7 @@ def _migrate(app: CockpitApp, aim: Aim) -> Question:
         if name == row.host:
             continue
         word = "" if host.presence == UP else f"  {look.glyph(host.mark)} {host.presence}"
-        options.append(Option(name, f"{fit(name, 16)}{fit(host.region, 10)}{host.instances} instances{word}"))
+        options.append(Option(name, f"{fit(name, 16)}{fit(host.region, 10)}{plural(host.instances, 'instance')}{word}"))
     return Question(
         title=f"migrate {app.board.short(row.id)}", label="to:", about=(f"it is on {row.host or 'no host'}",),
         options=options, free=False, check=lambda value: "",

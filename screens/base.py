@@ -15,6 +15,7 @@ from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import NOTHING, Aim, why_not
 from screens.board import Changed
+from screens.format import wrap
 from screens.keys import KEY_NAMES, KeyScreen, go_key, key
 from screens.look import Piece
 from screens.widgets.bars import Bottom, Hint, TopLine, field_line, key_line, remark_lines
@@ -187,7 +188,8 @@ class ClusterScreen(KeyScreen[None]):
             return []
         found = self.cockpit.complete(self.field.text)
         text = "   ".join(found[:8]) + (self.look.sign("more") if len(found) > 8 else "")
-        return [[(" " + self.cockpit.command_help(self.field.text), "muted")], [("  " + text, "text")]]
+        about = wrap(self.cockpit.command_help(self.field.text), width - 2, 2, self.look.sign("more"))
+        return [*([(" " + part, "muted")] for part in about), [("  " + text, "text")]]
 
     def hints(self) -> list[Hint]:
         return self._hints(self.HINTS)

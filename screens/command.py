@@ -88,7 +88,7 @@ def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
         if rest and "/" not in rest[0]:
             raise ValueError(f"{verb.name} takes name/version: {verb.example}")
         if rest[1:]:
-            params["hosts"] = rest[1:]
+            raise ValueError(f"{verb.name} takes one name/version; hosts are given as --hosts a,b")
         return Do(verb.name, here, tuple(rest[:1]), params)
     if verb.target == "action":
         rest = [w if w.startswith("#") else f"#{w}" for w in rest]
@@ -104,10 +104,11 @@ def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
         ids = tuple(i for a in aims for i in a.ids)
         return Do(verb.name, Aim(aims[0].kind, ids), ids, params)
     aim = aim_of(rest[0], board)
-    for param, word in zip(verb.params, rest[1:], strict=False):
+    plain = [p for p in verb.params if positional(p)]
+    for param, word in zip(plain, rest[1:], strict=False):
         params[param.name] = value_of(param, word)
-    if len(rest) - 1 > len(verb.params):
-        raise ValueError(f"{verb.name}: what is {rest[len(verb.params) + 1]!r}? {verb.example}")
+    if len(rest) - 1 > len(plain):
+        raise ValueError(f"{verb.name}: what is {rest[len(plain) + 1]!r}? {verb.example}")
     return Do(verb.name, aim, aim.ids, params)
 
 
@@ -134,6 +135,11 @@ def _flags(verb: Verb, words: list[str]) -> tuple[list[str], dict[str, Any]]:
     return rest, params
 
 
+def positional(param: Param) -> bool:
+    """Does its value follow the target, as in the shell? The others are options."""
+    return param.required or param.type == "host"
+
+
 def value_of(param: Param, word: str) -> Any:
     if param.type == "int":
         if not word.isdigit():
@@ -142,7 +148,7 @@ def value_of(param: Param, word: str) -> Any:
     if param.type == "bool":
         return word in ("yes", "true", "1", param.name)
     if param.type == "hosts":
-        return word.split(",")
+        return [w.strip() for w in word.split(",") if w.strip()]
     return word
 
 
@@ -188,11 +194,11 @@ def command_of(intent: Intent, confirm: str = "") -> str:
     words = ["cockpit", intent.verb, *intent.targets]
     for param in verb.params:
         value = intent.params.get(param.name)
-        if value in (None, "", False, [], ()):
+        if value is None or value is False or value in ("", [], ()):  # 0 is a value
             continue
         if param.type == "bool":
             words.append(f"--{param.name}")
-        elif param.required or param.type == "host":
+        elif positional(param):
             words.append(str(value))
         else:
             words += [f"--{param.name}", ",".join(value) if isinstance(value, list | tuple) else str(value)]

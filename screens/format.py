@@ -59,6 +59,18 @@ def cut(text: str, width: int, more: str = "") -> str:
     return text
 
 
+def cut_words(text: str, width: int, more: str = "") -> str:
+    """At most `width` cells of a sentence, cut between words where that leaves at least half of it."""
+    short = cut(text, width, more)
+    if short == text or not short.endswith(more):
+        return short
+    body = short.removesuffix(more)
+    if text[len(body):].startswith(" "):
+        return body.rstrip() + more
+    at = body.rstrip().rfind(" ")
+    return body[:at].rstrip(" ,;:") + more if at >= len(body) // 2 else short
+
+
 def fit(text: str, width: int, more: str = "", right: bool = False) -> str:
     """Exactly `width` cells."""
     text = cut(text, width, more)
@@ -116,6 +128,18 @@ def span(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, secs = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
+
+
+def lasting(seconds: float) -> str:
+    """A length of time inside a sentence: `20 s`, `2 min 30 s`, `1 h 5 min`."""
+    whole = max(0, round(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    minutes, secs = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h" + (f" {minutes} min" if minutes else "")
+    return f"{minutes} min" + (f" {secs} s" if secs else "")
 
 
 def clock(moment: float) -> str:

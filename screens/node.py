@@ -19,7 +19,7 @@ from screens.item import BLANK, Item, line, text
 from screens.keys import verb_keys
 from screens.look import Look, Piece
 from screens.overview import VERB_NAMES
-from screens.rows import action_mark, instance_word, quiet
+from screens.rows import action_mark, heard, instance_word, quiet
 from screens.widgets.bars import Bar
 from screens.widgets.sheet import Sheet
 
@@ -91,18 +91,26 @@ def detail_items(detail: InstanceDetail, board: Board, look: Look, width: int) -
     return out
 
 
+def _expected(by: str, room: int) -> str:
+    """`EXPECTED (rev 42, li@jump-1, 14:02)` with as many of its parts as fit."""
+    parts = by.split(", ") if by else []
+    while parts and cells(words := f"EXPECTED ({', '.join(parts)})") > room:
+        parts.pop()
+    return words if parts else "EXPECTED"
+
+
 def _diffs(detail: InstanceDetail, board: Board, look: Look, width: int) -> list[Item]:
     room = max(20, width - 3 - 12 - 2)
     left = min(max([20, *(cells(look.text(d.expected)) for d in detail.diffs)]) + 2, room // 2)
     right = room - left
     more = look.sign("more")
-    by = f"EXPECTED ({detail.expected_by})" if detail.expected_by else "EXPECTED"
     host = detail.row.host or "nowhere"
-    seen = since(detail.row.observed, board.now)
-    actual = f"ACTUAL ({host}{', ' + seen + ' ago' if seen else ''})"
-    left = max(left, min(cells(by) + 2, room // 2))
+    fresh = heard(board.hosts.get(host), board)
+    actual = f"ACTUAL ({host}{', ' if fresh else ''}{fresh}{' ago' if fresh not in ('', 'live') else ''})"
+    left = max(left, min(cells(f"EXPECTED ({detail.expected_by})") + 2, room // 2))
     right = room - left
-    out = [line((" " * 15, "head"), (fit(by, left, more), "head"), (fit(actual, right, more), "head"))]
+    by = _expected(detail.expected_by, left - 2)
+    out = [line((" " * 15, "head"), (fit(by, left), "head"), (cut(actual, right, more), "head"))]
     for diff in detail.diffs:
         mark = "ok" if diff.same else (detail.row.mark if detail.row.mark != OK else "drift")
         sign = " " if diff.same else look.glyph(mark)

@@ -175,9 +175,10 @@ class OverviewScreen(ClusterScreen):
         self.side.fill(items if beside else indented(items))
         if self._tree_cells != self.tree_width() if beside else len(self.side.items) != before:
             self.settle_layout(self.size.width, self.size.height)
+        told = self.board.actions  # NEEDS YOU tells them with their keys
         lines = [
             [(f" {self.look.glyph('drift')} ", "drift"), (self.look.text(n), "strong")]
-            for n in self.board.notices[:3]
+            for n in self.board.notices[:3] if n.partition(" ")[0] not in told
         ]
         self.notices.display = bool(lines)
         if lines:

@@ -11,8 +11,9 @@ from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Intent, Plan, Refused, Step
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
+from screens.changes import describe
 from screens.command import command_of
-from screens.format import plural, span, wrap
+from screens.format import lasting, plural, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import key
 from screens.look import Look
@@ -42,22 +43,33 @@ def facts(plan: Plan) -> list[str]:
         canary = {s.instance for s in plan.steps if s.batch == 0 and s.instance}
         if len({s.batch for s in plan.steps}) > 1 and len(canary) < len(instances):
             first.append(f"{len(canary)} first, the rest waits for it")
-        first.append(f"gives up after {span(plan.deadline)} without progress, then "
+        first.append(f"gives up after {lasting(plan.deadline)} without progress, then "
                      + {"return": "returns to what was before", "pause": "pauses"}.get(plan.on_failure, "goes on"))
     out = ["; ".join(first) + "."] if first else []
-    out.append(f"Expect about {span(plan.estimate)}." if plan.estimate is not None
+    out.append(f"Expect about {lasting(plan.estimate)}." if plan.estimate is not None
                else "How long it takes is not known yet: no run of it was recorded.")
     return out
 
 
-def change_text(board: Board, path: tuple[str, ...], old: Any, new: Any, to: str) -> str:
-    """`placement web/1: sh-1 -> bj-2`."""
-
-    def value(v: Any) -> str:
-        return "nothing" if v is None else (v if isinstance(v, str) else repr(v))
-
-    words = [board.short(p) for p in path]
-    return f"{' '.join(words)}: {value(old)} {to} {value(new)}"
+def control_facts(intent: Intent, board: Board) -> list[str]:
+    """What a verb does to an action: these have no steps of their own."""
+    out = []
+    for id in intent.targets:
+        row = board.actions.get(id)
+        if row is None:
+            continue
+        title = f"{row.id} {board.shorten(row.title or row.verb)}"
+        done = f" after {row.done} of {plural(row.total, 'step')}" if row.total else ""
+        if intent.verb != "abort":
+            out.append(f"{intent.verb} {title}, which is {row.state}{done}.")
+            continue
+        at = intent.params.get("after")
+        out.append(f"{title}, {row.state}{done}, ends {f'after step {at}' if at else 'where it stands'}.")
+        if intent.params.get("undo"):
+            out.append("Then it returns by itself to what was before.")
+        else:
+            out.append(f"What it changed stays. Undo: u on {row.id} returns to what was before.")
+    return out
 
 
 def plan_items(plan: Plan, board: Board, look: Look, width: int, opened: set[str]) -> list[Item]:
@@ -79,11 +91,11 @@ def plan_items(plan: Plan, board: Board, look: Look, width: int, opened: set[str
         out += sentence(f"Undo: {plan.undo}")
     if plan.changes:
         out.append(text(" EXPECTED", "head"))
-        shown = plan.changes if "changes" in opened else plan.changes[:6]
-        for change in shown:
-            out += sentence(change_text(board, change.path, change.old, change.new, look.sign("to")))
-        if len(plan.changes) > 6:
-            label = "fewer" if "changes" in opened else f"{len(plan.changes) - 6} more"
+        words = describe(plan.changes, board.short, look.sign("to"))
+        for each in words if "changes" in opened else words[:6]:
+            out += sentence(each)
+        if len(words) > 6:
+            label = "fewer" if "changes" in opened else f"{len(words) - 6} more"
             out.append(Item(((f"   {look.sign('closed')} {label}", "muted"),), "changes", True))
     out.append(text(f" STEPS{'' if plan.steps else '   none: nothing has to be done on hosts'}", "head"))
     canary = len({s.batch for s in plan.steps}) > 1
@@ -207,6 +219,10 @@ class PlanScreen(ClusterScreen):
                 ]
             )
             return
+        if VERBS[self.intent.verb].target == "action":
+            about = [p for s in control_facts(self.intent, self.board) for p in wrap(look.text(s), width - 4, 3)]
+            self.sheet.fill([text("   " + part) for part in about])
+            return
         self.sheet.fill(plan_items(plan, self.board, look, width, self._opened))
 
     def on_resize(self, event: Any) -> None:
@@ -248,7 +264,7 @@ class PlanScreen(ClusterScreen):
             from screens.ask import ConfirmScreen
 
             name = plan.confirm or (self.intent.targets[0] if self.intent.targets else verb.name)
-            about = (*plan.warnings, *plan.touches) or (plan.title,)
+            about = (*plan.warnings, *plan.touches, *control_facts(self.intent, self.board))
             await self.app.push_screen(ConfirmScreen(name, plan.title or verb.name, about, self._submit))
         else:
             await self._submit("")

@@ -12,11 +12,11 @@ from cockpit.model.view import RevisionRow
 from screens.aim import ACTION, NOTHING, Aim
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.format import date, plural, since, wrap
+from screens.changes import describe, headline
+from screens.format import date, since, wrap
 from screens.item import Item, line, text
 from screens.keys import verb_keys
 from screens.look import Look, Piece
-from screens.plan import change_text
 from screens.table import TableScreen
 from screens.widgets.columns import Column
 from screens.widgets.grid import Grid
@@ -29,19 +29,18 @@ def revision_columns(board: Board, look: Look) -> list[Column]:
     def what(row: RevisionRow) -> Piece:
         if not row.changes:
             return "the beginning" if row.number == 1 else "", "muted"
-        first = row.changes[0]
-        more = f"  and {len(row.changes) - 1} more" if len(row.changes) > 1 else ""
-        return look.text(change_text(board, first.path, first.old, first.new, look.sign("to"))) + more, "text"
+        undo = "undo: " if row.undo else ""
+        return undo + look.text(headline(row.changes, board.short, look.sign("to"))), "text"
 
     return [
         Column("number", "REV", lambda r: (str(r.number), "strong"), right=True, sort=lambda r: r.number),
-        Column("time", "WHEN", lambda r: (date(r.time), "muted"), leave=2, sort=lambda r: r.time),
+        Column("time", "WHEN", lambda r: (date(r.time), "muted"), leave=5, sort=lambda r: r.time),
         Column(
             "age", "AGE", lambda r: (since(r.time, board.now), "muted"), right=True, leave=1, sort=lambda r: -r.time
         ),
         Column("author", "BY", lambda r: (r.author, "muted"), leave=3, most=24),
-        Column("action", "ACTION", lambda r: (r.action, "muted"), leave=5),
-        Column("what", "WHAT", what, grow=True, least=24, most=120),
+        Column("action", "ACTION", lambda r: (r.action, "muted"), leave=2),
+        Column("what", "WHAT", what, grow=True, least=44, most=120),
         Column("mark", "MARK", lambda r: (r.mark[:12], "muted"), leave=6),
     ]
 
@@ -123,9 +122,9 @@ class RevisionScreen(ClusterScreen):
             items.append(
                 Item(((f"   by action {row.action}", "text"),), "action", True, ("action", row.action), self.aim())
             )
-        items.append(text(f" {plural(len(row.changes), 'change')}".upper(), "head"))
-        for change in row.changes:
-            words = look.text(change_text(self.board, change.path, change.old, change.new, look.sign("to")), 20_000)
+        items.append(text(" WHAT CHANGED", "head"))
+        for sentence in describe(row.changes, self.board.short, look.sign("to")):
+            words = look.text(sentence, 20_000)
             items += [
                 text(("   " if n == 0 else "     ") + p)
                 for n, p in enumerate(wrap(words, width - 6, 12, look.sign("more")))

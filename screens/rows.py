@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cockpit.model.states import DRAINING as DRAINED
+from cockpit.model.states import MAINTENANCE, UP
 from cockpit.model.states import OK as HEALTHY
-from cockpit.model.states import UP
 from cockpit.model.view import (
     ABSENT,
     CHANGING,
@@ -31,7 +32,7 @@ from screens.widgets.columns import Column
 STEP_MARKS = {"waiting": ABSENT, "running": CHANGING, "done": OK, "failed": FAILED, "skipped": ABSENT}
 ENDPOINT_MARKS = {"ready": OK, "draining": DRAINING, "gone": ABSENT}
 ACTION_MARKS = {
-    "running": CHANGING, "paused": PAUSED, "interrupted": PAUSED, "done": OK, "failed": FAILED,
+    "running": CHANGING, "returning": CHANGING, "paused": PAUSED, "interrupted": PAUSED, "done": OK, "failed": FAILED,
     "aborted": FAILED, "returned": FAILED, "refused": FAILED,
 }
 
@@ -55,6 +56,17 @@ def version_cell(row: InstanceRow, look: Look) -> Piece:
     if actual == expected or row.desired == "SHUTDOWN":
         return actual or expected, "muted"
     return f"{actual or '-'} {look.sign('to')} {expected}", row.mark if row.mark != OK else DRIFT
+
+
+PRESENT = (UP, DRAINED, MAINTENANCE)
+"""Presences in which reports arrive."""
+
+
+def heard(row: HostRow | None, board: Board) -> str:
+    """How fresh what a host says is: `live` while it is present, else the age of its last word."""
+    if row is not None and row.presence in PRESENT and board.lost is None:
+        return "live"
+    return since(row.seen, board.now) if row is not None else ""
 
 
 def host_word(row: HostRow) -> str:
@@ -159,7 +171,7 @@ def instance_columns(board: Board, look: Look) -> list[Column]:
 
 def host_columns(board: Board, look: Look) -> list[Column]:
     def seen(row: HostRow) -> Piece:
-        return since(row.seen, board.now), "muted" if row.mark == OK else row.mark
+        return heard(row, board), "muted" if row.mark == OK or row.presence in PRESENT else row.mark
 
     def names(row: HostRow) -> Piece:
         want = board.head.names_version if board.head else 0
@@ -176,7 +188,7 @@ def host_columns(board: Board, look: Look) -> list[Column]:
         Column("want", "WANT", lambda r: (str(r.want), "muted"), leave=3, right=True, sort=lambda r: r.want),
         Column("have", "HAVE", have, leave=1, right=True, sort=lambda r: r.instances),
         Column("address", "ADDRESS", lambda r: (r.address, "muted"), leave=6, most=40),
-        Column("seen", "SEEN", seen, leave=4, right=True, sort=lambda r: -(r.seen or 0)),
+        Column("seen", "SEEN", seen, leave=4, right=True, sort=lambda r: (r.presence not in PRESENT, -(r.seen or 0))),
         Column("latency", "PING ms", lambda r: (latency(r.latency), "muted"), leave=7, right=True,
                sort=lambda r: r.latency or 0),
         Column("names", "NAMES", names, leave=8, right=True, sort=lambda r: r.names_applied),
@@ -281,10 +293,11 @@ def step_columns(board: Board, look: Look) -> list[Column]:
 
     return [
         Column("text", "STEP", lambda r: (look.text(r.text or f"{r.kind} {r.instance}"),
-                                          "muted" if r.state in ("waiting", "skipped") else "text"), most=70),
+                                          "muted" if r.state in ("waiting", "skipped") else "text"), grow=True,
+               least=40, most=80),
         Column("state", "STATE", state),
-        Column("host", "HOST", lambda r: (r.host, "muted"), leave=2, most=24),
         Column("took", "TOOK", length, leave=1, right=True),
+        Column("host", "HOST", lambda r: (r.host, "muted"), leave=4, most=24),
         Column("note", "NOTE", lambda r: (look.text(r.note), "muted" if r.state != "failed" else FAILED), leave=3,
                grow=True, least=30, most=120),
     ]

@@ -97,7 +97,7 @@ def _host(host: HostRow, board: Board) -> Need:
 
 def _interrupted(row: ActionRow) -> Need:
     return Need(
-        mark=PAUSED, name=f"{row.id} {row.title}", word="interrupted", since=row.started, reason=row.note,
+        mark=PAUSED, name=f"{row.id} {row.title}", word="interrupted", since=None, reason=row.note,
         aim=Aim(ACTION, (row.id,)), door=("action", row.id), verbs=("resume", "abort"),
     )
 

@@ -60,9 +60,11 @@ class TableScreen(ClusterScreen):
         self.show_title()
 
     def show_title(self) -> None:
-        pieces: list[Piece] = [(" ", "text"), *self.heading()]
+        name, *more = self.heading()
+        pieces: list[Piece] = [(" ", "text"), name]
         for words, style in self.grid.state_words():
             pieces += [("   ", "text"), (words, style)]
+        pieces += more
         self.title_bar.show([pieces])
 
     def show_bottom(self, width: int = 0) -> None:

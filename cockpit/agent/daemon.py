@@ -451,6 +451,7 @@ def serve(host_dir: str, identity: Identity, boot_id: str) -> int:
     if held is None:
         _say(f"another agent serves {host_dir}")
         return 3
+    identity = Identity.load(host_dir) or identity  # it may have joined anew while we waited
     _cheap_children()
 
     async def main() -> None:

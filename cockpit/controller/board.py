@@ -112,6 +112,8 @@ class Board:
         self._rollup.rebase(world.expected)
         self._placed = placed_counts(world.expected)
         self._nodes.update(self.tables["nodes"], self._rollup.rows())
+        # a host may have changed while a revision that was never drawn placed other instances there
+        world.dirty |= {i for i, host in world.expected.placement.items() if host in world.dirty_hosts}
         world.dirty_hosts.update(world.hosts, self.tables["hosts"])
         every = {*self.tables["instances"], *world.expected.placement, *world.units}
         world.dirty |= every if before is None else touched(before, world.expected, every)

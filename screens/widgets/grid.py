@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from screens.format import cells, fit
+from screens.format import cells, cut_words, fit
 from screens.look import Piece
 from screens.widgets.columns import GAP, Column, Placed, place
 from screens.widgets.lines import Lines
@@ -329,6 +329,8 @@ class Grid(Lines, Generic[T]):
                 room -= sum(cells(t) for t, _ in lead)
             else:
                 pieces.append((" " * GAP, "text"))
+            if column.grow:
+                text = cut_words(text, room, more)
             pieces.append((fit(text, room, more, column.right), "faint" if gone else word))
             if number == 0 and self.left:
                 pieces = self._sideways(pieces, texts)

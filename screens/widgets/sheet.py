@@ -43,9 +43,10 @@ class Sheet(Lines):
                 if was.pieces != now.pieces:
                     self.touch(index)
         else:
-            offset = self.cursor - self.top
-            self.cursor = self._find(here)
-            self.top = max(0, min(self.cursor - offset, len(items) - self.page)) if old else 0
+            moved = self._find(here) - self.cursor
+            self.cursor += moved
+            # what stood under the cursor keeps its height; where nothing stood, the head stays in sight
+            self.top = max(0, min(self.top + (moved if here else 0), len(items) - self.page)) if old else 0
             self.touch_all()
         if items and not self.can_rest(min(self.cursor, len(items) - 1)):
             self.cursor = self._find("")

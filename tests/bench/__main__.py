@@ -15,7 +15,7 @@ import traceback
 
 from tests.bench import table
 
-MODULES = ("drift", "graph", "hub", "keeper", "paint", "screens", "twin")
+MODULES = ("drift", "graph", "hub", "keeper", "live", "paint", "quiet", "screens", "twin")
 
 
 def main() -> int:

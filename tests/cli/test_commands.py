@@ -24,8 +24,14 @@ FIELDS = {
 }
 
 
+def quiet(live: Background) -> bool:
+    """No action holds anything."""
+    return live.look(lambda: not live.c.runner.running)
+
+
 @pytest.fixture
 def state(live: Background) -> list[str]:
+    wait_for(lambda: quiet(live))
     return ["--state", str(live.state)]
 
 
@@ -132,11 +138,13 @@ def test_no_home_to_write_to(live: Background, run: Run, monkeypatch: pytest.Mon
 # exit codes
 
 
-def test_0_done(state: list[str], run: Run) -> None:
+def test_0_done(live: Background, state: list[str], run: Run) -> None:
     code, out, err = run("restart", "web/0", *state)
     assert (code, err) == (0, "")
     assert re.search(r"#\d+ restart web/0: done in \d", out)
-    code, out, _ = run("restart", "web/0", "--json", *state)
+    wait_for(lambda: quiet(live))
+    code, out, err = run("restart", "web/0", "--json", *state)
+    assert (code, err) == (0, "")
     detail = json.loads(out)
     assert detail["row"]["state"] == "done" and {s["state"] for s in detail["steps"]} == {"done"}
 
@@ -151,7 +159,6 @@ def test_0_nothing_to_do(state: list[str], run: Run) -> None:
 def test_0_no_wait(live: Background, state: list[str], run: Run) -> None:
     code, out, _ = run("restart", "db/0", "--no-wait", *state)
     assert code == 0 and re.match(r"#\d+ restart db/0: (running|done)\n", out)
-    live.look(lambda: None)
     wait_for(lambda: status(run, state)["actions"][-1]["state"] == "done")
 
 
@@ -168,6 +175,7 @@ def test_1_the_outcome_differs(live: Background, state: list[str], run: Run) -> 
     assert code == 3 and id in err  # whoever is in the way is named
     code, out, _ = run("abort", id, "--confirm", id.lstrip("#"), *state)
     assert code == 0 and "aborted" in out
+    wait_for(lambda: quiet(live))
     assert run("converge", *state)[0] == 0
     assert not status(run, state)["drift"]
 
@@ -299,6 +307,7 @@ def test_apply_and_export_round_trip(run: Run, short_dir: Path) -> None:
         changed.write_text(TOPOLOGY.replace('version: "1"', 'version: "2"'))
         code, out, _ = run("apply", changed, *state)
         assert code == 0
+        wait_for(lambda: quiet(b))
         assert run("scale", "web", "3", *state)[0] == 0
         code, out, _ = run("export", "--onto", link, *state)
         assert (code, out) == (0, f"{link} now says what is expected\n")

@@ -69,6 +69,8 @@ class Guardian:
             handle = proc.Handle.open(pid)
             if handle is None or not handle.alive():
                 raise Reject("missing", f"pid {pid}: no such process")
+            if self._handle is not None:
+                self._handle.send(TERM)  # only one can serve; what we had waits in vain for its turn
             self._forget()
             self._adopt(handle)
         self.argv, self._env, self._cwd = argv, env, cwd

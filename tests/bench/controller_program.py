@@ -1,0 +1,51 @@
+"""Run by the bench: a whole controller whose hosts are light agents.
+
+python -m tests.bench.controller_program DIR HOSTS: writes DIR/0/identity ... and prints its port. Then for
+each line it reads: how many hosts are up, and the differences it sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from pathlib import Path
+
+from cockpit.controller.core import Controller, open_backend
+from cockpit.model.states import UP
+from cockpit.model.topology import Check, Expected, Host, Instances, Region, Service, to_doc
+from tests.bench.light import UNITS
+
+
+def expected(hosts: int) -> Expected:
+    """Ten instances on each host; services of a hundred."""
+    count = hosts * UNITS
+    service = Service(
+        processes={"main": ("./serve", "{port}")}, version="1.1.0", ports={"main": 0}, check=Check(tcp=""),
+        instances=Instances(count=100),
+    )  # fmt: skip
+    return Expected(
+        name="bench", regions={"sh": Region()},
+        hosts={f"h-{n}": Host(region="sh", address=f"10.0.{n // 250}.{n % 250 + 1}") for n in range(hosts)},
+        services={f"shop.s{n}": service for n in range(count // 100)},
+        placement={f"shop.s{n // 100}/{n % 100}": f"h-{n // UNITS}" for n in range(count)},
+    )  # fmt: skip
+
+
+async def main(where: Path, hosts: int) -> None:
+    state = where / "state"
+    c = Controller(state, open_backend("cockpit.state", "sqlite")(state))
+    await c.start("bench")
+    c.world.set_expected(to_doc(expected(hosts)), 1)
+    for n in range(hosts):
+        id = str(uuid.uuid4())
+        c.authority.issue_local_host(where / str(n), f"h-{n}", id, [c.url])
+        c.joining.uuids[f"h-{n}"] = id
+    print(c.hub.port, flush=True)
+    while await asyncio.to_thread(sys.stdin.readline):
+        up = sum(1 for h in c.world.hosts.values() if h.presence == UP)
+        print(up, len(c.board.tables["drift"]), flush=True)
+    await c.stop()
+
+
+asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,115 @@
+"""Light agents: what the hub sees of a host, without the host. Mutual TLS, WebSocket, the link's frames.
+
+Run as a program it keeps so many connected: python -m tests.bench.light DIR PORT COUNT CHANGES. It says
+a line when all are, and goes on until its input ends. CHANGES a second report another pid of a unit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cockpit.link import frames
+
+UNITS = 10
+
+
+class Light:
+    """One connected agent with ten units."""
+
+    def __init__(self, identity: Path, number: int) -> None:
+        self.identity = identity
+        self.host = json.loads((identity / "host.json").read_text())
+        self.units = [unit(n) for n in range(number * UNITS, (number + 1) * UNITS)]
+        self.period, self.slot = 5.0, 0.0
+
+    async def connect(self, port: int) -> None:
+        from websockets.asyncio.client import connect
+
+        context = ssl.create_default_context(cafile=str(self.identity / "ca.pem"))
+        context.check_hostname = False
+        context.load_cert_chain(self.identity / "cert.pem", self.identity / "key.pem")
+        self.ws = await connect(
+            f"wss://127.0.0.1:{port}/link", ssl=context, subprotocols=["cockpit.1"],  # type: ignore[list-item]
+            compression=None, ping_interval=None, max_size=frames.MAX_FRAME,
+        )  # fmt: skip
+        await self.send({"t": "hello", "host": self.host["name"], "uuid": self.host["uuid"], "protocol": 1})
+        welcome = json.loads(await self.ws.recv())
+        self.period, self.slot = welcome["period"], welcome["slot"]
+        await self.send({"t": "full", "units": self.units, "releases": [], "names": 0, "head": None})
+        self._tasks = [asyncio.create_task(self._answer()), asyncio.create_task(self._beat())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.ws.transport.abort()
+
+    async def send(self, frame: dict[str, Any]) -> None:
+        await self.ws.send(json.dumps(frame))
+
+    async def _answer(self) -> None:
+        """Answers pings and says that names are applied, until the link ends."""
+        async for text in self.ws:
+            frame = json.loads(text) if len(text) < 100_000 else {}
+            if frame.get("t") == "ping":
+                await self.send({"t": "pong", "at": frame["at"]})
+            elif frame.get("t") == "cmd":
+                await self.send({"t": "result", "task": frame["task"], "ok": True, "data": {}})
+
+    async def _beat(self) -> None:
+        await asyncio.sleep(self.slot)
+        while True:
+            await self.send({"t": "beat", "at": time.time()})
+            await asyncio.sleep(self.period)
+
+    async def change(self) -> None:
+        """A unit has another pid now."""
+        first = self.units[0]
+        first |= {"pid": first["pid"] + 1, "run": first["run"] + 1, "observed": time.time()}
+        await self.send({"t": "unit", "unit": first})
+
+
+def unit(number: int) -> dict[str, Any]:
+    """A healthy one: services of a hundred slots each, as `expected` of the quiet bench has them."""
+    instance = f"shop.s{number // 100}/{number % 100}"
+    return {
+        "unit": f"{instance}:1", "instance": instance, "gen": 1, "version": "1.1.0", "state": 512, "run": 1,
+        "wanted": True, "pid": 4711 + number, "ports": {"main": 20000 + number % UNITS}, "health": "ok",
+        "started": 1.7e9, "health_since": 1.7e9, "observed": time.time(),
+    }  # fmt: skip
+
+
+async def connect_all(where: Path, port: int, count: int, at_once: int = 8) -> list[Light]:
+    gate = asyncio.Semaphore(at_once)
+    agents = [Light(where / str(n) / "identity", n) for n in range(count)]
+
+    async def one(agent: Light) -> None:
+        async with gate:
+            await agent.connect(port)
+
+    await asyncio.gather(*map(one, agents))
+    return agents
+
+
+async def main(where: Path, port: int, count: int, changes: float) -> None:
+    agents = await connect_all(where, port, count)
+    print("connected", flush=True)
+    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
+    turn = 0
+    while not ended.done():
+        await asyncio.wait([ended], timeout=1 / changes if changes else 1.0)
+        if changes:
+            await agents[turn * 7 % count].change()
+            turn += 1
+    for agent in agents:
+        await agent.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
