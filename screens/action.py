@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import msgspec
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
@@ -26,6 +27,13 @@ from screens.widgets.sheet import Sheet
 
 AGAIN = 0.25
 """Seconds between two looks at the steps while changes arrive."""
+
+
+def unknown_step(step: StepRow) -> StepRow:
+    """What ran when the controller ended may be done or not: nobody has looked since."""
+    if step.state != "running":
+        return step
+    return msgspec.structs.replace(step, state="unknown", started=None, note="not known since the controller ended")
 
 
 class ActionScreen(ClusterScreen):
@@ -138,7 +146,8 @@ class ActionScreen(ClusterScreen):
         self.facts.show(self._facts(width))
         if self.detail is None:
             return
-        steps = {s.id: s for s in self.detail.steps}
+        cut_off = self.row is not None and self.row.state == "interrupted"
+        steps = {s.id: unknown_step(s) if cut_off else s for s in self.detail.steps}
         if steps.keys() == self.steps.rows.keys():
             self.steps.update(steps)
         else:

@@ -260,7 +260,7 @@ def _scale(app: CockpitApp, aim: Aim) -> Question:
     return Question(
         title=f"scale {app.board.short(service)}",
         label="instances:",
-        about=(f"{row.want} now, {row.have} of them as expected",),
+        about=(f"{row.want} now, {row.have} of them healthy",),
         check=check,
         answer=lambda value: {"count": int(value)},
     )
@@ -274,7 +274,8 @@ def _migrate(app: CockpitApp, aim: Aim) -> Question:
         if name == row.host:
             continue
         word = "" if host.presence == UP else f"  {look.glyph(host.mark)} {host.presence}"
-        options.append(Option(name, f"{fit(name, 16)}{fit(host.region, 10)}{plural(host.instances, 'instance')}{word}"))
+        options.append(Option(name, f"{fit(name, 16)}{fit(host.region, 10)}"
+                                    f"{plural(host.instances, 'instance')}{word}"))
     return Question(
         title=f"migrate {app.board.short(row.id)}", label="to:", about=(f"it is on {row.host or 'no host'}",),
         options=options, free=False, check=lambda value: "",

@@ -67,6 +67,9 @@ class InstancesScreen(TableScreen):
             return [(f"INSTANCES on {self.scope}" if self.scope else "INSTANCES", "strong")]
         out: list[Piece] = [(f"{node.kind.upper()} {board.short(node.path)}", "strong")]
         out.append((f"   want {node.want}  have {node.have}", "muted" if node.mark == OK else node.mark))
+        if node.mark != OK:
+            differ = f" {plural(node.drift, 'difference')}" if node.drift else ""
+            out.append((f"   {self.look.glyph(node.mark)}{differ or ' ' + node.mark}", node.mark))
         if node.version:
             out.append((f"   version {node.version}", "muted"))
         if node.depends:
@@ -74,8 +77,6 @@ class InstancesScreen(TableScreen):
         users = board.users(node.path)
         if users:
             out.append((f"   called by {', '.join(board.short(u) for u in users)}", "muted"))
-        if node.mark != OK:
-            out.append((f"   {self.look.glyph(node.mark)} {plural(node.drift, 'difference')}", node.mark))
         return out
 
     def door(self) -> Sequence[str]:

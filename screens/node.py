@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
-from cockpit.model.view import OK, InstanceDetail, InstanceRow
+from cockpit.model.view import OK, InstanceDetail, InstanceRow, NodeRow
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, INSTANCE, NODE, Aim
 from screens.base import ClusterScreen
@@ -47,7 +47,7 @@ def detail_items(detail: InstanceDetail, board: Board, look: Look, width: int) -
         for node in detail.depends:
             out.append(Item((
                 ("   " + look.glyph(node.mark) + " ", node.mark), (board.short(node.path), "text"),
-                (f"   {node.have} of {node.want} as expected", "muted" if node.mark == OK else node.mark),
+                (f"   {node.have} of {node.want} healthy{_differs(node)}", "muted" if node.mark == OK else node.mark),
             ), f"node {node.path}", True, ("instances", node.path), Aim(NODE, (node.path,))))
     users = board.users(row.service)
     if users:
@@ -91,6 +91,20 @@ def detail_items(detail: InstanceDetail, board: Board, look: Look, width: int) -
     return out
 
 
+def _differs(node: NodeRow) -> str:
+    if node.mark == OK:
+        return ""
+    return f", {plural(node.drift, 'difference') if node.drift else node.mark}"
+
+
+def _fresh(host: str, board: Board) -> str:
+    row = board.hosts.get(host)
+    if row is None:
+        return ""
+    old = heard(row, board)
+    return ", live" if old == "live" else f", {old} ago" if old else ", no answer"
+
+
 def _expected(by: str, room: int) -> str:
     """`EXPECTED (rev 42, li@jump-1, 14:02)` with as many of its parts as fit."""
     parts = by.split(", ") if by else []
@@ -105,8 +119,7 @@ def _diffs(detail: InstanceDetail, board: Board, look: Look, width: int) -> list
     right = room - left
     more = look.sign("more")
     host = detail.row.host or "nowhere"
-    fresh = heard(board.hosts.get(host), board)
-    actual = f"ACTUAL ({host}{', ' if fresh else ''}{fresh}{' ago' if fresh not in ('', 'live') else ''})"
+    actual = f"ACTUAL ({host}{_fresh(host, board)})"
     left = max(left, min(cells(f"EXPECTED ({detail.expected_by})") + 2, room // 2))
     right = room - left
     by = _expected(detail.expected_by, left - 2)
@@ -126,9 +139,9 @@ def _diffs(detail: InstanceDetail, board: Board, look: Look, width: int) -> list
         out.append(Item(pieces))
         if note:
             out.append(line((" " * (15 + left), "text"), (cut(note, right, more), mark)))
+    told = "\n".join(f"{d.actual}\n{d.note}" for d in detail.diffs)
     for drift in detail.drift:
-        fields = {d.field for d in detail.diffs if not d.same}
-        if drift.kind not in fields and drift.reason:
+        if drift.reason and drift.reason not in told:
             out.append(
                 line((f" {look.glyph('drift')} ", "drift"), (f"{drift.kind}: {look.text(drift.reason)}", "drift"))
             )

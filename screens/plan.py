@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.act.table import VERBS
-from cockpit.plan.steps import Bad, Intent, Plan, Refused, Step
+from cockpit.plan.steps import FETCH, Bad, Intent, Plan, Refused, Step
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.changes import describe
@@ -17,17 +17,23 @@ from screens.format import lasting, plural, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import key
 from screens.look import Look
+from screens.widgets.bars import Hint
 from screens.widgets.sheet import Sheet
+
+DONE = {"": "what runs is what is expected", "push": "the hosts have it already"}
+"""Why a plan is empty, by verb."""
 
 
 def step_groups(plan: Plan) -> list[tuple[str, str, list[Step]]]:
     """Steps of one instance together, in the order in which each instance is first touched.
 
-    Steps without an instance are grouped by what they do. Returns key, heading, steps.
+    Releases are pushed to hosts, for no instance: these are one group each. Returns key, heading, steps.
     """
     groups: dict[str, list[Step]] = {}
     for step in plan.steps:
-        groups.setdefault(step.instance or f"{step.kind} of {step.args.get('name', 'release')}", []).append(step)
+        release = " ".join(str(step.args[k]) for k in ("name", "version") if k in step.args)
+        what = "push" if step.kind == FETCH else step.kind
+        groups.setdefault(step.instance or f"{what} {release}".rstrip(), []).append(step)
     return [(name, name, steps) for name, steps in groups.items()]
 
 
@@ -102,7 +108,7 @@ def plan_items(plan: Plan, board: Board, look: Look, width: int, opened: set[str
     for name, heading, steps in step_groups(plan):
         is_open = name in opened
         sign = look.sign("open" if is_open else "closed")
-        kinds = ", ".join(dict.fromkeys(s.kind for s in steps))
+        kinds = ", ".join(dict.fromkeys(s.kind for s in steps)) if steps[0].instance else ""
         hosts = list(dict.fromkeys(s.host for s in steps if s.host))
         where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
         first = "  first" if canary and steps[0].batch == 0 and steps[0].instance else ""
@@ -153,6 +159,12 @@ class PlanScreen(ClusterScreen):
         self.plan: Plan | None = None
         self._opened: set[str] = set()
         self._sent = False
+
+    def hints(self) -> list[Hint]:
+        nothing = self.plan is None or (self.plan.empty and VERBS[self.intent.verb].target != "action")
+        off = bool(nothing or self.cockpit.read_only)
+        run, *more = super().hints()
+        return [(run[0], run[1], not off), *more]
 
     def body(self) -> ComposeResult:
         self.head = Sheet(id="head")
@@ -213,7 +225,7 @@ class PlanScreen(ClusterScreen):
         if plan.empty and VERBS[self.intent.verb].target != "action":
             self.sheet.fill(
                 [
-                    text("   Nothing to do: what runs is what is expected.", "ok"),
+                    text(f"   Nothing to do: {DONE.get(self.intent.verb, DONE[''])}.", "ok"),
                     BLANK,
                     text("   Esc goes back.", "muted"),
                 ]

@@ -118,9 +118,10 @@ def tree_columns(board: Board, look: Look) -> list[Column]:
             return instance_word(row), "muted" if row.mark == OK else row.mark
         if row.mark == OK:
             return "", "text"
-        count = f"{row.drift} " if row.drift else ""
-        word = DRIFT if row.drift and row.mark == FAILED else row.mark
-        return f"{look.glyph(row.mark)} {count}{word}", row.mark
+        glyph = look.glyph(row.mark)
+        if row.mark == FAILED:
+            return f"{glyph} failed{f', {row.drift} drift' if row.drift else ''}", row.mark
+        return f"{glyph} {f'{row.drift} ' if row.drift else ''}{row.mark}", row.mark
 
     return [
         Column("name", "NAME", name, most=44),

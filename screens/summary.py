@@ -30,6 +30,7 @@ from screens.rows import action_mark, instance_word, took
 
 FOLD = 4
 """More instances of one service with the same trouble than this are one line."""
+HERE = {"running": "runs here", "interrupted": "was interrupted here"}
 CALM = frozenset({OK, CHANGING, PAUSED, DRAINING})
 
 
@@ -55,7 +56,8 @@ def needs(board: Board) -> list[Need]:
         if host.presence != UP and host.mark not in CALM:
             lost.add(host.name)
             out.append(_host(host, board))
-    out += [_interrupted(row) for row in board.running() if row.state == "interrupted"]
+    cut_off = {row.id: row for row in board.running() if row.state == "interrupted"}
+    told = dict.fromkeys(cut_off, 0)
     singles: dict[tuple[str, str], list[Need]] = {}
     seen: set[str] = set()
     for drift in board.drift.values():
@@ -65,6 +67,10 @@ def needs(board: Board) -> list[Need]:
         if row is not None and (row.mark in CALM or (row.host in lost and row.mark == UNKNOWN)):
             continue
         seen.add(drift.target)
+        cause = board.action_on(drift.target) if cut_off and row is not None and row.mark == DRIFT else None
+        if cause is not None and cause.id in told:
+            told[cause.id] += 1
+            continue
         need = _drift(drift, row, board)
         singles.setdefault((drift.target.rpartition("/")[0], need.word), []).append(need)
     wrong = sorted(key for mark in ("failed", DRIFT, UNKNOWN) for key in board.marked.get(mark, ()))
@@ -76,7 +82,9 @@ def needs(board: Board) -> list[Need]:
         )
     for (service, word), group in singles.items():
         out += [_many(service, word, group)] if len(group) > FOLD and service else group
-    return sorted(out, key=lambda n: (-BADNESS.get(n.mark, 0), -(n.since or 0), n.name))
+    out.sort(key=lambda n: (-BADNESS.get(n.mark, 0), -(n.since or 0), n.name))
+    # what an interrupted action left behind is put right by deciding about the action
+    return [_interrupted(row, told[id]) for id, row in cut_off.items()] + out
 
 
 def _host(host: HostRow, board: Board) -> Need:
@@ -95,9 +103,10 @@ def _host(host: HostRow, board: Board) -> Need:
     )
 
 
-def _interrupted(row: ActionRow) -> Need:
+def _interrupted(row: ActionRow, differ: int) -> Need:
+    left = f"; {plural(differ, 'instance')} {'differs' if differ == 1 else 'differ'} until then" if differ else ""
     return Need(
-        mark=PAUSED, name=f"{row.id} {row.title}", word="interrupted", since=None, reason=row.note,
+        mark=PAUSED, name=f"{row.id} {row.title}", word="interrupted", since=None, reason=row.note + left,
         aim=Aim(ACTION, (row.id,)), door=("action", row.id), verbs=("resume", "abort"),
     )
 
@@ -163,7 +172,9 @@ def need_items(board: Board, look: Look, width: int, read_only: str = "", hints:
         out += [Item((("    " + part, "text"),), key) for part in rest]
         action = board.action_on(need.aim.ids[0]) if need.aim.kind == INSTANCE else None
         if action is not None:
-            out.append(Item(((f"    {action.id} {_title(board, look, action.title)} runs here", "muted"),), key))
+            what = f"{action.id} {_title(board, look, action.title)}"
+            does = HERE.get(action.state, f"is {action.state} here")
+            out.append(Item(((f"    {what} {does}", "muted"),), key))
         if number < hints:
             out.append(Item(tuple(_hint(need, look, read_only)), key))
     return out
@@ -244,8 +255,12 @@ def _ended(row: ActionRow, board: Board, look: Look, width: int) -> list[Item]:
     key = f"action {row.id}"
     word = "" if row.state == "done" else f"  {row.state}"
     ago = age(board.now - (row.ended or row.started))
-    tail = f"  {took(row, board.now)}  {row.author.partition('@')[0]}  {ago} ago"
     title = f"{row.id} {_title(board, look, row.title or row.verb)}"
+    tails = [f"  {took(row, board.now)}", f"  {row.author.partition('@')[0]}", f"  {ago} ago"]
+    # a name is worth more than who and how long: the action's own screen tells these
+    while len(tails) > 1 and 2 + cells(title) + cells(word) + cells("".join(tails)) > width:
+        tails.pop(-2)
+    tail = "".join(tails)
     title = cut(title, max(12, width - 2 - cells(word) - cells(tail)), look.sign("more"))
     first = ((look.glyph(mark) + " ", mark), (title, "text"), (word, mark), (tail, "muted"))
     items = [Item(first, key, True, ("action", row.id), Aim(ACTION, (row.id,)))]

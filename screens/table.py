@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from screens.aim import NOTHING, Aim
 from screens.base import ClusterScreen
 from screens.board import Changed
+from screens.format import cells
 from screens.look import Piece
 from screens.widgets.bars import Bar
 from screens.widgets.grid import Grid
@@ -64,7 +65,13 @@ class TableScreen(ClusterScreen):
         pieces: list[Piece] = [(" ", "text"), name]
         for words, style in self.grid.state_words():
             pieces += [("   ", "text"), (words, style)]
-        pieces += more
+        # what does not fit leaves whole, from the end
+        room = self.size.width - sum(cells(words) for words, _ in pieces)
+        for words, style in more:
+            room -= cells(words)
+            if room < 0:
+                break
+            pieces.append((words, style))
         self.title_bar.show([pieces])
 
     def show_bottom(self, width: int = 0) -> None:

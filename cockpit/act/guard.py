@@ -73,10 +73,10 @@ def short(name: str) -> str:
 
 
 def confirms(given: str, name: str) -> bool:
-    """The name itself, or a suffix of it that starts at a dot or after the `#`."""
+    """The name itself, a suffix of it that starts at a dot or after the `#`, or a longer form of it."""
     if not given:
         return False
-    return given == name or name.endswith("." + given) or name == "#" + given
+    return given == name or name.endswith("." + given) or given.endswith("." + name) or name == "#" + given
 
 
 def conflicts(locks: Collection[str], running: Mapping[str, Holder]) -> None:

@@ -80,7 +80,7 @@ def _add(directory: Path, source: Path, name: str, version: str) -> Any:
     """Into the store of a controller that does not run."""
     from cockpit.swarm.store import DirectoryStore, Exists, StoreError
 
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o710, parents=True, exist_ok=True)
     try:
         return DirectoryStore(directory / "artifacts").add(source, name, version)
     except (Exists, StoreError, ValueError) as e:

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
 def start_detached(args: argparse.Namespace, directory: Path) -> None:
     """A controller in a session of its own: it outlives this terminal."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o710, parents=True, exist_ok=True)
     command = [sys.executable, "-I", "-m", "cockpit.cli.main", "serve", str(Path(args.file).absolute())]
     command += ["--state", str(directory), "--listen", args.listen, "--port", str(args.port)]
     if args.hosts:

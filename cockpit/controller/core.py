@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Controller:
 
         Raises OSError when the port is taken, Tampered when the journal is.
         """
-        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.state.mkdir(mode=0o710, parents=True, exist_ok=True)
         tables = await self.store.load()
         known = tables.get("meta", {}).get("journal", {})
         self.journal = Journal.open(
@@ -114,22 +115,17 @@ class Controller:
         await self.runner.stop()
         await self.hub.stop()
         if not await self.store.lost():
-            await self._save_names()
+            with contextlib.suppress(OSError):
+                await self._save_names()
         self.journal.close()
         await self.store.close()
 
-    async def end_hosts(self, timeout: float = 20.0) -> None:
-        """Stop every service, agent and keeper of the connected hosts (the demo's end)."""
+    async def end_hosts(self) -> None:
+        """Stop every service, agent and keeper of the hosts of this machine (the demo's end)."""
+        self.local.ending = True
         self._keeping.cancel()
-        hosts = list(self.hub.links)
-        futures = [self.hub.begin(f"end-{time.time()}-{h}", h, "end", {}) for h in hosts]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await asyncio.gather(*futures, return_exceptions=True)
-                alive = True
-                while alive:
-                    await asyncio.sleep(0.05)
-                    alive = await asyncio.to_thread(self.local.any_alive, hosts)
+        hosts = [n for n, h in self.world.expected.hosts.items() if h.connection == "local"]
+        await asyncio.gather(*(asyncio.to_thread(self.local.end, h) for h in hosts))
 
     def session(self, who: Who) -> EngineSession:
         return EngineSession(self, who)
@@ -244,6 +240,7 @@ class Controller:
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.append(task)
+        task.add_done_callback(self.watched)
         return task
 
     async def _tick(self) -> None:
@@ -268,6 +265,22 @@ class Controller:
                     self._end(f"the state directory {self.state} is gone; services run on: cockpit recover")
                     return
                 await self._save_names()
+
+    def watched(self, task: asyncio.Task[None]) -> None:
+        """A part that ends by an error ends the controller: nothing stands still in silence."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, OSError):
+            self.unkept(error)
+        elif error is not None:
+            self.lost = True
+            self._end(f"the controller ends by its own error ({error!r}); services run on: start it again")
+            traceback.print_exception(error)
+
+    def unkept(self, error: OSError) -> None:
+        """The state cannot be written any more: whatever was decided from here on would be forgotten."""
+        self.lost = True
+        hint = "make room and start it again" if self.state.is_dir() else "cockpit recover"
+        self._end(f"the state cannot be kept ({error}); services run on: {hint}")
 
     def _end(self, why: str) -> None:
         self.why = why

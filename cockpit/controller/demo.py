@@ -75,7 +75,7 @@ class Demo:
         @contextlib.asynccontextmanager
         async def run() -> Any:
             loaded = load_text(sample().encode(), "sample_topology.yaml")
-            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.state.mkdir(mode=0o710, parents=True, exist_ok=True)
             await asyncio.to_thread(self._artifacts)
             options = Options(state=self.state, file="sample_topology.yaml")
             async with controller(options, loaded.expected) as c:

@@ -38,6 +38,8 @@ class Desk:
     def __init__(self, controller: Controller) -> None:
         self.c = controller
         self.durations = Durations.load(controller.ledger.meta.get("durations"))
+        self._beginning: dict[str, guard.Holder] = {}
+        """Actions whose intent is on its way to the disk."""
         self.stable: dict[str, str] = dict(controller.ledger.meta.get("stable", {}))
         """Service -> the last version that an action finished with."""
 
@@ -139,9 +141,20 @@ class Desk:
 
     async def _begin(self, plan: Plan) -> ActionRow:
         """Intent and revision in one transaction and in the journal; then it runs."""
-        c, now, intent = self.c, time.time(), plan.intent
+        now, author = time.time(), plan.intent.author
         guard.conflicts(plan.locks, self._holders())
-        id = c.ledger.next_id()
+        id = self.c.ledger.next_id()
+        self._beginning[id] = (plan.locks, author, now, plan.title)
+        try:
+            return await self._write_down(plan, id, now)
+        except OSError as e:
+            self.c.unkept(e)  # what is in memory is ahead of the disk now
+            raise
+        finally:
+            del self._beginning[id]
+
+    async def _write_down(self, plan: Plan, id: str, now: float) -> ActionRow:
+        c, intent = self.c, plan.intent
         writes: list[Write] = []
         doc, revision = None, None
         if plan.changes:
@@ -262,10 +275,10 @@ class Desk:
                 )
 
     def _holders(self) -> dict[str, guard.Holder]:
-        """Locks of what runs now."""
-        return {
+        """Locks of what begins or runs now; what is shown as ended is in nobody's way."""
+        return self._beginning | {
             id: (r.record.plan.locks, r.record.row.author, r.record.row.started, r.record.row.title)
-            for id, r in self.c.runner.running.items()
+            for id, r in self.c.runner.running.items() if r.record.row.ended is None
         }
 
     def _record(self, intent: Intent) -> ActionRecord:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,8 +23,12 @@ from pathlib import Path
 from cockpit.link.pki import Authority
 
 
+END_LIMIT = 20.0
+"""Seconds a host gets to end all its services."""
+
+
 class LocalHosts:
-    """Starts what is missing; never stops anything (services outlive the controller)."""
+    """Starts what is missing; ends nothing unless it is told to (services outlive the controller)."""
 
     def __init__(self, root: Path, authority: Authority, cluster: str) -> None:
         self.root = root
@@ -30,6 +36,9 @@ class LocalHosts:
         self.cluster = cluster
         self._renewed: set[str] = set()
         """Hosts with a new identity, which an agent that already runs does not know."""
+        self.ending = False
+        """Nothing is started any more."""
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def directory(self, host: str) -> Path:
         return self.root / host
@@ -53,6 +62,8 @@ class LocalHosts:
 
     def start(self, host: str, address: str) -> bool:
         """Start the agent (which starts its keeper) unless a keeper answers, whose business it is."""
+        if self.ending:
+            return False
         directory = self.directory(host)
         renewed = host in self._renewed
         self._renewed.discard(host)
@@ -62,7 +73,7 @@ class LocalHosts:
             return False
         log = os.open(directory / "agent.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            subprocess.Popen(
+            self._started[host] = subprocess.Popen(
                 [sys.executable, "-I", "-m", "cockpit.agent", "run", "--dir", str(directory)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True,
                 cwd="/", env=_agent_environment(),
@@ -71,8 +82,20 @@ class LocalHosts:
             os.close(log)
         return True
 
-    def any_alive(self, hosts: Iterable[str]) -> bool:
-        return any(keeper_answers(self.directory(h)) for h in hosts)
+    def end(self, host: str) -> None:
+        """End the host's services, keeper and agent; also an agent that is only just starting."""
+        directory = self.directory(host)
+        deadline = time.monotonic() + END_LIMIT
+        while time.monotonic() < deadline:
+            if keeper_answers(directory):
+                end_keeper(directory)
+            elif (agent := self._started.get(host)) is not None and agent.poll() is None:
+                agent.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    agent.wait(1.0)
+            elif not agent_holds(directory):
+                return
+            time.sleep(0.02)
 
     async def watch(self, hosts: Iterable[tuple[str, str]], connected: set[str]) -> None:
         """Start the given (host, address) pairs that are neither connected nor alive."""
@@ -87,6 +110,31 @@ def keeper_answers(directory: Path) -> bool:
         with contextlib.suppress(OSError):
             s.connect(str(directory / "keeper.sock"))
             return True
+    return False
+
+
+def end_keeper(directory: Path) -> None:
+    """Ask the keeper to end everything; returns when it has closed its socket."""
+    with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError):
+        s.settimeout(END_LIMIT)
+        s.connect(str(directory / "keeper.sock"))
+        s.sendall(b'{"id":1,"op":"end"}\n')
+        while s.recv(65536):
+            pass
+
+
+def agent_holds(directory: Path) -> bool:
+    """Does an agent hold the host directory's lock?"""
+    try:
+        fd = os.open(directory / "agent.lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
     return False
 
 

@@ -46,7 +46,7 @@ def here() -> Who:
 @contextlib.contextmanager
 def lock(state: Path) -> Any:
     """One controller per state directory. Raises Refused when another one has it."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state.mkdir(mode=0o710, parents=True, exist_ok=True)
     path = state / "controller.lock"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

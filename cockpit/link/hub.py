@@ -23,8 +23,9 @@ BEAT_PERIOD = 5.0
 HANDSHAKE_LIMIT = 16
 """Concurrent WebSocket handshakes; a thousand agents come back in a row, not at once."""
 
-# CPython keeps a buffer of this size per TLS connection: 256 KiB by default, 300 KB an agent.
-sslproto.SSLProtocol.max_size = 16 * 1024
+# CPython keeps a buffer of this size per TLS connection: 256 KiB by default, 300 KB an agent. What agents
+# send is small, so 8 KiB cost no time.
+sslproto.SSLProtocol.max_size = 8 * 1024
 
 
 class HubOwner(Protocol):

@@ -310,6 +310,8 @@ class Grid(Lines, Generic[T]):
         if placed != self._placed:
             self._placed = placed
             self._strips.clear()
+            if self.is_mounted:
+                self.refresh()  # Textual has drawn the new size before it told us
 
     def lead(self, key: str) -> Sequence[Piece]:
         """What stands in front of the first cell of a row."""

@@ -1,11 +1,9 @@
-"""Memory of an agent, and what the hub pays for one that is connected (mutual TLS, WebSocket)."""
+"""Memory of an agent, what the hub pays for one that is connected (mutual TLS, WebSocket), and a round trip."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import ssl
 import subprocess
 import sys
 import time
@@ -15,36 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.keeper import Keeper, place, rss, spec
-from tests.bench.table import Figure, measures
+from tests.bench.light import Light, connect_all
+from tests.bench.table import Figure, measures, median
 from tests.bench.terminal import ROOT
 from tests.helpers import running, wait_for
 
 AGENTS = 200
 WARM = 20
 """Connected before the first look: what is paid once is not paid per agent."""
+PINGED, PINGS = 50, 200
 UNITS = 10
 SETTLE = 2.0
 """Seconds in which an agent has looked at its units."""
 
 
-async def agent(identity: Path, port: int) -> object:
+async def agent(identity: Path, port: int) -> Light:
     """A connected agent that has reported; it stays connected while the object lives."""
-    from websockets.asyncio.client import connect
-
-    host = json.loads((identity / "host.json").read_text())
-    context = ssl.create_default_context(cafile=str(identity / "ca.pem"))
-    context.check_hostname = False
-    context.load_cert_chain(identity / "cert.pem", identity / "key.pem")
-    ws = await connect(
-        f"wss://127.0.0.1:{port}/link", ssl=context, subprotocols=["cockpit.1"],  # type: ignore[list-item]
-        compression=None, ping_interval=None,
-    )  # fmt: skip
-    await ws.send(json.dumps({"t": "hello", "host": host["name"], "uuid": host["uuid"], "protocol": 1}))
-    await ws.recv()
-    unit = {"instance": "shop.web/0", "gen": 1, "version": "1.1.0", "state": 512, "run": 1, "pid": 4711}
-    units = [unit | {"unit": f"shop.web/{n}:1"} for n in range(10)]
-    await ws.send(json.dumps({"t": "full", "units": units, "releases": [], "names": 0, "head": None}))
-    return ws
+    made = Light(identity, 0)
+    await made.connect(port)
+    return made
 
 
 class Hub:
@@ -61,6 +48,12 @@ class Hub:
         self._in.flush()
         links, kib = map(int, self._out.readline().split())
         return links, kib
+
+    def ping(self) -> float:
+        """Milliseconds until every agent has answered."""
+        self._in.write("ping\n")
+        self._in.flush()
+        return float(self._out.readline())
 
 
 @contextlib.contextmanager
@@ -79,28 +72,49 @@ def hub(where: Path, agents: int) -> Iterator[Hub]:
         yield found
 
 
-async def connect_all(where: Path, hub: Hub) -> tuple[int, int]:
+async def fill(where: Path, hub: Hub) -> tuple[int, int]:
     """KiB of the hub with WARM agents and with all of them."""
-    connected: list[object] = []
+    agents = [Light(where / str(n) / "identity", n) for n in range(AGENTS)]
 
-    def look() -> int:
-        links, kib = hub.look()
-        assert links == len(connected), f"{links} of {len(connected)} are connected"
+    async def look(count: int) -> int:
+        links, kib = await asyncio.to_thread(hub.look)
+        assert links == count, f"{links} of {count} are connected"
         return kib
 
-    for n in range(WARM):
-        connected.append(await agent(where / str(n) / "identity", hub.port))
-    before = look()
-    for n in range(WARM, AGENTS):
-        connected.append(await agent(where / str(n) / "identity", hub.port))
-    return before, look()
+    try:
+        for agent in agents[:WARM]:
+            await agent.connect(hub.port)
+        before = await look(WARM)
+        for agent in agents[WARM:]:
+            await agent.connect(hub.port)
+        return before, await look(AGENTS)
+    finally:
+        for agent in agents:
+            await agent.close()
 
 
 @measures("hub-memory", needs=["cockpit.link.hub", "cockpit.link.pki"])
 def hub_memory() -> Figure:
     with place() as where, hub(where, AGENTS) as listening:
-        before, after = asyncio.run(connect_all(where, listening))
+        before, after = asyncio.run(fill(where, listening))
     return Figure((after - before) * 1.024 / (AGENTS - WARM), note=f"{AGENTS} agents, 10 units each")
+
+
+@measures("ping", needs=["cockpit.link.hub", "cockpit.link.pki"])
+def ping() -> Figure:
+    with place() as where, hub(where, PINGED) as listening:
+        runs = asyncio.run(_pings(where, listening))
+    note = f"to the last answer, {PINGED} light agents in one process; p99 {sorted(runs)[-1 - PINGS // 100]:.1f}"
+    return Figure(median(runs), note=note)
+
+
+async def _pings(where: Path, listening: Hub) -> list[float]:
+    agents = await connect_all(where, listening.port, PINGED)
+    try:
+        return [await asyncio.to_thread(listening.ping) for _ in range(PINGS)]
+    finally:
+        for agent in agents:
+            await agent.close()
 
 
 @measures("agent-memory", needs=["cockpit.agent.daemon", "cockpit.link.hub"])

@@ -80,7 +80,7 @@ def unit(number: int) -> dict[str, Any]:
     instance = f"shop.s{number // 100}/{number % 100}"
     return {
         "unit": f"{instance}:1", "instance": instance, "gen": 1, "version": "1.1.0", "state": 512, "run": 1,
-        "wanted": True, "pid": 4711 + number, "ports": {"main": 20000 + number % UNITS}, "health": "ok",
+        "wanted": True, "pid": 4711 + number, "ports": {} if number % UNITS else {"main": 20000}, "health": "ok",
         "started": 1.7e9, "health_since": 1.7e9, "observed": time.time(),
     }  # fmt: skip
 

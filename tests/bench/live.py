@@ -13,7 +13,6 @@ import functools
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cockpit.session.client import RemoteSession
-from tests.bench.table import Figure, measures
+from tests.bench.table import Figure, measures, median
 from tests.e2e.cluster import Cluster, cluster
 from tests.helpers import until
 
@@ -92,20 +91,27 @@ async def _crashes(c: Cluster) -> Crashes:
         asyncio.create_task(w.follow(c.host(AGENTS[n % len(AGENTS)]) / "agent.sock")) for n, w in enumerate(watchers)
     ]
     found = Crashes([], [])
+
+    def calm() -> bool:
+        return all(r.mark == "ok" for r in rows.values())
+
+    async def crash(id: str) -> None:
+        row = rows[id]
+        at = (row.address, next(iter(row.ports.values())))
+        await until(lambda: all(at in w.ready for w in watchers), LATE, f"{at} is ready everywhere")
+        for watcher in watchers:
+            watcher.left.pop(at, None)
+        start = time.perf_counter()
+        os.kill(row.pid, signal.SIGKILL)
+        await until(lambda: row.pid in gone and all(at in w.left for w in watchers), LATE, f"{id} is gone")
+        found.screen.append((gone[row.pid] - start) * 1e3)
+        found.names.extend((w.left[at] - start) * 1e3 for w in watchers)
+
     try:
         for _ in range(ROUNDS):
             for id in sorted(rows):
-                await until(lambda: all(r.mark == "ok" for r in rows.values()), 30, "every row is calm")
-                row = rows[id]
-                at = (row.address, next(iter(row.ports.values())))
-                await until(lambda: all(at in w.ready for w in watchers), LATE, f"{at} is ready everywhere")
-                for watcher in watchers:
-                    watcher.left.pop(at, None)
-                start = time.perf_counter()
-                os.kill(row.pid, signal.SIGKILL)
-                await until(lambda: row.pid in gone and all(at in w.left for w in watchers), LATE, f"{id} is gone")
-                found.screen.append((gone[row.pid] - start) * 1e3)
-                found.names.extend((w.left[at] - start) * 1e3 for w in watchers)
+                await until(calm, 30, "every row is calm")
+                await crash(id)
     finally:
         for task in tasks:
             task.cancel()
@@ -121,14 +127,15 @@ def p99(runs: list[float]) -> float:
 @measures("crash-screen", needs=["cockpit.controller.core", "cockpit.session.client"])
 def crash_screen() -> Figure:
     runs = crashes().screen
-    return Figure(p99(runs), note=f"kill -9 to RemoteSession.changes(), {len(runs)} kills; p50 {statistics.median(runs):.0f}")
+    note = f"kill -9 to RemoteSession.changes(), {len(runs)} kills; p50 {median(runs):.0f}"
+    return Figure(p99(runs), note=note)
 
 
 @measures("endpoints", needs=["cockpit.controller.core", "cockpit.agent.local"])
 def endpoints() -> Figure:
     runs = crashes().names
     where = f"{SUBSCRIBERS} programs on {len(AGENTS)} agents' sockets"
-    return Figure(p99(runs), note=f"from a kill -9 on, {where}; p50 {statistics.median(runs):.0f}")
+    return Figure(p99(runs), note=f"from a kill -9 on, {where}; p50 {median(runs):.0f}")
 
 
 @contextlib.contextmanager

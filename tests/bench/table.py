@@ -57,6 +57,13 @@ BUDGETS: dict[str, Budget] = {
     "past": Budget("state at a moment 30 minutes ago, 100k instances", 0.6, "s"),
 }
 
+WAITS = {
+    "true": "needs the exec plug-in", "quiet-relays": "needs relays", "past": "needs the history of states",
+    "push-8": "needs the swarm", "push-16": "needs the swarm", "wan": "needs the swarm",
+    "wan-again": "needs the swarm",
+}  # fmt: skip
+"""What rows wait for that cannot be measured yet."""
+
 Measure = Callable[[], "Figure | None"]
 _measures: dict[str, tuple[Measure, tuple[str, ...]]] = {}
 
@@ -116,7 +123,8 @@ def row(key: str, figure: Figure | None, note: str) -> tuple[str, ...]:
     budget = BUDGETS[key]
     limit = f"{'<= ' if budget.limit else ''}{number(budget.limit)} {budget.unit}"
     if figure is None:
-        return (budget.what, limit, note, "", "", "", "")
+        why = WAITS.get(key, "") if ready(key) is None else ""
+        return (budget.what, limit, note, "", "", "", why)
     peer = f"{figure.peer_name} {number(figure.peer)}" if figure.peer is not None else ""
     ratio = f"{number(figure.value / figure.peer)} x" if figure.peer else ""
     mark = "ok" if figure.value <= budget.limit else "OVER"

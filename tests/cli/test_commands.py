@@ -364,7 +364,7 @@ def test_artifacts(running: bool, live: Background, run: Run, tmp_path: Path) ->
         assert (code, out) == (2, ""), words
         assert word in err
     root = Path(state[1])
-    assert root.stat().st_mode & 0o777 == 0o700
+    assert root.stat().st_mode & 0o777 == 0o710
     if running:
         assert live.look(lambda: live.c.world.artifacts["web/1.2.0"]) == sha256
 

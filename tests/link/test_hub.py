@@ -398,14 +398,14 @@ async def test_join_requests(house: House, body: bytes, status: int, word: str) 
 
 def test_the_private_detail_that_keeps_tls_connections_small_is_still_there() -> None:
     """CPython allocates `max_size` bytes per connection when the protocol object is made."""
-    assert sslproto.SSLProtocol.max_size == 16 * 1024
+    assert sslproto.SSLProtocol.max_size == 8 * 1024
     loop = asyncio.new_event_loop()
     try:
         protocol = sslproto.SSLProtocol(
             loop, asyncio.Protocol(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), loop.create_future(),
             server_side=True,
         )  # fmt: skip
-        assert len(vars(protocol)["_ssl_buffer"]) == 16 * 1024
+        assert len(vars(protocol)["_ssl_buffer"]) == 8 * 1024
     finally:
         loop.close()
 

@@ -51,7 +51,8 @@ def submit(c: PlanContext, p: Plan, action: str = "#1", author: str = "li@jump-1
     """The world after the plan was carried out."""
     new = after(c, p)
     row = RevisionRow(
-        number=c.revision + 1, mark="", author=author, time=0.0, action=action, changes=p.changes, undo=p.intent.verb == "rollback")  # fmt: skip
+        number=c.revision + 1, mark="", author=author, time=0.0, action=action, changes=p.changes,
+        undo=p.intent.verb == "rollback")  # fmt: skip
     end = carry_out(new, c.actual, p.steps)
     return replace(
         c, doc=to_doc(new), expected=new, revision=c.revision + bool(p.changes), actual=end.actual(),
