@@ -25,7 +25,7 @@ def describe(changes: Sequence[Change], short: Short, to: str = "→") -> list[s
     if names and not names[0].old:
         out.append(_import(tables))
     elif names:
-        out.append(f"the cluster is called {names[0].new}, no longer {names[0].old}")
+        out.append(f"the cluster is called {value(names[0].new)}, no longer {value(names[0].old)}")
     placed: dict[str, list[Change]] = {}
     for change in tables.pop("placement", []):
         placed.setdefault(change.path[1].rpartition("/")[0], []).append(change)
@@ -69,7 +69,7 @@ def _service(change: Change, placed: dict[str, list[Change]], short: Short, to: 
             return f"service {name} removed" + (f" with {plural(len(gone), 'instance')}" if gone else "")
         new = placed.pop(path, [])
         version = change.new.get("version", "") if isinstance(change.new, dict) else ""
-        return f"service {name}{' ' + version if version else ''} added" + _where(new, short)
+        return f"service {name}{f' {value(version)}' if version else ''} added" + _where(new, short)
     if field[0] == "instances" and (field[1:] == ("count",) or not field[1:]):
         mine = placed.get(path, [])
         came = [c for c in mine if c.old is None]
@@ -94,8 +94,8 @@ def _where(placements: Sequence[Change], short: Short) -> str:
     if not placements:
         return ""
     if len(placements) > MANY:
-        return f": {len(placements)} instances on {plural(len({c.new for c in placements}), 'host')}"
-    return ": " + ", ".join(f"{short(c.path[1])} on {c.new}" for c in placements)
+        return f": {len(placements)} instances on {plural(len({value(c.new) for c in placements}), 'host')}"
+    return ": " + ", ".join(f"{short(c.path[1])} on {value(c.new)}" for c in placements)
 
 
 def _names(names: Sequence[str]) -> str:
@@ -107,11 +107,11 @@ def _placement(group: Sequence[Change], short: Short, to: str) -> list[str]:
     for change in group:
         name = short(change.path[1])
         if change.old is None:
-            out.append(f"{name} added on {change.new}")
+            out.append(f"{name} added on {value(change.new)}")
         elif change.new is None:
-            out.append(f"{name} removed from {change.old}")
+            out.append(f"{name} removed from {value(change.old)}")
         else:
-            out.append(f"{name} moves {change.old} {to} {change.new}")
+            out.append(f"{name} moves {value(change.old)} {to} {value(change.new)}")
     return out
 
 
@@ -131,7 +131,8 @@ def _thing(change: Change, short: Short, to: str) -> str:
     """A host, a group, a region, or the mode of a host."""
     table, name, *field = change.path
     if table == "modes":
-        return f"host {name} {MODES.get(change.new, change.new)}" if change.new else f"host {name} is back in service"
+        mode = value(change.new)
+        return f"host {name} {MODES.get(mode, mode)}" if change.new else f"host {name} is back in service"
     what = f"{table.removesuffix('s')} {short(name)}"
     if field:
         return _other(f"{what} {' '.join(field)}", change, to)

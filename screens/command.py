@@ -91,7 +91,7 @@ def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
             raise ValueError(f"{verb.name} takes one name/version; hosts are given as --hosts a,b")
         return Do(verb.name, here, tuple(rest[:1]), params)
     if verb.target == "action":
-        rest = [w if w.startswith("#") else f"#{w}" for w in rest]
+        rest = [w if n or w.startswith("#") else f"#{w}" for n, w in enumerate(rest)]
     if verb.name == "rollback" and rest and rest[0].startswith("#"):
         return Do(verb.name, Aim(ACTION, (rest[0],)), (), {"action": rest[0]})
     if not rest:

@@ -89,7 +89,6 @@ class OverviewScreen(ClusterScreen):
     OverviewScreen #tree { width: 1fr; height: 1fr; }
     OverviewScreen #side { width: 1fr; height: 1fr; }
     OverviewScreen #gap { width: 3; height: 1fr; }
-    OverviewScreen #notices { height: 0; }
     """
 
     def __init__(self) -> None:
@@ -106,6 +105,7 @@ class OverviewScreen(ClusterScreen):
         self.side = Sheet(id="side")
         self.panes = [self.tree_list, self.side]
         self.notices = Bar(id="notices")
+        self.notices.display = False
         yield self.notices
         yield Container(self.tree_list, self.gap, self.side, id="both")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from cockpit.act.table import VERBS
+from cockpit.model import kinds
 from cockpit.model.states import UP
 from cockpit.model.view import (
     BADNESS,
@@ -31,6 +32,8 @@ from screens.rows import action_mark, instance_word, took
 FOLD = 4
 """More instances of one service with the same trouble than this are one line."""
 HERE = {"running": "runs here", "interrupted": "was interrupted here"}
+HALF_DONE = frozenset({kinds.WRONG_VERSION, kinds.WRONG_CONFIG, kinds.WRONG_HOST, kinds.MISSING, kinds.EXTRA})
+"""Differences that an action which was cut off leaves behind."""
 CALM = frozenset({OK, CHANGING, PAUSED, DRAINING})
 
 
@@ -67,7 +70,7 @@ def needs(board: Board) -> list[Need]:
         if row is not None and (row.mark in CALM or (row.host in lost and row.mark == UNKNOWN)):
             continue
         seen.add(drift.target)
-        cause = board.action_on(drift.target) if cut_off and row is not None and row.mark == DRIFT else None
+        cause = board.action_on(drift.target) if cut_off and drift.kind in HALF_DONE else None
         if cause is not None and cause.id in told:
             told[cause.id] += 1
             continue

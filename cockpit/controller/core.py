@@ -38,7 +38,7 @@ FIRST_LOOK = 5.0
 """Seconds a fresh controller waits for all known hosts before it makes a plan."""
 TICK = 0.05
 """Seconds between looks at what became dirty: the beat of every screen."""
-PING = 2.0
+PING = 4.0
 SAVE_NAMES = 1.0
 
 
@@ -116,8 +116,9 @@ class Controller:
         await self.hub.stop()
         if not await self.store.lost():
             with contextlib.suppress(OSError):
+                await self.ledger.flush()
                 await self._save_names()
-        self.journal.close()
+        self.ledger.close()
         await self.store.close()
 
     async def end_hosts(self) -> None:
@@ -256,6 +257,7 @@ class Controller:
             self.board.set_notices(self._notices())
             while self.board.refresh(now, SLICE):
                 await asyncio.sleep(0)
+            await self.ledger.flush()
             if now - last_save >= SAVE_NAMES:
                 last_save = now
                 for host in self.world.silent(now):

@@ -185,9 +185,9 @@ class Desk:
         writes.append(("meta", "gens", c.world.gens))
         mark = revision.mark if revision else c.world.digest
         entry = journal.intent(id, intent, plan, revision=row.revision, mark=mark)
-        c.journal.append(entry, now=now)
+        c.ledger.note(entry)
         await c.ledger.commit(writes)
-        if doc is not None and revision is not None:
+        if doc is not None and revision is not None and revision.number > c.world.revision:
             c.set_expected(doc, revision.number)
         c.board.set_action(row)
         c.runner.start(record)
@@ -209,9 +209,7 @@ class Desk:
             i: r.version_actual for i, r in c.board.tables["instances"].items() if i in record.plan.locks
         }
         seconds = now - record.row.started
-        c.journal.append(
-            journal.outcome(record.row.id, outcome, reason, versions, seconds=seconds), now=now
-        )
+        c.ledger.note(journal.outcome(record.row.id, outcome, reason, versions, seconds=seconds))
         c.board.set_action(record.row)
         await c.ledger.commit(
             [
@@ -228,9 +226,7 @@ class Desk:
         if intent.verb == "abort" and state == "interrupted":
             record.undo = bool(intent.params.get("undo"))
             reason = f"aborted by {intent.author} after an interruption"
-            c.journal.append(
-                journal.control(id, "abort", "", intent.author, undo=record.undo), now=time.time()
-            )
+            c.ledger.note(journal.control(id, "abort", "", intent.author, undo=record.undo))
             await self.close(record, ex.ABORTED, reason, time.time())
             await self.follow_up(record, ex.ABORTED, reason)
             c.runner.ended.setdefault(id, asyncio.Event()).set()
@@ -255,9 +251,7 @@ class Desk:
         record.row = msgspec.structs.replace(
             record.row, state="running", mark=view.CHANGING, note=f"resumed by {author}"
         )
-        self.c.journal.append(
-            journal.control(record.row.id, "resume", "", author), now=time.time()
-        )
+        self.c.ledger.note(journal.control(record.row.id, "resume", "", author))
         done = frozenset(s.id for s in record.steps.values() if s.state == ex.DONE)
         self.c.board.set_action(record.row)
         self.c.runner.start(record, done=done)

@@ -5,6 +5,11 @@ An action's intent and the revision it writes are one transaction; the journal f
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -46,6 +51,9 @@ class Ledger:
         self.last_import: Doc | None = None
         self.meta: dict[str, Any] = {}
         self._next = 1
+        self._notes: list[Mapping[str, Any]] = []
+        self._writing = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "journal")
 
     def load(self, tables: dict[str, dict[str, Any]]) -> None:
         self.meta = dict(tables.get("meta", {}))
@@ -100,8 +108,26 @@ class Ledger:
         self.meta["import"] = doc
         return [("meta", "import", doc)]
 
+    def note(self, body: dict[str, Any]) -> None:
+        """A journal entry, in order; on disk with the next `flush` or `commit`."""
+        self._notes.append(body)
+
+    async def flush(self) -> None:
+        """Write what was noted, with one sync, off the loop. Raises OSError."""
+        async with self._writing:
+            notes, self._notes = self._notes, []
+            if notes:
+                write = partial(self.journal.extend, notes, now=time.time())
+                await asyncio.get_running_loop().run_in_executor(self._thread, write)
+
+    def close(self) -> None:
+        """Waits for what is being written, then closes the journal."""
+        self._thread.shutdown()
+        self.journal.close()
+
     async def commit(self, writes: list[Write]) -> None:
-        """Raises OSError when the state cannot be kept."""
+        """The journal first, then the store. Raises OSError when the state cannot be kept."""
+        await self.flush()
         head = {"hash": self.journal.head, "count": self.journal.count}
         await self.store.commit([*writes, ("meta", "journal", head)])
 

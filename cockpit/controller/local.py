@@ -22,7 +22,6 @@ from pathlib import Path
 
 from cockpit.link.pki import Authority
 
-
 END_LIMIT = 20.0
 """Seconds a host gets to end all its services."""
 

@@ -122,7 +122,7 @@ class Runner:
     def host_event(self, host: str, event: dict[str, Any]) -> None:
         """What somebody did on the host itself is journaled with the uid, and not reverted."""
         if event.get("event") == "ctl":
-            self.c.journal.append(journal.ctl(host, event), now=time.time())
+            self.c.ledger.note(journal.ctl(host, event))
 
     def names_applied(self) -> None:
         for running in list(self.running.values()):
@@ -166,13 +166,12 @@ class Runner:
 
     def _anchored(self, running: Running, command: ex.Anchored) -> None:
         """A pause, resume or abort took effect after `step`: that is where a replay does it too."""
-        row, now = running.record.row, time.time()
-        self.c.journal.append(
+        row = running.record.row
+        self.c.ledger.note(
             journal.control(
                 row.id, command.what, command.step, command.by, command.reason, undo=running.record.undo,
                 at=running.steps.get(command.step),
-            ),
-            now=now,
+            )
         )
         if command.what == ex.PAUSE:
             note = command.reason or f"paused by {command.by}"
@@ -184,9 +183,8 @@ class Runner:
         """The observations that decided a health gate are part of the record."""
         step = running.steps[command.step]
         if step.kind == HEALTHY and command.state in (ex.DONE, ex.FAILED):
-            self.c.journal.append(
-                journal.gate(running.record.row.id, step, command.state, command.note, command.seen),
-                now=time.time(),
+            self.c.ledger.note(
+                journal.gate(running.record.row.id, step, command.state, command.note, command.seen)
             )
 
     def _send(self, running: Running, command: ex.Send) -> None:

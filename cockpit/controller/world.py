@@ -15,8 +15,8 @@ from cockpit.model.states import SUSPECT, UNKNOWN, UP
 from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
 from cockpit.naming.registry import Registry
 
-SILENT = 10.0
-"""Seconds without any frame (there is a ping every two) after which a link counts as broken."""
+SILENT = 12.0
+"""Seconds without any frame (there is a ping every four) after which a link counts as broken."""
 SUSPECT_FOR = 5.0
 """Seconds a host stays suspect after its link broke; then it is unknown."""
 

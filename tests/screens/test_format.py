@@ -24,6 +24,30 @@ def test_span(seconds: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (19.6, "20 s"), (119, "119 s"), (120, "2 min"), (150, "2 min 30 s"), (3600, "1 h"),
+     (3900, "1 h 5 min")],
+)
+def test_lasting(seconds: float, words: str) -> None:
+    assert f.lasting(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "words"),
+    [("take the old one", 20, "take the old one"), ("take the old sudoku/3", 16, "take the old…"),
+     ("take the old sudoku/3", 13, "take the old…"), ("first, sudoku/3 then", 10, "first…"),
+     ("sudoku/3-with-a-long-name x", 12, "sudoku/3-wi…"), ("", 3, "")],
+)
+def test_a_sentence_is_cut_between_words(text: str, width: int, words: str) -> None:
+    assert f.cut_words(text, width, "…") == words
+
+
+@given(TEXTS, st.integers(min_value=1, max_value=30))
+def test_a_cut_sentence_fits(text: str, width: int) -> None:
+    assert f.cells(f.cut_words(text, width, "…")) <= width
+
+
+@pytest.mark.parametrize(
     ("count", "words"),
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (41_000_000, "39.1 MiB"), (3 << 40, "3072.0 GiB")],
 )

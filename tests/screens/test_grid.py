@@ -14,7 +14,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from screens.format import cells
-from screens.look import Look, Piece
+from screens.look import CURSOR, CURSOR_OFF, PLAIN, THEMES, Look, Piece
 from screens.widgets.columns import GAP, Column, place
 from screens.widgets.grid import Grid
 from screens.widgets.tree import Tree
@@ -127,6 +127,59 @@ async def test_a_cursor_move_draws_two_lines() -> None:
         grid.move("down")
         await pilot.pause()
         assert sorted(grid.drawn) == ["r000000", "r000001"]
+
+
+async def test_blanks_cost_no_colours_of_their_own() -> None:
+    grid = Counting()
+    async with shown(grid) as pilot:
+        grid.load(rows(20))
+        grid.use(True)
+        await painted(grid, pilot)
+        for y in range(3):
+            strip = grid.render_line(y)
+            assert cells(strip.text) == 40
+            ground = {segment.style.bgcolor for segment in strip if segment.style}
+            assert len(ground) == 1
+            assert len(list(strip)) <= 2, "name; host and count, muted both; blanks go with their neighbours"
+            assert not any(segment.text.isspace() for segment in strip)
+
+
+@pytest.mark.parametrize("row", [CURSOR, CURSOR_OFF, PLAIN])
+@pytest.mark.parametrize("theme", THEMES)
+def test_merging_moves_no_character_and_no_ground(theme: str, row: int) -> None:
+    look = Look(theme)
+    words = sorted(look.data["styles"])
+    pieces = [(text, word) for word in words for text in (word[:3], "  ")]
+
+    class Fixed(Counting):
+        @property
+        def look(self) -> Look:
+            return look
+
+    strip = Fixed().strip(pieces, 400, row)
+    place = 0
+    plain = "".join(text for text, _ in pieces)
+    assert strip.text.rstrip() == plain.rstrip() and cells(strip.text) == 400
+    styles = [style for segment in strip for style in [segment.style] * len(segment.text)]
+    for text, word in pieces:
+        for offset, char in enumerate(text):
+            want, found = look.style(word, row), styles[place + offset]
+            assert found is want or (char == " " and found.bgcolor == want.bgcolor and not (
+                found.reverse or found.underline or want.reverse or want.underline)), (word, char)
+        place += len(text)
+
+
+async def test_a_new_width_draws_every_line_anew() -> None:
+    grid = Counting()
+    async with shown(grid, (60, 12)) as pilot:
+        grid.load(rows(5))
+        await painted(grid, pilot)
+        grid.styles.width = 12
+        await pilot.pause()
+        await until(lambda: grid.size.width == 12)
+        await pilot.pause()
+        lines = [strip.text for strip in pilot.app.screen._compositor.render_strips()][:6]
+        assert not any("h1" in line for line in lines), "the host has left every line, not only the header"
 
 
 async def test_rows_that_come_wait_until_the_operator_moves() -> None:

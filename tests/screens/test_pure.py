@@ -23,7 +23,8 @@ from screens.command import Do, Go, command_of, completions, help_for, parse
 from screens.format import cells
 from screens.look import THEMES, Look, choose_ascii, choose_theme
 from screens.plain import overview_text
-from screens.summary import FOLD, needs
+from screens.rows import action_mark, heard
+from screens.summary import FOLD, needs, running_items
 from tests.screens.canned import NOW, rows, snapshot
 
 
@@ -103,6 +104,7 @@ def test_counts_by_mark_stay_true_through_deltas(changes: list[tuple[str, str | 
         ("resume", Aim(ACTION, ("#118",)), "is running"),
         ("abort", Aim(ACTION, ("#117",)), "has ended (done)"),
         ("rollback", Aim(ACTION, ("#117",)), ""),
+        ("rollback", Aim(ACTION, ("#118",)), "has not ended (running)"),
         ("converge", NOTHING, ""),
         ("push", NOTHING, ""),
     ],
@@ -122,6 +124,44 @@ def test_read_only_refuses_every_verb_on_every_row(verb: Any) -> None:
         Aim(ACTION, ("#118",)),
     ):
         assert why_not(verb, aim, board(), "because") == f"{verb.name} is off: because"
+
+
+def test_an_action_that_returns_is_left_to_its_return() -> None:
+    first = snapshot().actions["#118"]
+    row = msgspec.structs.replace(first, state="returning")
+    b = board(actions={"#118": row, "#119": msgspec.structs.replace(first, id="#119", cause="#118")})
+    for verb in ("pause", "resume", "abort"):
+        why = why_not(VERBS[verb], Aim(ACTION, ("#118",)), b, "")
+        assert why == f"{verb}: #118 has ended and is returning by #119"
+    assert action_mark(row) == "changing"
+    items = running_items(b, Look(), 60)
+    assert any("returning" in text for item in items for text, _ in item.pieces)
+
+
+def test_what_an_interrupted_action_left_behind_is_told_with_it() -> None:
+    first = snapshot()
+    row = msgspec.structs.replace(first.actions["#118"], state="interrupted", note="the controller ended")
+    waits = [i for i, r in first.instances.items() if r.word == "waits"]
+    behind = {i: msgspec.structs.replace(first.instances[i], mark="drift", word="wrong version") for i in waits}
+    other = DriftRow(kind="wrong version", target="", expected="1.2.0", actual="1.1.0", action="")
+    drift = {f"wrong version|{i}": msgspec.structs.replace(other, target=i) for i in waits}
+    found = needs(board(actions={"#118": row}, instances=first.instances | behind, drift=drift))
+    assert [n.aim.ids[0] for n in found] == ["#118", "puzzle.sudoku/3"]
+    assert found[0].reason == "the controller ended; 3 instances differ until then"
+    assert found[0].verbs == ("resume", "abort")
+
+
+@pytest.mark.parametrize(
+    ("presence", "seen", "words"),
+    [("up", NOW - 300, "live"), ("draining", NOW - 300, "live"), ("maintenance", None, "live"),
+     ("suspect", NOW - 9, "9s"), ("unknown", NOW - 300, "5m"), ("down", None, "")],
+)
+def test_a_present_host_is_live_however_old_its_last_change(presence: str, seen: float | None, words: str) -> None:
+    b = board()
+    row = msgspec.structs.replace(b.hosts["sh-1"], presence=presence, seen=seen)
+    assert heard(row, b) == words
+    b.lose("gone")
+    assert heard(row, b) != "live"
 
 
 def test_a_verb_for_services_takes_the_service_of_an_instance() -> None:
@@ -148,6 +188,11 @@ def test_a_verb_for_services_takes_the_service_of_an_instance() -> None:
         ),
         ("migrate web/1 bj-2", Do("migrate", Aim(INSTANCE, ("puzzle.web/1",)), ("puzzle.web/1",), {"host": "bj-2"})),
         ("push sudoku/1.1.0", Do("push", NOTHING, ("sudoku/1.1.0",), {})),
+        (
+            "push sudoku/1.1.0 --hosts sh-1,sh-2",
+            Do("push", NOTHING, ("sudoku/1.1.0",), {"hosts": ["sh-1", "sh-2"]}),
+        ),
+        ("pause 118 --after s3", Do("pause", Aim(ACTION, ("#118",)), ("#118",), {"after": "s3"})),
         ("pause 118", Do("pause", Aim(ACTION, ("#118",)), ("#118",), {})),
         ("rollback '#117'", Do("rollback", Aim(ACTION, ("#117",)), (), {"action": "#117"})),
         ("abort 118 --undo", Do("abort", Aim(ACTION, ("#118",)), ("#118",), {"undo": True})),
@@ -162,6 +207,7 @@ def test_parse(text: str, asked: Go | Do) -> None:
     ("text", "said"),
     [("frobnicate", "no screen and no verb"), ("scale web x", "is a number"), ("push sudoku", "name/version"),
      ("restart web sh-1", "not a mix"), ("deploy web 1 2", "what is '2'"), ("restart 'x", "No closing quotation"),
+     ("push s/1 sh-1", "--hosts a,b"), ("pause 118 s3", "what is 's3'"),
      ("apply f.yaml", "reads a file"),
         ("stop batch --force", "has no --force")],
 )
@@ -185,6 +231,11 @@ def test_every_completion_parses() -> None:
     [
         (Intent(verb="deploy", targets=("sudoku",), params={"version": "1.1.0"}), "", "cockpit deploy sudoku 1.1.0"),
         (Intent(verb="migrate", targets=("web/1",), params={"host": "bj-2"}), "", "cockpit migrate web/1 bj-2"),
+        (Intent(verb="scale", targets=("web",), params={"count": 0}), "web", "cockpit scale web 0 --confirm web"),
+        (
+            Intent(verb="pause", targets=("#118",), params={"after": "s3"}), "",
+            "cockpit pause '#118' --after s3",
+        ),
         (Intent(verb="stop", targets=("batch",)), "batch", "cockpit stop batch --confirm batch"),
         (
             Intent(verb="abort", targets=("#118",), params={"undo": True}),

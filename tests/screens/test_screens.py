@@ -206,12 +206,12 @@ async def test_the_graph_moves_from_node_to_node_and_opens_what_is_chosen() -> N
 async def test_a_revision_opens_its_changes_and_its_action_can_be_undone() -> None:
     async with driven() as d:
         await d.press("v")
-        await d.sees("services sudoku version")
-        await d.press("enter")
-        await d.sees("REVISION 42")
+        await d.sees("sudoku version 1.1.0 → 1.2.0")
+        await d.press("down", "enter")
+        await d.sees("REVISION 41")
         await d.press(keyed("rollback"))
         await until(lambda: d.session.planned)
-        assert (d.session.planned[0].targets, d.session.planned[0].params) == ((), {"action": "#118"})
+        assert (d.session.planned[0].targets, d.session.planned[0].params) == ((), {"action": "#117"})
 
 
 async def test_help_is_made_of_the_live_bindings_and_the_table() -> None:
@@ -231,6 +231,18 @@ async def test_an_interrupted_action_needs_a_decision() -> None:
     async with driven(LARGE, session=CannedSession(first)) as d:
         await d.sees("interrupted")
         await d.sees("R resume   X abort")
+        lines = d.text().splitlines()
+        order = [next(n for n, line in enumerate(lines) if w in line) for w in ("NEEDS YOU", "‖ #118", "▲ sudoku/3")]
+        assert order == sorted(order), "the decision comes first"
+        await d.press(*":action #118", "enter")
+        await d.sees("? wait until sudoku/3 is healthy")
+
+
+async def test_notices_stand_above_the_tree_unless_needs_you_tells_them() -> None:
+    first = msgspec.structs.replace(snapshot(), notices=("the clock of sh-1 is 40 s late", "#118 was interrupted"))
+    async with driven(LARGE, session=CannedSession(first)) as d:
+        await d.sees("the clock of sh-1 is 40 s late")
+        assert "#118 was interrupted" not in d.text()
 
 
 async def test_ten_thousand_instances_are_shown_and_filtered() -> None:
