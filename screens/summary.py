@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import msgspec
 
 from cockpit.act.table import VERBS
-from cockpit.model import kinds
 from cockpit.model.states import UP
 from cockpit.model.view import (
     BADNESS,
@@ -32,7 +31,7 @@ from screens.rows import action_mark, instance_word, took
 FOLD = 4
 """More instances of one service with the same trouble than this are one line."""
 HERE = {"running": "runs here", "interrupted": "was interrupted here"}
-HALF_DONE = frozenset({kinds.WRONG_VERSION, kinds.WRONG_CONFIG, kinds.WRONG_HOST, kinds.MISSING, kinds.EXTRA})
+HALF_DONE = frozenset({"wrong version", "wrong config", "wrong host", "missing", "extra"})
 """Differences that an action which was cut off leaves behind."""
 CALM = frozenset({OK, CHANGING, PAUSED, DRAINING})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.controller.core import Controller
-from cockpit.controller.serving import Options, controller, either, here, on_signals
+from cockpit.controller.serving import Options, controller, either, here, on_signals, shown
 from cockpit.model.load import load_text
 from cockpit.model.view import Snapshot
 
@@ -47,18 +47,8 @@ class Demo:
         self, screen: Callable[[Any], Awaitable[int]], say: Callable[[str], None]
     ) -> int:
         """Open the cockpit at once; end everything when it closes."""
-        stop = asyncio.Event()
         async with self._running(say) as c:
-            on_signals(stop)
-            shown = asyncio.create_task(_code(screen(c.session(here()))))
-            ended = asyncio.create_task(either(stop, c.ended))
-            await asyncio.wait([shown, ended], return_when=asyncio.FIRST_COMPLETED)
-            ended.cancel()
-            if not shown.done():
-                shown.cancel()
-            code = 0
-            with contextlib.suppress(asyncio.CancelledError):
-                code = await shown
+            code = await shown(c, screen)
             say("ending the demo")
         return code
 
@@ -104,10 +94,6 @@ class Demo:
                         return True
                     await asyncio.sleep(0.05)
         return False
-
-
-async def _code(work: Awaitable[int]) -> int:
-    return await work
 
 
 def sample() -> str:

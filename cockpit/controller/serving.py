@@ -211,4 +211,22 @@ async def serve_with_screen(
 ) -> int:
     """`cockpit run --embed`: everything in one process; services outlive it."""
     async with controller(options, expected) as c:
+        return await shown(c, screen)
+
+
+async def shown(c: Controller, screen: Callable[[Any], Awaitable[int]]) -> int:
+    """Show a screen until it closes, a signal comes (a closed terminal too), or the controller ends."""
+
+    async def code() -> int:
         return await screen(c.session(here()))
+
+    stop = asyncio.Event()
+    on_signals(stop)
+    face, ended = asyncio.create_task(code()), asyncio.create_task(either(stop, c.ended))
+    await asyncio.wait([face, ended], return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    if not face.done():
+        face.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        return await face
+    return 0
