@@ -181,6 +181,9 @@ def completions(text: str, board: Board) -> list[str]:
 def help_for(text: str) -> str:
     """One line about the word that was typed."""
     name = text.split(" ")[0]
+    near = [w for w in (*SCREENS, *VERBS) if name and w.startswith(name)]
+    if name not in VERBS and len(near) == 1:
+        name = near[0]
     if name in VERBS:
         return f"{VERBS[name].help}  ({VERBS[name].example.removeprefix('cockpit ')})"
     if name in SCREENS:

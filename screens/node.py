@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from cockpit.model.states import LIVE
 from cockpit.model.view import OK, InstanceDetail, InstanceRow, NodeRow
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, INSTANCE, NODE, Aim
@@ -23,6 +24,7 @@ from screens.rows import action_mark, heard, instance_word, quiet
 from screens.widgets.bars import Bar
 from screens.widgets.sheet import Sheet
 
+LIVE_NAMES = frozenset(state.name for state in LIVE)
 AGAIN = 2.0
 """Seconds between two looks at the last log lines while the screen is open."""
 
@@ -38,7 +40,9 @@ def detail_items(detail: InstanceDetail, board: Board, look: Look, width: int) -
             began = f", {since(run.started, board.now)} ago" if run.started else ""
             pid = f"  pid {run.pid}" if run.pid else ""
             words = f"   #{run.run} {run.state.lower()}  {run.version}  on {run.host}{pid}{began}"
-            out.append(line((words, "text"), (f"  {look.text(run.exit)}" if run.exit else "", "muted")))
+            # a run that lives has no end: what is known is how the one before it ended
+            ended = f"  {'the one before: ' if run.state in LIVE_NAMES else ''}{look.text(run.exit)}" if run.exit else ""
+            out.append(line((words, "text"), (ended, "muted")))
     if detail.exits:
         out.append(text(" EXITS", "head"))
         out += [text("   " + look.text(words)) for words in detail.exits[:8]]

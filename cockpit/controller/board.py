@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from cockpit.controller.world import World
-from cockpit.model.actual import Actual, Endpoint
+from cockpit.model.actual import Actual
 from cockpit.model.drift import drift_key, drift_of_host, drift_of_instance
 from cockpit.model.judge import Digests
+from cockpit.model.naming_rows import endpoint_row
 from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts
 from cockpit.model.topology import Expected
-from cockpit.model.view import ActionRow, Delta, DriftRow, EndpointRow, Head, Snapshot
+from cockpit.model.view import ActionRow, Delta, DriftRow, Head, Snapshot
 
 TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions")
 SLICE = 200
@@ -208,13 +209,6 @@ def _take(items: set[str], limit: int | None) -> set[str]:
         items.clear()
         return taken
     return {items.pop() for _ in range(limit)}
-
-
-def endpoint_row(e: Endpoint) -> EndpointRow:
-    return EndpointRow(
-        service=e.service, address=e.address, port=e.port, state=e.state, attributes=e.attributes,
-        instance=e.instance, name=e.name, since=e.since, why=e.why,
-    )
 
 
 class Subscriber:

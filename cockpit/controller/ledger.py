@@ -131,14 +131,6 @@ class Ledger:
         head = {"hash": self.journal.head, "count": self.journal.count}
         await self.store.commit([*writes, ("meta", "journal", head)])
 
-    def last_action_on(self, paths: set[str]) -> ActionRecord | None:
-        """The newest action with a revision that touched one of these targets."""
-        for key in sorted(self.actions, key=number_of, reverse=True):
-            record = self.actions[key]
-            if record.row.revision is not None and paths & set(record.row.targets):
-                return record
-        return None
-
 
 def number_of(id: str) -> int:
     try:

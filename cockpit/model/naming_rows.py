@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from cockpit.model.actual import Actual, Endpoint
+from cockpit.model.actual import Endpoint
 from cockpit.model.view import EndpointRow
-
-
-def endpoint_key(endpoint: Endpoint) -> str:
-    """`<unit>|<port name>`."""
-    return f"{endpoint.unit}|{endpoint.name}"
 
 
 def endpoint_row(endpoint: Endpoint) -> EndpointRow:
@@ -18,9 +13,3 @@ def endpoint_row(endpoint: Endpoint) -> EndpointRow:
         attributes=endpoint.attributes, instance=endpoint.instance, name=endpoint.name,
         since=endpoint.since, why=why,
     )  # fmt: skip
-
-
-def endpoint_rows(actual: Actual) -> dict[str, EndpointRow]:
-    """All endpoints by key, sorted by service, instance and port name."""
-    ordered = sorted(actual.endpoints, key=lambda e: (e.service, e.instance, e.unit, e.name))
-    return {endpoint_key(e): endpoint_row(e) for e in ordered}

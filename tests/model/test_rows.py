@@ -15,7 +15,7 @@ from cockpit.model.actual import Actual, Endpoint, Exit
 from cockpit.model.details import instance_diffs
 from cockpit.model.drift import drift_of_instance
 from cockpit.model.judge import Digests
-from cockpit.model.naming_rows import endpoint_rows
+from cockpit.model.naming_rows import endpoint_row
 from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts, tree_rows
 from cockpit.model.states import FAILING, LIVE, State
 from cockpit.model.topology import Check, Expected, Group, HttpGet, Restart
@@ -160,10 +160,9 @@ def test_diffs() -> None:
     assert silent["state"].actual == "UNKNOWN" and "last heard: RUNNING" in silent["state"].note
 
 
-def test_endpoint_rows() -> None:
+def test_endpoint_row() -> None:
     one = Endpoint(
         service="p.web", instance="p.web/0", unit="p.web/0:1", host="sh-1", name="main", address="127.0.1.1",
         port=20000, state="draining", why="drain", by="#7",
     )  # fmt: skip
-    assert list(endpoint_rows(Actual(endpoints=(one,)))) == ["p.web/0:1|main"]
-    assert endpoint_rows(Actual(endpoints=(one,)))["p.web/0:1|main"].why == "drain by #7"
+    assert endpoint_row(one).why == "drain by #7"
