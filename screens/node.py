@@ -41,8 +41,8 @@ def detail_items(detail: InstanceDetail, board: Board, look: Look, width: int) -
             pid = f"  pid {run.pid}" if run.pid else ""
             words = f"   #{run.run} {run.state.lower()}  {run.version}  on {run.host}{pid}{began}"
             # a run that lives has no end: what is known is how the one before it ended
-            ended = f"  {'the one before: ' if run.state in LIVE_NAMES else ''}{look.text(run.exit)}" if run.exit else ""
-            out.append(line((words, "text"), (ended, "muted")))
+            ended = ("  the one before: " if run.state in LIVE_NAMES else "  ") + look.text(run.exit)
+            out.append(line((words, "text"), (ended if run.exit else "", "muted")))
     if detail.exits:
         out.append(text(" EXITS", "head"))
         out += [text("   " + look.text(words)) for words in detail.exits[:8]]

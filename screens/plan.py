@@ -133,8 +133,11 @@ def _step(step: Step, plan: Plan, board: Board, look: Look, room: int, opened: s
         lines = [f"{step.kind} on {step.host}" + (f", unit {step.unit}" if step.unit else "")]
         if step.args:
             lines.append("with " + ", ".join(f"{k} {v}" for k, v in step.args.items()))
-        before = [f"all of {g[0]} to {g[-1]}" if (g := plan.gates.get(n)) else n for n in step.needs]
-        lines.append(f"after {', '.join(before)}" if before else "may start at once")
+        known = {s.id: s.text or s.id for s in plan.steps}
+        before = [known.get(n, n) for n in step.needs if n not in plan.gates]
+        before += [f"{plural(len(g), 'step')} up to: {known.get(g[-1], g[-1])}"
+                   for n in step.needs if (g := plan.gates.get(n))]
+        lines.append(f"after: {'; '.join(before)}" if before else "may start at once")
         for each in lines:
             out += [
                 text("           " + part, "muted") for part in wrap(look.text(each), room - 10, 3, look.sign("more"))

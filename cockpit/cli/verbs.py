@@ -64,9 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
             help="tree node, service, instance or host; the shortest unique suffix will do",
         )
     else:
-        parser.add_argument(
-            "target", metavar=verb.target.upper(), nargs="?" if verb.optional else None, help=verb.target
-        )
+        metavar = "TARGET" if verb.target == "any" else verb.target.upper()
+        parser.add_argument("target", metavar=metavar, nargs="?" if verb.optional else None, help=verb.target)
     for param in verb.params:
         if param.type == "bool":
             parser.add_argument(f"--{param.name}", action="store_true", help=param.help)

@@ -67,6 +67,7 @@ class Runner:
         self.running[record.row.id] = running
         self.ended.setdefault(record.row.id, asyncio.Event())
         self._busy()
+        self.remark(record, f"goes on, by {record.row.author}" if done else f"started by {record.row.author}")
         self._feed(running, ex.Go())
 
     def interrupted(self) -> None:

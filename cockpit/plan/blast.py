@@ -98,9 +98,11 @@ def touches(
         for user in sorted(users):
             n = size[user]
             use = "instance uses" if n == 1 else "instances use"
-            result.append(f"{short[user]} ({n} {use} {short[path]}, never below {least} ready)")
+            low = f"never below {least} ready" if least else "none of it will be ready meanwhile"
+            result.append(f"{short[user]} ({n} {use} {short[path]}, {low})")
         if not users:
-            result.append(f"{short[path]} (nothing depends on it, never below {least} of {now} ready)")
+            low = f"never below {least} of {now} ready" if least else "none will be ready meanwhile"
+            result.append(f"{short[path]} (nothing depends on it, {low})")
     return tuple(result)
 
 

@@ -200,6 +200,8 @@ class Lines(Widget):
     def use(self, on: bool) -> None:
         if self.in_use != on:
             self.in_use = on
+            if on:
+                self._show(self.cursor)
             self.touch(self.cursor)
             self.refresh_header()
 
@@ -264,7 +266,10 @@ class Lines(Widget):
 
     def on_resize(self, event: events.Resize) -> None:
         self.resized()
-        self._show(self.cursor)
+        if self.in_use:
+            self._show(self.cursor)
+        else:
+            self.scroll_top(max(0, min(self.top, self.count() - self.page)))
 
     def resized(self) -> None:
         """The width or height changed."""

@@ -45,8 +45,9 @@ class Sheet(Lines):
         else:
             moved = self._find(here) - self.cursor
             self.cursor += moved
-            # what stood under the cursor keeps its height; where nothing stood, the head stays in sight
-            self.top = max(0, min(self.top + (moved if here else 0), len(items) - self.page)) if old else 0
+            # what stands under a cursor in use keeps its height; otherwise the head stays in sight
+            kept = moved if here and self.in_use else 0
+            self.top = max(0, min(self.top + kept, len(items) - self.page)) if old else 0
             self.touch_all()
         if items and not self.can_rest(min(self.cursor, len(items) - 1)):
             self.cursor = self._find("")

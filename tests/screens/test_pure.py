@@ -332,6 +332,23 @@ def test_the_app_loads_nothing_heavy_before_its_first_paint() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("before", ["enable", "disable"])
+def test_the_collector_is_as_it_was_once_the_screens_are_loaded(before: str) -> None:
+    code = f"""
+import gc, sys
+gc.{before}()
+was = gc.isenabled()
+import screens.app
+from screens import opening
+same = gc.isenabled() == was
+opening.rest()
+rests = not gc.isenabled()
+opening.work(keep=True)
+sys.exit(not (same and rests and gc.isenabled() == was and bool(gc.get_freeze_count()) == was))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 # looks
 
 

@@ -238,6 +238,24 @@ async def test_an_interrupted_action_needs_a_decision() -> None:
         await d.sees("? wait until sudoku/3 is healthy")
 
 
+async def test_needs_you_stays_in_sight_when_things_happen() -> None:
+    first = snapshot()
+    calm = {i: msgspec.structs.replace(r, mark="ok") for i, r in first.instances.items()}
+    ended = {i: r for i, r in first.actions.items() if r.ended is not None}
+    session = CannedSession(msgspec.structs.replace(first, instances=calm, drift={}, actions=ended))
+    async with driven(SMALL, session=session) as d:
+        await d.sees("NEEDS YOU")
+        for n, (name, host) in enumerate(first.hosts.items()):
+            away = msgspec.structs.replace(host, presence="suspect", since=NOW + n, mark="changing")
+            session.push(hosts={name: away})
+        await until(lambda: len(d.app.board.events) == len(first.hosts))
+        await d.settled()
+        await d.sees("bj-3 suspect")
+        assert "NEEDS YOU" in d.text(), "the list is not in use: its head stays"
+        await d.press("tab", "end")
+        await d.sees("#115")
+
+
 async def test_notices_stand_above_the_tree_unless_needs_you_tells_them() -> None:
     first = msgspec.structs.replace(snapshot(), notices=("the clock of sh-1 is 40 s late", "#118 was interrupted"))
     async with driven(LARGE, session=CannedSession(first)) as d:

@@ -53,7 +53,7 @@ def test_what_is_in_it(tmp_path: Path) -> None:
         ]  # fmt: skip
         assert [(m.name, m.linkname) for m in members if m.issym()] == [("current", "lib/deep")]
         assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 0)}
-        tar.extractall(tmp_path / "out", filter="data")
+        tar.extractall(tmp_path / "out")  # our own archive; filters came with 3.11.4
     assert (tmp_path / "out" / "current" / "数独.txt").read_text() == "9"
     assert (tmp_path / "out" / "lib" / "data").read_bytes() == b"x" * 3000
     assert (tmp_path / "a").read_bytes()[4:8] == b"\0\0\0\0", "the gzip header has no time"
