@@ -98,11 +98,11 @@ def touches(
         for user in sorted(users):
             n = size[user]
             use = "instance uses" if n == 1 else "instances use"
-            low = f"never below {least} ready" if least else "none of it will be ready meanwhile"
-            result.append(f"{short[user]} ({n} {use} {short[path]}, {low})")
+            worst = f"never below {least} ready" if least else "none of it will be ready meanwhile"
+            result.append(f"{short[user]} ({n} {use} {short[path]}, {worst})")
         if not users:
-            low = f"never below {least} of {now} ready" if least else "none will be ready meanwhile"
-            result.append(f"{short[path]} (nothing depends on it, {low})")
+            worst = f"never below {least} of {now} ready" if least else "none will be ready meanwhile"
+            result.append(f"{short[path]} (nothing depends on it, {worst})")
     return tuple(result)
 
 
