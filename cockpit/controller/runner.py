@@ -283,15 +283,16 @@ class Runner:
         self.c.board.set_action(record.row)
 
     def remark(self, record: ActionRecord, text: str) -> None:
+        """A sentence for the action's log; one that only grew (now with the last log line) replaces itself."""
+        last = record.log[-1].partition("  ")[2] if record.log else ""
+        if last and text.startswith(last):
+            record.log.pop()
         stamp = time.strftime("%H:%M:%S", time.localtime())
         record.log.append(f"{stamp}  {text}")
         del record.log[:-1000]
 
     async def _finish(self, running: Running, end: ex.Finished) -> None:
         record = running.record
-        last = record.log[-1].partition("  ")[2] if record.log else ""
-        if last and end.reason.startswith(last):
-            record.log.pop()  # the same sentence, now with the last log line
         if end.reason:
             self.remark(record, end.reason)
         if running.wake is not None:
