@@ -15,9 +15,7 @@ def policy(plan: Plan) -> str:
     return "pause" if plan.intent.cause and plan.on_failure == "return" else plan.on_failure
 
 
-def followup(
-    plan: Plan, outcome: str, action: str, *, undo: bool = False, stable: Mapping[str, str] | None = None
-) -> Intent | None:
+def followup(plan: Plan, outcome: str, action: str, *, undo: bool = False) -> Intent | None:
     """The derived intent to submit when `action` ended so, or None.
 
     A failed action whose plan says `return`, and an abort with `undo`, is rolled back by its

@@ -283,7 +283,7 @@ class Twin:
         cause = self.acts.get(act.row.cause)
         if cause is not None and cause.returns == act.row.id:
             cause.row = replace(cause.row, state=conclude(cause.row.state, outcome))
-        derived = followup(act.plan, outcome, act.row.id, undo=act.undo, stable=self.stable)
+        derived = followup(act.plan, outcome, act.row.id, undo=act.undo)
         if derived is not None:
             back = return_versions(act.plan, self.stable)
             try:

@@ -141,6 +141,21 @@ def load_topology(path: str) -> Any:
     return loaded.expected
 
 
+def read_journal(path: Path, *, verify: bool = False, head: str | None = None) -> list[Any]:
+    """The entries of a journal; says when the last line is torn. Raises Fail, also when it was tampered with."""
+    from cockpit.act import journal
+
+    try:
+        entries, torn = journal.verify(path, head=head) if verify else journal.read(path)
+    except OSError as e:
+        raise Fail(BAD, f"{path}: {e.strerror}") from None
+    except journal.Tampered as e:
+        raise Fail(DIFFERS, f"{path}: {e}") from None
+    if torn:
+        warn(f"{path}: the last line is torn and was skipped")
+    return entries
+
+
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Columns padded to their widest cell."""
     lines = [list(header), *[list(r) for r in rows]]

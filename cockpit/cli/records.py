@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.cli.common import (
-    BAD,
-    DIFFERS,
     DONE,
-    Fail,
     add_json,
     add_state,
     connect,
     drive,
     print_json,
+    read_journal,
     say,
     state_dir,
-    warn,
 )
 
 
@@ -71,19 +68,8 @@ def add(commands: Any) -> None:
 def log(args: argparse.Namespace) -> int:
     if args.instance:
         return drive(lambda: _lines(args))
-    from cockpit.act import journal
-
     path = Path(args.file) if args.file else state_dir(args) / "journal.jsonl"
-    try:
-        entries, torn = journal.read(path)
-        if args.verify or args.head:
-            journal.verify(path, head=args.head)
-    except OSError as e:
-        raise Fail(BAD, f"{path}: {e.strerror}") from None
-    except journal.Tampered as e:
-        raise Fail(DIFFERS, f"{path}: {e}") from None
-    if torn:
-        warn(f"{path}: the last line is torn and was skipped")
+    entries = read_journal(path, verify=bool(args.verify or args.head), head=args.head)
     if args.verify:
         say(f"{len(entries)} entries, chain whole, head {entries[-1].hash if entries else 'none'}")
     elif args.json:

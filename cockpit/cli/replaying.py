@@ -16,7 +16,7 @@ from cockpit.act import journal, replay, targets
 from cockpit.act.duration import Durations, version_key
 from cockpit.act.messages import DONE as DONE_STEP
 from cockpit.act.twin import Twin, end_state
-from cockpit.cli.common import BAD, DIFFERS, DONE, Fail, connect, drive, print_json, say, warn
+from cockpit.cli.common import BAD, DIFFERS, DONE, Fail, connect, drive, print_json, read_journal, say, warn
 from cockpit.model.actual import Actual, HostActual
 from cockpit.model.states import UP
 from cockpit.model.topology import Expected, from_doc, service_path
@@ -54,15 +54,7 @@ class Seed(msgspec.Struct, kw_only=True):
 
 def run(args: argparse.Namespace) -> int:
     """Exit 0 when every outcome was as recorded, 1 at the first that differs."""
-    path = Path(args.file)
-    try:
-        entries, torn = journal.read(path)
-    except OSError as e:
-        raise Fail(BAD, f"{path}: {e.strerror}") from None
-    except journal.Tampered as e:
-        raise Fail(DIFFERS, f"{path} was not replayed: {e}") from None
-    if torn:
-        warn(f"{path}: the last line is torn and was skipped")
+    entries = read_journal(Path(args.file))
     return drive(lambda: _run(args, entries))
 
 

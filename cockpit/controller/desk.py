@@ -128,7 +128,7 @@ class Desk:
         await self.c.ledger.commit([("action", record.row.id, record)])
 
     def _followup(self, record: ActionRecord, outcome: str) -> Intent | None:
-        return followup(record.plan, outcome, record.row.id, undo=record.undo, stable=self.stable)
+        return followup(record.plan, outcome, record.row.id, undo=record.undo)
 
     def _end(self, state: str) -> dict[str, Any]:
         """How the row of an ended action looks."""

@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 NAMES_LIMIT = 3.0
 """Seconds to wait for every reachable host to apply a change of names."""
 
-MARKS = {
-    "running": view.CHANGING, "paused": view.PAUSED, "interrupted": view.PAUSED, "done": view.OK,
-    "returned": view.DRIFT, "aborted": view.DRIFT, "failed": view.FAILED,
-}
-
 
 class Running:
     """One action under way."""
