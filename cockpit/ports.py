@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cockpit.model.view import (
     ActionDetail,
     ActionRow,
+    ArtifactDetail,
+    ArtifactRow,
     Delta,
     InstanceDetail,
     LogLine,
@@ -53,6 +55,12 @@ class Session(Protocol):
         """`name/version` -> {sha256, size, added}."""
         ...
 
+    async def artifact(self, id: str, base: str = "") -> ArtifactDetail:
+        """Of `name/version`; its diff is against version `base`, or the one that most hosts have."""
+        ...
+
+    async def artifact_rows(self) -> Sequence[ArtifactRow]: ...
+
     def logs(
         self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
     ) -> AsyncIterator[LogLine]: ...
@@ -60,16 +68,47 @@ class Session(Protocol):
     async def close(self) -> None: ...
 
 
-class ArtifactStore(Protocol):
-    """Immutable, content-addressed releases."""
+class Object(NamedTuple):
+    """One object of an object store. `modified` is Unix time."""
 
-    def add(self, source: Path, name: str, version: str) -> dict[str, Any]: ...
+    key: str
+    size: int
+    modified: float
 
-    def find(self, name: str, version: str) -> dict[str, Any] | None: ...
 
-    def listing(self) -> dict[str, dict[str, Any]]: ...
+class ObjectStore(Protocol):
+    """A flat space of objects that are written once: a directory, a bucket.
 
-    def blob(self, sha256: str) -> Path | None: ...
+    Keys are words of letters, digits and `._+-` joined by `/`. Methods block and may be called from several
+    threads. All raise OSError when the store does not answer or a key is malformed.
+    """
+
+    def put_once(self, key: str, content: Path | bytes) -> bool:
+        """Whole or not at all; False, and nothing is changed, when there is such an object.
+
+        A file that is given must not be written to any more: it may become the object.
+        """
+        ...
+
+    def get(self, key: str, limit: int) -> bytes:
+        """Raises FileNotFoundError, and OSError when it has more than `limit` bytes."""
+        ...
+
+    def file(self, key: str) -> Path:
+        """A local file with the content, only to be read. Raises FileNotFoundError."""
+        ...
+
+    def size(self, key: str) -> int | None:
+        """None: there is none."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Object]:
+        """Those whose key begins with `prefix`, sorted by key."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """There is none afterwards; that there was none is no error."""
+        ...
 
 
 Write = tuple[str, str, Any]

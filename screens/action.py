@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from textual.containers import Container
 
 from cockpit.model.view import ActionDetail, ActionRow, StepRow
-from cockpit.plan.steps import Bad, Refused
+from cockpit.plan.steps import FETCH, Bad, Refused
 from screens.aim import ACTION, Aim
 from screens.base import ClusterScreen
 from screens.board import ENDED, Changed
@@ -21,7 +21,7 @@ from screens.item import line, text
 from screens.keys import key, verb_keys
 from screens.look import Piece
 from screens.rows import STEP_MARKS, action_mark, lead, step_columns, took
-from screens.widgets.bars import Bar
+from screens.widgets.bars import Bar, Hint
 from screens.widgets.grid import Grid
 from screens.widgets.sheet import Sheet
 
@@ -217,7 +217,13 @@ class ActionScreen(ClusterScreen):
         step = self.steps.current
         if step is None:
             return ()
+        if step.kind == FETCH and self.board.receivers(self.action_id):
+            return ("pushes", self.action_id)
         return ("node", step.instance) if step.instance else ("hosts", step.host)
+
+    async def action_go(self, where: str) -> None:
+        mine = where == "pushes" and self.board.receivers(self.action_id)
+        await self.cockpit.goto((where, self.action_id) if mine else (where,))
 
     def action_move(self, how: str) -> None:
         self.following = False
@@ -228,9 +234,18 @@ class ActionScreen(ClusterScreen):
         self._follow()
         self.say("Following the running step; moving the cursor ends that.", "changing")
 
+    def hints(self) -> list[Hint]:
+        out = super().hints()
+        return [*out[:3], *self._hints(("go.pushes",)), *out[3:]] if self.board.receivers(self.action_id) else out
+
     def hint_label(self, id: str, label: str) -> str:
+        if id == "go.pushes":
+            return "pieces"
         if id == "pane.next":
             return "what happened" if self.pane is self.steps else "steps"
-        return "instance" if id == "open" else label
+        if id == "open":
+            door = self.door()
+            return {"pushes": "pieces", "hosts": "host"}.get(door[0], "instance") if door else "instance"
+        return label
 
 

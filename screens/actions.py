@@ -12,7 +12,7 @@ from screens.aim import ACTION
 from screens.board import ENDED
 from screens.keys import verb_keys
 from screens.look import Piece
-from screens.rows import action_columns, action_mark, lead
+from screens.rows import action_columns, action_door, action_mark, lead
 from screens.table import TableScreen
 from screens.widgets.grid import Grid
 
@@ -41,4 +41,4 @@ class ActionsScreen(TableScreen):
         return [("ACTIONS", "strong"), (f"   {running} not ended", "changing" if running else "muted")]
 
     def door(self) -> Sequence[str]:
-        return ("action", self.grid.key) if self.grid.key else ()
+        return action_door(self.grid.current, self.board) if self.grid.current is not None else ()

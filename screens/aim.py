@@ -34,7 +34,7 @@ def targets(verb: Verb, aim: Aim, board: Board) -> tuple[str, ...]:
     if verb.target == "service":
         return tuple(_services(aim, board))
     if verb.target == "artifact":
-        return ()
+        return aim.ids if aim.kind == ARTIFACT else ()
     if aim.kind == ACTION and verb.target != "action":
         return ()
     return aim.ids
@@ -130,11 +130,19 @@ def _action(verb: Verb, aim: Aim, board: Board) -> str:
     return ""
 
 
+def _artifact(verb: Verb, aim: Aim, board: Board) -> str:
+    if aim.kind == ARTIFACT and len(aim.ids) > 1:
+        return f"{verb.name} takes one version at a time; {len(aim.ids)} are marked, Esc takes the marks away"
+    return ""
+
+
 def _article(kind: str) -> str:
     return {"action": "an action", "artifact": "an artifact"}.get(kind, f"a {kind}" if kind else "not one")
 
 
-_CHECKS = {"service": _service, "instance": _instance, "any": _any, "host": _host, "action": _action}
+_CHECKS = {
+    "service": _service, "instance": _instance, "any": _any, "host": _host, "action": _action, "artifact": _artifact,
+}
 
 
 def verb_by_key(key: str) -> Verb | None:

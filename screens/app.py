@@ -49,7 +49,8 @@ MADE = {
     "graph": ("screens.graph", "GraphScreen"), "node": ("screens.node", "NodeScreen"),
     "naming": ("screens.naming", "NamingScreen"), "actions": ("screens.actions", "ActionsScreen"),
     "action": ("screens.action", "ActionScreen"), "revisions": ("screens.revisions", "RevisionsScreen"),
-    "logs": ("screens.logs", "LogsScreen"),
+    "logs": ("screens.logs", "LogsScreen"), "pushes": ("screens.push", "PushScreen"),
+    "artifacts": ("screens.artifacts", "ArtifactsScreen"), "artifact": ("screens.artifact", "ArtifactScreen"),
     "help": ("screens.help", "HelpScreen"),
 }
 """Screens by the word that opens them; imported when first opened."""
@@ -347,7 +348,7 @@ class CockpitApp(App[int], inherit_bindings=False):
 
         missing = any(p.required and p.name not in known for p in verb.params)
         if verb.target == "artifact":
-            missing = not given
+            missing = not chosen
         elif name in ("migrate", "abort"):
             missing = not known
         if missing and name in QUESTIONS:

@@ -65,6 +65,8 @@ class ClusterScreen(KeyScreen[None]):
         go_key("n", "naming", "Endpoints in the registry."),
         go_key("v", "revisions", "Revisions of what is expected."),
         go_key("a", "actions", "Actions, running and ended."),
+        go_key("b", "artifacts", "Builds: versions in the store, their signatures, where they are."),
+        go_key("B", "pushes", "The push that runs: pieces per host."),
         key("q", "quit", "quit", "Leave; the cluster and its actions go on.", "quit"),
     ]
     VERB_NAMES: ClassVar[tuple[str, ...]] = ()

@@ -20,11 +20,14 @@ from cockpit.model.view import (
     HostRow,
     InstanceRow,
     NodeRow,
+    PushRow,
     Snapshot,
 )
 from screens.format import age, short_names
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions")
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes")
+SHAPING = ("nodes", "instances")
+"""Tables whose keys make the tree and the short names."""
 ENDED = frozenset({"done", "failed", "aborted", "returned", "refused"})
 STOPPED = frozenset({"paused", "interrupted"})
 
@@ -47,11 +50,12 @@ class Changed(msgspec.Struct, kw_only=True):
     drift: frozenset[str] = frozenset()
     endpoints: frozenset[str] = frozenset()
     actions: frozenset[str] = frozenset()
+    pushes: frozenset[str] = frozenset()
     whole: bool = False
 
 
 class Board:
-    """The client's copy of the five tables. `load` and `apply` are its only writers."""
+    """The client's copy of the tables. `load` and `apply` are its only writers."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
@@ -62,6 +66,7 @@ class Board:
         self.drift: dict[str, DriftRow] = {}
         self.endpoints: dict[str, EndpointRow] = {}
         self.actions: dict[str, ActionRow] = {}
+        self.pushes: dict[str, PushRow] = {}
         self.notices: tuple[str, ...] = ()
         self.events: deque[Event] = deque(maxlen=50)
         self.marked: dict[str, set[str]] = {}
@@ -101,12 +106,11 @@ class Board:
                     self._note(mine.get(key), row, delta.head.now)
                 elif table == "instances":
                     self._mark(key, mine.get(key), row)
+                if table in SHAPING and (row is None) == (key in mine):
+                    self._shaped = False
                 if row is None:
                     mine.pop(key, None)
-                    self._shaped = False
                 else:
-                    if key not in mine:
-                        self._shaped = False
                     mine[key] = row
             touched[table] = frozenset(changes)
         self.notices = delta.notices
@@ -232,6 +236,10 @@ class Board:
         """Actions that have, latest first."""
         rows = (a for a in self.actions.values() if a.state in ENDED)
         return sorted(rows, key=lambda a: a.ended or a.started, reverse=True)
+
+    def receivers(self, action: str) -> dict[str, PushRow]:
+        """Who gets something by the push of this action, by key."""
+        return {key: row for key, row in self.pushes.items() if row.action == action}
 
     def action_on(self, instance: str) -> ActionRow | None:
         """The unfinished action that works on an instance, when its targets say so."""

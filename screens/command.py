@@ -9,7 +9,7 @@ import msgspec
 
 from cockpit.act.table import VERBS, Param, Verb
 from cockpit.plan.steps import Intent
-from screens.aim import ACTION, HOST, INSTANCE, NODE, Aim
+from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, Aim
 from screens.board import Board
 
 SCREENS: dict[str, str] = {
@@ -22,6 +22,9 @@ SCREENS: dict[str, str] = {
     "actions": "actions, running and ended",
     "action": "one action, step by step",
     "revisions": "revisions of what is expected",
+    "pushes": "a push: pieces per host; with an action, that one's",
+    "artifacts": "versions in the store: size, signatures, where they are",
+    "artifact": "one version: record, signatures, what it would change; with a second version, compared with that",
     "logs": "logs of instances",
     "help": "keys and verbs",
     "quit": "leave",
@@ -52,11 +55,10 @@ def parse(text: str, board: Board, here: Aim) -> Go | Do:
     name, rest = words[0], words[1:]
     if name in VERBS:
         return _verb(VERBS[name], rest, board, here)
-    if name in SCREENS:
-        return Go((name, *(_name(w, board) for w in rest)))
-    near = [s for s in SCREENS if s.startswith(name)]
+    near = [name] if name in SCREENS else [s for s in SCREENS if s.startswith(name)]
     if len(near) == 1:
-        return Go((near[0], *(_name(w, board) for w in rest)))
+        # versions in the store have names of their own: `web/1.1.0` is no instance of `shop.web`
+        return Go((near[0], *(rest if near[0] == "artifact" else (_name(w, board) for w in rest))))
     known = [w for w in (*SCREENS, *VERBS) if w.startswith(name[:2])]
     hint = f"; near it: {', '.join(known[:6])}" if known else "; ? shows what there is"
     raise ValueError(f"no screen and no verb {name!r}{hint}")
@@ -89,7 +91,7 @@ def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
             raise ValueError(f"{verb.name} takes name/version: {verb.example}")
         if rest[1:]:
             raise ValueError(f"{verb.name} takes one name/version; hosts are given as --hosts a,b")
-        return Do(verb.name, here, tuple(rest[:1]), params)
+        return Do(verb.name, Aim(ARTIFACT, (rest[0],)) if rest else here, tuple(rest[:1]), params)
     if verb.target == "action":
         rest = [w if n or w.startswith("#") else f"#{w}" for n, w in enumerate(rest)]
     if verb.name == "rollback" and rest and rest[0].startswith("#"):
@@ -167,6 +169,7 @@ def completions(text: str, board: Board) -> list[str]:
     if verb is None:
         pool = {
             "instances": nodes, "logs": nodes + instances, "node": instances, "action": list(board.actions),
+            "pushes": list(dict.fromkeys(row.action for row in board.pushes.values())),
         }.get(head[0], [])
     elif len(head) == 1 or verb.many:
         pool = {

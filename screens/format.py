@@ -9,6 +9,8 @@ from unicodedata import normalize
 
 from rich.cells import get_character_cell_size
 
+from cockpit.model.units import size_text
+
 _WIDTHS: dict[str, int] = {}
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _LONG = 4096
@@ -155,15 +157,7 @@ def zone(moment: float) -> str:
     return time.strftime("%Z", time.localtime(moment)) or "local"
 
 
-def size(count: float) -> str:
-    """Bytes as `512 B`, `3.1 MiB`."""
-    if count < 1024:
-        return f"{int(count)} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        count /= 1024
-        if count < 1024 or unit == "GiB":
-            break
-    return f"{count:.1f} {unit}"
+size = size_text
 
 
 def latency(seconds: float | None) -> str:

@@ -11,9 +11,9 @@ from cockpit.act.table import VERBS
 from cockpit.plan.steps import FETCH, Bad, Intent, Plan, Refused, Step
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.changes import describe
+from screens.changes import describe, value
 from screens.command import command_of
-from screens.format import lasting, plural, wrap
+from screens.format import lasting, plural, size, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import key
 from screens.look import Look
@@ -52,9 +52,27 @@ def facts(plan: Plan) -> list[str]:
         first.append(f"gives up after {lasting(plan.deadline)} without progress, then "
                      + {"return": "returns to what was before", "pause": "pauses"}.get(plan.on_failure, "goes on"))
     out = ["; ".join(first) + "."] if first else []
+    if moves := bytes_to_move(plan):
+        out.append(moves)
     out.append(f"Expect about {lasting(plan.estimate)}." if plan.estimate is not None
                else "How long it takes is not known yet: no run of it was recorded.")
     return out
+
+
+def bytes_to_move(plan: Plan) -> str:
+    """What the pushes of a plan move, where it tells; empty where it does not."""
+    fetches = [s for s in plan.steps if s.kind == FETCH]
+    known = [s for s in fetches if isinstance(s.args.get("to_move"), int)]
+    if not known:
+        return ""
+    moves = [int(s.args["to_move"]) for s in known]
+    whole = sum(int(s.args.get("size", 0)) for s in known)
+    out = f"Moves {size(sum(moves))}" + (f" of {size(whole)}" if whole else "")
+    hosts = {s.host for s in known}
+    most = max(moves)
+    out += f" to {plural(len(hosts), 'host')}" + (f", {size(most)} at most to one" if len(moves) > 1 else "")
+    rest = len(fetches) - len(known)
+    return out + (f"; what {rest} of {len(fetches)} pushes move is not known." if rest else ".")
 
 
 def control_facts(intent: Intent, board: Board) -> list[str]:
@@ -132,7 +150,7 @@ def _step(step: Step, plan: Plan, board: Board, look: Look, room: int, opened: s
     if is_open:
         lines = [f"{step.kind} on {step.host}" + (f", unit {step.unit}" if step.unit else "")]
         if step.args:
-            lines.append("with " + ", ".join(f"{k} {v}" for k, v in step.args.items()))
+            lines.append("with " + ", ".join(f"{k.replace('_', ' ')} {argument(k, v)}" for k, v in step.args.items()))
         known = {s.id: s.text or s.id for s in plan.steps}
         before = [known.get(n, n) for n in step.needs if n not in plan.gates]
         before += [f"{plural(len(g), 'step')} up to: {known.get(g[-1], g[-1])}"
@@ -143,6 +161,11 @@ def _step(step: Step, plan: Plan, board: Board, look: Look, room: int, opened: s
                 text("           " + part, "muted") for part in wrap(look.text(each), room - 10, 3, look.sign("more"))
             ]
     return out
+
+
+def argument(name: str, content: Any) -> str:
+    """An argument of a step for people: bytes with their unit."""
+    return size(content) if name in ("size", "to_move") and isinstance(content, int) else value(content)
 
 
 class PlanScreen(ClusterScreen):

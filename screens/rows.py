@@ -18,6 +18,7 @@ from cockpit.model.view import (
     PAUSED,
     UNKNOWN,
     ActionRow,
+    ArtifactRow,
     EndpointRow,
     HostRow,
     InstanceRow,
@@ -25,7 +26,7 @@ from cockpit.model.view import (
     StepRow,
 )
 from screens.board import Board
-from screens.format import age, latency, pairs, ports, since, span
+from screens.format import age, latency, pairs, ports, since, size, span
 from screens.look import Look, Piece
 from screens.widgets.columns import Column
 
@@ -39,6 +40,11 @@ ACTION_MARKS = {
 
 def action_mark(row: ActionRow) -> str:
     return ACTION_MARKS.get(row.state, row.mark)
+
+
+def action_door(row: ActionRow, board: Board) -> tuple[str, ...]:
+    """Where Enter on an action leads: a push is looked at by its receivers, where some are known."""
+    return ("pushes" if row.verb == "push" and board.receivers(row.id) else "action", row.id)
 
 
 def quiet(mark: str) -> str:
@@ -302,3 +308,35 @@ def step_columns(board: Board, look: Look) -> list[Column]:
         Column("note", "NOTE", lambda r: (look.text(r.note), "muted" if r.state != "failed" else FAILED), leave=3,
                grow=True, least=30, most=120),
     ]
+
+
+def artifact_mark(row: ArtifactRow) -> str:
+    """A version that lacks a signature is only trouble where somebody wants it."""
+    if row.mark != OK:
+        return row.mark
+    return DRIFT if row.missing and row.wanted else OK
+
+
+def artifact_columns(board: Board, look: Look) -> list[Column]:
+    def missing(row: ArtifactRow) -> Piece:
+        return " ".join(row.missing), DRIFT if row.wanted else "muted"
+
+    return [
+        Column("id", "ARTIFACT", lambda r: (r.id, quiet(artifact_mark(r))), most=44,
+               sort=lambda r: (r.name, -r.added)),
+        Column("kind", "KIND", lambda r: (r.kind, "muted"), leave=5),
+        Column("platform", "PLATFORM", lambda r: (r.platform, "muted"), leave=9, most=20),
+        Column("size", "SIZE", lambda r: (size(r.size), "muted"), leave=4, right=True, sort=lambda r: r.size),
+        Column("packed", "PACKED", lambda r: (size(r.packed) if r.packed else "", "muted"), leave=8, right=True,
+               sort=lambda r: r.packed),
+        Column("wanted", "WANTED", lambda r: ("wanted" if r.wanted else "", "text"), leave=1,
+               sort=lambda r: (not r.wanted, r.id)),
+        Column("hosts", "HOSTS", lambda r: (str(r.hosts or ""), "muted"), leave=2, right=True,
+               sort=lambda r: -r.hosts),
+        Column("signed", "SIGNED", lambda r: (" ".join(r.signed), "muted"), leave=6, most=30),
+        Column("missing", "MISSING", missing, leave=0, most=30, sort=lambda r: (not r.missing, r.id)),
+        Column("age", "AGE", lambda r: (since(r.added or None, board.now), "muted"), leave=3, right=True,
+               sort=lambda r: -r.added),
+        Column("services", "FOR", lambda r: (", ".join(board.short(s) for s in r.services), "muted"), leave=10,
+               grow=True, least=12, most=60),
+    ]  # fmt: skip

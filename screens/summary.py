@@ -26,7 +26,7 @@ from screens.board import Board
 from screens.format import age, bar, cells, clock, cut, plural, since, wrap
 from screens.item import Item
 from screens.look import Look, Piece
-from screens.rows import action_mark, instance_word, took
+from screens.rows import action_door, action_mark, instance_word, took
 
 FOLD = 4
 """More instances of one service with the same trouble than this are one line."""
@@ -222,7 +222,7 @@ def action_items(row: ActionRow, board: Board, look: Look, width: int) -> list[I
         (look.glyph(mark) + " ", mark), (title, "strong"), (state, mark), (pad, "text"), (count, "muted"),
         (gauge, mark), (tail, "muted"),
     )
-    out = [Item(first, key, True, ("action", row.id), Aim(ACTION, (row.id,)))]
+    out = [Item(first, key, True, action_door(row, board), Aim(ACTION, (row.id,)))]
     note = look.text(row.note)
     if row.gives_up is not None and row.state == "running":
         note = f"{note}, gives up at {clock(row.gives_up)}" if note else f"gives up at {clock(row.gives_up)}"
@@ -265,7 +265,7 @@ def _ended(row: ActionRow, board: Board, look: Look, width: int) -> list[Item]:
     tail = "".join(tails)
     title = cut(title, max(12, width - 2 - cells(word) - cells(tail)), look.sign("more"))
     first = ((look.glyph(mark) + " ", mark), (title, "text"), (word, mark), (tail, "muted"))
-    items = [Item(first, key, True, ("action", row.id), Aim(ACTION, (row.id,)))]
+    items = [Item(first, key, True, action_door(row, board), Aim(ACTION, (row.id,)))]
     if mark != OK and row.note:
         items += [
             Item((("    " + p, "muted"),), key)

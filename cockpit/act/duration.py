@@ -10,12 +10,29 @@ import msgspec
 
 from cockpit.act.messages import DONE, FAILED
 from cockpit.model.view import StepRow
-from cockpit.plan.steps import DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, Plan, Step
+from cockpit.plan.blast import DATA
+from cockpit.plan.steps import (
+    ACTIVATE,
+    BULK,
+    DRAIN,
+    FETCH,
+    HEALTHY,
+    PREPARE,
+    REMOVE,
+    START,
+    STOP,
+    WARM,
+    Plan,
+    Step,
+)
 
 KEPT = 40
 """Samples per key: the newest."""
 
-ASSUMED = {FETCH: 2.0, PREPARE: 0.05, START: 0.05, HEALTHY: 1.0, DRAIN: 0.5, STOP: 0.3, REMOVE: 0.02}
+ASSUMED = {
+    FETCH: 2.0, WARM: 2.0, PREPARE: 0.05, START: 0.05, HEALTHY: 1.0, DRAIN: 0.5, STOP: 0.3, ACTIVATE: 0.05,
+    REMOVE: 0.02,
+}
 """Seconds of a step that was never recorded. HEALTHY is the time to the first good health."""
 
 _SEP = "|"
@@ -84,17 +101,19 @@ class Durations:
         rows = [r for r in rows if r.started is not None and r.ended is not None]
         by_id = {s.id: s for s in plan.steps}
         versions = {s.unit: _version(s, artifacts, names) for s in plan.steps if s.kind == PREPARE}
+        data = {s.unit: data_keys(s, artifacts) for s in plan.steps if s.kind in (PREPARE, HEALTHY)}
         for row in rows:
             step = by_id.get(row.id)
             if step is None or row.started is None or row.ended is None:
                 continue
             service = subject(step)
             version = versions.get(step.unit, "")
-            if step.kind == FETCH:
+            if step.kind in BULK:
                 version = _version(step, artifacts, names)
-            if step.kind == HEALTHY and version and row.state in (DONE, FAILED):
-                self.judge(service, version, row.state == DONE, row.note)
-            if row.state == DONE:
+            if step.kind == HEALTHY and row.state in (DONE, FAILED):
+                for key in ([version] if version else []) + data.get(step.unit, []):
+                    self.judge(service, key, row.state == DONE, row.note)
+            if row.state == DONE and not (step.kind == HEALTHY and "data" in step.args):
                 wait = float(step.args.get("for", 0.0)) if step.kind == HEALTHY else 0.0
                 self.add(step.kind, service, version, max(0.0, row.ended - row.started - wait))
         if outcome == DONE:
@@ -106,9 +125,10 @@ class Durations:
             if instance and row.state == DONE:
                 turns.setdefault(instance, []).append(row)
         for instance, mine in turns.items():
-            if any(r.kind == HEALTHY for r in mine):
+            given = any(r.kind == ACTIVATE for r in mine)
+            if given or any(r.kind == HEALTHY for r in mine):
                 began, ended = min(r.started or 0.0 for r in mine), max(r.ended or 0.0 for r in mine)
-                _keep(self._dump.turns, instance.rpartition("/")[0], ended - began)
+                _keep(self._dump.turns, instance.rpartition("/")[0] + (DATA if given else ""), ended - began)
 
     # reading
 
@@ -139,13 +159,20 @@ class Durations:
         return self._dump.health.get(service + _SEP + version)
 
     def by_service(self) -> dict[str, float]:
-        """Service -> seconds of one instance's turn, its first step to its last: the median."""
+        """Service (`<service> data`: turns that only give data) -> seconds of one instance's turn, its first
+        step to its last: the median."""
         return {s: median(xs) for s, xs in self._dump.turns.items() if xs}
+
+
+def data_keys(step: Step, artifacts: Mapping[str, str]) -> list[str]:
+    """The sha256 (or id) of every data version that a prepare or a health step is about."""
+    data = step.args.get("data") or {}
+    return [artifacts.get(id, id) for id in data.values()]
 
 
 def subject(step: Step) -> str:
     """What a step's time depends on: the service, or for a fetch the artifact."""
-    return str(step.args.get("name", "")) if step.kind == FETCH else step.instance.rpartition("/")[0]
+    return str(step.args.get("name", "")) if step.kind in BULK else step.instance.rpartition("/")[0]
 
 
 def version_key(artifact: str | None, version: str, artifacts: Mapping[str, str]) -> str:
@@ -155,7 +182,7 @@ def version_key(artifact: str | None, version: str, artifacts: Mapping[str, str]
 
 def _version(step: Step, artifacts: Mapping[str, str], names: Mapping[str, str] | None) -> str:
     version = str(step.args.get("version", ""))
-    if step.kind == FETCH:
+    if step.kind in BULK:
         return version_key(str(step.args.get("name", "")), version, artifacts)
     return version_key((names or {}).get(subject(step)), version, artifacts)
 

@@ -46,7 +46,7 @@ from cockpit.act.messages import (
 )
 from cockpit.act.stepper import Stepper, Work
 from cockpit.model.actual import Unit
-from cockpit.plan.steps import DRAIN, HEALTHY, Plan, Step
+from cockpit.plan.steps import BULK, DRAIN, HEALTHY, Plan, Step
 
 TAIL_LINES = 20
 TAIL_LIMIT = 5.0
@@ -164,6 +164,12 @@ class Executor(Stepper):
         if self._phase == _NEW:
             self._phase = _GOING
             self._moved = self._now
+            # receivers of a push help each other: they begin together, however many there are
+            for i, step in enumerate(self.plan.steps):
+                if step.kind in BULK and not step.needs and self._graph.state[i] == graph.WAIT:
+                    self._begin(i)
+                    if self._phase != _GOING:
+                        return
 
     def _tick(self, _: Tick) -> None:
         self._woken = NEVER  # also when it came early: then it is asked for again
@@ -172,7 +178,7 @@ class Executor(Stepper):
         """Begin what may begin; notice the end, and lost time."""
         if self._phase == _GOING:
             steps, running, limit = self._graph, self._running, max(1, self.plan.parallel)
-            while steps.ready and len(running) < limit and self._phase == _GOING:
+            while steps.ready and len(running) - self._bulk < limit and self._phase == _GOING:
                 if (i := steps.next()) is not None:
                     self._begin(i)
         if self._phase == _GOING:

@@ -18,7 +18,8 @@ from cockpit.model.actual import Actual, Endpoint, Exit, HostActual, Unit
 from cockpit.model.judge import Digests
 from cockpit.model.states import FAILING, LIVE, NO_CHECK, OK, UP, WAITING, State
 from cockpit.model.topology import Expected, service_path
-from cockpit.plan.steps import FETCH, HEALTHY, Step
+from cockpit.plan.data import data_ids
+from cockpit.plan.steps import BULK, HEALTHY, Step
 
 TAIL = 0.05
 """Seconds to read a log."""
@@ -32,6 +33,7 @@ class Fleet:
         self.units: dict[str, Unit] = {u.unit: u for us in actual.units.values() for u in us}
         self.where = dict(actual.where)
         self.artifacts = dict(actual.artifacts)
+        self.kinds = dict(actual.kinds)
         self.draining = {e.unit for e in actual.endpoints if e.state == "draining"}
         self.ready: dict[str, int] = {}
         """Service -> units that take traffic now."""
@@ -46,7 +48,7 @@ class Fleet:
             self._count(unit, 1)
         self.effects: dict[str, Callable[[Send, Step, float], Event]] = {
             "fetch": self._fetch, "prepare": self._prepare, "start": self._start, "stop": self._stop,
-            "remove": self._remove, "drain": self._drained, "tail": self._tail,
+            "remove": self._remove, "drain": self._drained, "tail": self._tail, "activate": self._activate,
         }  # fmt: skip
         """By command word: carries it out; returns what the controller learns of it."""
 
@@ -66,6 +68,7 @@ class Fleet:
             hosts=dict(self.hosts),
             units={i: tuple(sorted(us, key=lambda u: u.gen) if len(us) > 1 else us) for i, us in units.items()},
             where=dict(self.where), endpoints=tuple(self._endpoints()), artifacts=dict(self.artifacts),
+            kinds=dict(self.kinds),
         )  # fmt: skip
 
     # time
@@ -85,18 +88,18 @@ class Fleet:
         return self._draw(HEALTHY, step), unit.run
 
     def _draw(self, kind: str, step: Step) -> float:
-        service = subject(step) if kind == FETCH else step.instance.rpartition("/")[0]
+        service = subject(step) if kind in BULK else step.instance.rpartition("/")[0]
         version = self._version(step)
         u = zlib.crc32(f"{step.instance or step.host}/{kind}/{step.id}".encode(), self._salt) / 4294967296.0
         seconds, assumed = self._durations.draw(kind, service, version, u)
-        if assumed and kind in (FETCH, HEALTHY):
+        if assumed and (kind in BULK or kind == HEALTHY):
             self.assumed[(kind, service, version)] = None
         return seconds
 
     def _version(self, step: Step) -> str:
         """The sha256 (or label) that a step is about."""
         label = step.args.get("version")
-        if step.kind == FETCH:
+        if step.kind in BULK:
             return version_key(str(step.args.get("name")), str(label), self.artifacts)
         if label is not None:
             return self._release(service_path(step.instance), str(label)) or str(label)
@@ -132,6 +135,7 @@ class Fleet:
             state=State.READY, observed=now,
             ports=dict(service.ports) if service is not None else {},
             health=NO_CHECK if service is None or service.check is None else WAITING,
+            data={name: id.rpartition("/")[2] for name, id in (send.args.get("data") or {}).items()},
         ))  # fmt: skip
 
     def _start(self, send: Send, step: Step, now: float) -> Event:
@@ -156,7 +160,31 @@ class Fleet:
         known = self._durations.healthy(service, unit.sha256 or unit.version)
         if known is None:
             self.assumed[("health", service, unit.version)] = None
+        if known is None or known.ok or not known.failed:
+            return self._bad_data(unit) or known
         return known
+
+    def _bad_data(self, unit: Unit) -> Health | None:
+        """What was seen of a data version of the unit that nothing ever became healthy with."""
+        service = service_path(unit.instance)
+        declared = self.expected.services.get(service)
+        for name, id in (data_ids(declared) if declared is not None and unit.data else {}).items():
+            id = f"{id.partition('/')[0]}/{unit.data.get(name)}"
+            known = self._durations.healthy(service, self.artifacts.get(id, id))
+            if known is not None and known.failed and not known.ok:
+                return known
+        return None
+
+    def _activate(self, send: Send, step: Step, now: float) -> Event:
+        unit = self.units.get(step.unit)
+        if unit is None:
+            return self._missing(send)
+        unit = replace(unit, data={**unit.data, send.args["data"]: send.args["version"]}, observed=now)
+        bad = self._bad_data(unit) if send.args["signal"] and unit.state == State.RUNNING else None
+        if bad is not None:
+            unit = replace(unit, health=FAILING, health_since=now, health_reason=bad.reason or "as recorded")
+        self._see(unit)
+        return Answer(send.task, True, {"run": unit.run})
 
     def become_healthy(self, id: str, run: int, since: float, now: float) -> Event | None:
         """The run, if it is still that one, turns out to have been healthy since `since`."""

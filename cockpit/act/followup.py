@@ -73,4 +73,14 @@ def return_sentence(plan: Plan, stable: Mapping[str, str] | None = None) -> str:
     changed = {s: old for s, old, _ in version_changes(plan) if old}
     changed |= return_versions(plan, stable or {})
     versions = set(changed.values())
+    if not versions:
+        versions = {f"{name} {old}" for name, old in _data_before(plan)}
     return f"Returned to {versions.pop()}." if len(versions) == 1 else "Returned to what was before."
+
+
+def _data_before(plan: Plan) -> list[tuple[str, str]]:
+    """(data name, version before) of every data artifact whose version the plan writes."""
+    return [
+        (c.path[3], str(c.old)) for c in plan.changes
+        if len(c.path) == 5 and c.path[0] == "services" and c.path[2] == "data" and c.path[4] == "version" and c.old
+    ]

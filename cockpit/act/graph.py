@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 
 from cockpit.act.messages import STEP_STATES
-from cockpit.plan.steps import DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, Bad, Step
+from cockpit.plan.steps import ACTIVATE, DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, WARM, Bad, Step
 
 WAIT, RUN, DONE, FAIL, SKIP = range(len(STEP_STATES))
 """Indices into STEP_STATES."""
 
-KINDS = frozenset({FETCH, PREPARE, START, HEALTHY, DRAIN, STOP, REMOVE})
+KINDS = frozenset({FETCH, WARM, PREPARE, START, HEALTHY, DRAIN, STOP, ACTIVATE, REMOVE})
 
 
 class Graph:

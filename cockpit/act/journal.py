@@ -226,11 +226,11 @@ def gate(action: str, step: Step, state: str, note: str = "", seen: Unit | None 
             "unit": seen.unit, "state": seen.state.name, "run": seen.run, "restarts": seen.restarts,
             "version": seen.version, "health": seen.health, "reason": seen.health_reason,
             "exit": seen.exit.words() if seen.exit is not None else "", "observed": seen.observed,
-        }
+        } | ({"data": seen.data} if seen.data else {})
     return {
         "kind": GATE, "action": action, "step": step.id, "what": step.kind, "instance": step.instance,
         "host": step.host, "state": state, "note": note, "observed": observed,
-    }
+    } | ({"data": step.args["data"]} if step.args.get("data") else {})
 
 
 def control(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cockpit.model.actual import Unit
 from cockpit.model.states import LIVE, NO_CHECK, State
-from cockpit.plan.steps import DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, Step
+from cockpit.plan.steps import ACTIVATE, DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, WARM, Step
 
 RESTARTS = 3
 """So many restarts of an awaited unit mean that it will not become healthy."""
@@ -69,24 +69,32 @@ def unhealthy(
     return f"{name} did not become healthy{after}: {cause(unit, restarts_before)}"
 
 
+def fell(name: str, unit: Unit, data: Iterable[str]) -> str:
+    """`web/0 did not live on with words/5: signal 1`."""
+    why = unit.exit.words() if unit.exit is not None else f"it is {unit.state.name}"
+    return f"{name} did not live on with {', '.join(data)}: {why}"
+
+
 def silent(host: str, seconds: float) -> str:
     return f"no answer from {host} for {seconds:.0f} s"
 
 
 _DOES = {
     FETCH: "fetch {thing} to {host}",
+    WARM: "warm {host} with {thing}",
     PREPARE: "prepare {name} on {host}",
     START: "start {name} on {host}",
     HEALTHY: "wait for {name} to be healthy",
     DRAIN: "drain {name} on {host}",
     STOP: "stop {name} on {host}",
+    ACTIVATE: "give {name} on {host} {thing}",
     REMOVE: "remove {name} from {host}",
 }
 
 
 def words(step: Step, name: str) -> str:
     """`start sudoku/3 on bj-2`: the step in the imperative."""
-    thing = f"{step.args.get('name', '')}-{step.args.get('version', '')}"
+    thing = f"{step.args.get('name') or step.args.get('artifact', '')}-{step.args.get('version', '')}"
     return _DOES.get(step.kind, step.kind + " {name}").format(name=name, host=step.host, thing=thing)
 
 

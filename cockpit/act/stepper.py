@@ -34,7 +34,20 @@ from cockpit.act.messages import (
 from cockpit.model.actual import Unit
 from cockpit.model.states import DRAINING, ENDED, LIVE, MAINTENANCE, NO_CHECK, UP, State
 from cockpit.model.topology import service_path
-from cockpit.plan.steps import DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, Plan, Step
+from cockpit.plan.steps import (
+    ACTIVATE,
+    BULK,
+    DRAIN,
+    FETCH,
+    HEALTHY,
+    PREPARE,
+    REMOVE,
+    START,
+    STOP,
+    WARM,
+    Plan,
+    Step,
+)
 
 HEARD = frozenset({UP, DRAINING, MAINTENANCE})
 """Presence of hosts whose silence means nothing."""
@@ -45,7 +58,8 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _READY, _RUNNING, _REJECTED = State.READY, State.RUNNING, State.REJECTED  # a look-up costs more than <=
 _WORDS = {
-    FETCH: "fetch", PREPARE: "prepare", START: "start", STOP: "stop", REMOVE: "remove", DRAIN: "drain",
+    FETCH: "fetch", WARM: "warm", PREPARE: "prepare", START: "start", STOP: "stop", REMOVE: "remove", DRAIN: "drain",
+    ACTIVATE: "activate",
 }
 
 
@@ -101,8 +115,12 @@ class Stepper:
         """Host -> since when it does not answer."""
         self._out: list[Command] = []
         self._running: dict[int, Work] = {}
+        self._bulk = 0
+        """So many of them move artifacts: they do not count as work of the plan's `parallel`."""
         self._by_unit: dict[str, list[Work]] = {}
         self._by_task: dict[str, Work] = {}
+        self._runs: dict[str, int] = {}
+        """Unit -> its run when it was given data."""
         self._draining: set[str] = set()
         """Units taken out of naming that were not told to stop."""
         self._alarms: list[tuple[float, int]] = []
@@ -156,7 +174,7 @@ class Stepper:
                 continue
             if kind in (STOP, REMOVE):
                 self._finish(work)
-            elif known is not None and (kind == HEALTHY or work.answered and kind in (PREPARE, START)):
+            elif known is not None and (kind == HEALTHY or work.answered and kind in (PREPARE, START, ACTIVATE)):
                 self._fail(work, f"{self._name(step.instance)} disappeared from {step.host}", known)
 
     def _host_seen(self, event: HostSeen) -> None:
@@ -197,7 +215,7 @@ class Stepper:
                 self._fail(work, self._refusal(work, event), unit)
             return
         work.data = event.data
-        if kind == FETCH:
+        if kind in BULK:
             self._finish(work)
         elif kind == DRAIN:
             left = event.data.get("remaining", 0)
@@ -238,6 +256,7 @@ class Stepper:
         work = Work(i, step, n, task, self._now, unit)
         self._graph.state[i] = graph.RUN
         self._running[i] = work
+        self._bulk += step.kind in BULK
         if step.unit:
             works = self._by_unit.get(step.unit)
             if works is None:
@@ -263,7 +282,8 @@ class Stepper:
             if kind == STOP:
                 self._draining.discard(step.unit)
                 self._may_take(float(step.args.get("grace", 0)))
-            self._send(work, _WORDS[kind], step.args)
+            more = {"instance": step.instance} if kind == ACTIVATE else {}
+            self._send(work, _WORDS[kind], step.args | more)
         self._started(step)
 
     def _may_take(self, seconds: float) -> None:
@@ -291,6 +311,9 @@ class Stepper:
             return unit.run >= int(work.data.get("run") or 0)  # it ran; whether well, HEALTHY finds out
         if kind == STOP:
             return state not in LIVE and not unit.wanted
+        if kind == ACTIVATE:  # seen alone says nothing of the signal
+            args = work.step.args
+            return unit.data.get(args["data"]) == args["version"] and (work.answered or not args["signal"])
         return False
 
     def _look(self, work: Work, unit: Unit) -> None:
@@ -304,9 +327,14 @@ class Stepper:
             self._fail(work, self._unhealthy(work, unit), unit)
 
     def _look_health(self, work: Work, unit: Unit) -> None:
+        data = work.step.args.get("data")
+        if data and work.attempt == 1 and self._fell(work, unit):
+            self._fail(work, reasons.fell(self._name(work.step.instance), unit, data.values()), unit)
+            return
         if unit.serving:
             if work.good is None or work.run != unit.run:
                 since = unit.health_since if unit.health != NO_CHECK else unit.started
+                since = None if data else since  # what was good before the data was given says nothing
                 # the host's own clock on both sides: what it saw before we looked counts
                 credit = max(0.0, unit.observed - since) if since is not None else 0.0
                 work.good, work.run = self._now - credit, unit.run
@@ -321,9 +349,17 @@ class Stepper:
         elif reasons.hopeless(unit, work.base):
             self._fail(work, self._unhealthy(work, unit), unit)
 
+    def _fell(self, work: Work, unit: Unit) -> bool:
+        """Has the run ended that was given data? (Who resumes after that accepts another run.)"""
+        before = work.before.run if work.before is not None else unit.run
+        return unit.run > self._runs.get(unit.unit, before) or unit.state in (State.FAILED, State.COMPLETE)
+
     def _healthy_enough(self, work: Work) -> None:
         assert work.good is not None
-        due = work.good + self._healthy_for.get(service_path(work.step.instance), HEALTHY_FOR)
+        if "data" in work.step.args:
+            due = work.good + float(work.step.args["for"])
+        else:
+            due = work.good + self._healthy_for.get(service_path(work.step.instance), HEALTHY_FOR)
         if due <= self._now:
             self._finish(work, seen=self._units.get(work.step.unit))
         else:
@@ -343,6 +379,8 @@ class Stepper:
         self._graph.state[i] = graph.DONE
         self._graph.settle(i)
         self.done_count += 1
+        if kind == ACTIVATE and (unit := self._units.get(step.unit)) is not None:
+            self._runs[step.unit] = int(work.data.get("run") or unit.run)
         self._out.append(StepChanged(step.id, DONE, note, work.attempt, seen))
         if kind != PREPARE and kind != START:
             self._moved = self._now
@@ -352,6 +390,7 @@ class Stepper:
     def _drop(self, work: Work) -> None:
         """The step runs no more."""
         del self._running[work.index]
+        self._bulk -= work.step.kind in BULK
         if work.asked is not None:
             self._by_task.pop(work.task, None)
         unit = work.step.unit

@@ -58,7 +58,10 @@ _ALL = (
     ),
     Verb(
         name="deploy", target="service", key="d",
-        params=(Param("version", "version", "version to run"),),
+        params=(
+            Param("version", "version", "version to run"),
+            Param("data", "str", "a data artifact of the service: its version, not the release's", required=False),
+        ),
         help="Run another version of a service, in batches, returning by itself when it fails.",
         example="cockpit deploy sudoku 1.1.0",
     ),
@@ -96,7 +99,10 @@ _ALL = (
     ),
     Verb(
         name="push", target="artifact", key="p",
-        params=(Param("hosts", "hosts", "hosts to push to; empty: where its services run", required=False),),
+        params=(
+            Param("hosts", "hosts", "hosts to push to; empty: where its services run", required=False),
+            Param("warm", "bool", "only to the relays of their regions", required=False),
+        ),
         help="Put an artifact version on hosts ahead of a deploy.",
         example="cockpit push sudoku/1.1.0",
     ),

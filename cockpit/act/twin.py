@@ -25,7 +25,7 @@ from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
 from cockpit.model.view import ActionRow, RevisionRow
 from cockpit.plan import verbs
 from cockpit.plan.context import PlanContext
-from cockpit.plan.steps import PREPARE, Bad, Intent, Plan, Refused
+from cockpit.plan.steps import ACTIVATE, PREPARE, Bad, Intent, Plan, Refused
 from cockpit.plan.undo import return_plan
 
 NAMES = 0.05
@@ -119,7 +119,7 @@ class Twin:
         return PlanContext(
             doc=self.doc, expected=self.expected, revision=self.revision, actual=self.fleet.actual(),
             now=self.now, artifacts=self.fleet.artifacts, durations=self.durations.by_service(),
-            gen_floor=dict(self._gens), revisions=tuple(self._revisions), last_import=self._last_import,
+            gen_floor=dict(self._gens), revisions=tuple(self._revisions), last_import=self._last_import, signed=None,
         )  # fmt: skip
 
     def plan(self, intent: Intent) -> Plan:
@@ -257,6 +257,8 @@ class Twin:
             service = self.expected.services.get(service_path(step.instance))
             late = service.update.healthy_for if service is not None else 0.0
             self._push(good + late, self._healthy, act, (step.unit, found[1], good))
+        if send.word == ACTIVATE and (unit := self.fleet.units.get(step.unit)) is not None:
+            self._feed(act, ex.UnitSeen(unit, send.host))  # as agents do: first the report, then the answer
         self._feed(act, event)
 
     def _healthy(self, act: Act, what: tuple[str, int, float]) -> None:
@@ -319,7 +321,7 @@ def versions(instances: Iterable[str], units: Iterable[Unit]) -> dict[str, str]:
 
 
 def end_state(expected: Expected, actual: Actual) -> dict[str, Any]:
-    """What two equal end states share: instance, host, version, desired, state, and endpoints.
+    """What two equal end states share: instance, host, version, data, desired, state, and endpoints.
 
     Without pid, port, time and address; endpoints that are gone are left out. JSON all the way.
     """
@@ -333,6 +335,8 @@ def end_state(expected: Expected, actual: Actual) -> dict[str, Any]:
             "desired": "RUNNING" if wanted else "SHUTDOWN",
             "state": unit.state.name if unit is not None else "ABSENT",
         }
+        for name, version in sorted(unit.data.items()) if unit is not None else ():
+            instances[id][f"data {name}"] = version
     endpoints = sorted(
         [e.service, e.instance, e.host, e.name, e.state, *(f"{k}={v}" for k, v in sorted(e.attributes.items()))]
         for e in actual.endpoints

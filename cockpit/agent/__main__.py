@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import ssl
 import sys
 from typing import List, Optional
 
 from cockpit.agent.files import make_dir
-from cockpit.agent.identity import Identity, IdentityError
+from cockpit.agent.identity import Identity, IdentityError, of_another
 
 DONE, BAD = 0, 2
 
@@ -61,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
         identity = Identity.load(args.dir)
     except IdentityError as e:
         return _bad(str(e))
-    if identity is None or args.join and args.controller and _of_another(identity, args.join):
+    if identity is None or args.join and args.controller and of_another(identity, args.join):
         if not args.join or not args.controller:
             return _bad(f"{args.dir} has no identity: give --controller URL and --join TOKEN once")
         code = _join(args, args.join)
@@ -73,21 +72,6 @@ def _run(args: argparse.Namespace) -> int:
     from cockpit.agent.daemon import serve
 
     return serve(args.dir, identity, args.boot_id)
-
-
-def _of_another(identity: Identity, token: str) -> bool:
-    """Is the token of another authority than this identity? Its controller's state was lost, then: join anew.
-
-    A spent token of the same one is nothing new: it may stay where an init system has it.
-    """
-    from cockpit.link.tokens import BadToken, fingerprint_der, parse_token
-
-    try:
-        with open(os.path.join(identity.dir, "ca.pem")) as f:
-            ours = fingerprint_der(ssl.PEM_cert_to_DER_cert(f.read()))
-        return parse_token(token).fp.lower() != ours
-    except (BadToken, OSError, ValueError):
-        return False
 
 
 def _renewed(host_dir: str) -> bool:

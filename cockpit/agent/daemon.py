@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 import cockpit
 from cockpit.agent import checks, connections, rotate, units
+from cockpit.agent.building import Builder
 from cockpit.agent.fetch import Fetcher
 from cockpit.agent.follow import Stream
 from cockpit.agent.health import Health
@@ -52,7 +53,8 @@ class Agent(Owner):
         self.memory = Memory(host_dir)
         self.book = Book(self.memory, self.unit_changed)
         self.releases = Releases(host_dir)
-        self.fetcher = Fetcher(host_dir, identity, self.address)
+        self.fetcher = Fetcher(host_dir, identity, self.place)
+        self.builder = Builder(host_dir, identity, self.address, self.send_bulk)
         self.names = Names(host_dir)
         self.names_told = self.names.version
         self.streams: Dict[str, Tuple[Stream, "asyncio.Task[None]"]] = {}
@@ -85,6 +87,7 @@ class Agent(Owner):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
+        await loop.run_in_executor(None, self.builder.clean)
         await self.local.start()
         work = [
             self._hold_keeper(), self._refresher(), self._first_link(), self._sweeper(), self._counter(),
@@ -101,6 +104,7 @@ class Agent(Owner):
             await self.tasks.stop()
             await asyncio.gather(*running, stopped, *self._background, return_exceptions=True)
             self.health.stop()
+            await self.fetcher.close()
             await self.local.stop()
             if self._keeper is not None:
                 await self._keeper.close()
@@ -117,6 +121,10 @@ class Agent(Owner):
 
     def address(self) -> str:
         return str(self.memory.welcome.get("address") or self.identity.address)
+
+    def place(self) -> Dict[str, Any]:
+        """Where this host is, for its peer."""
+        return {"address": self.own_address(), "region": str(self.memory.welcome.get("region") or "")}
 
     def own_address(self) -> str:
         return self.address() or "127.0.0.1"
@@ -166,7 +174,8 @@ class Agent(Owner):
                 found[0].credit(int(frame.get("lines", 0)))
 
     def disconnected(self) -> None:
-        """Streams belong to a connection; commands run on, their answers are remembered."""
+        """Streams and builds belong to a connection; commands run on, their answers are remembered."""
+        self.builder.end_all()
         for _, task in list(self.streams.values()):
             task.cancel()
         self.streams.clear()
@@ -379,10 +388,11 @@ class Agent(Owner):
         await self.link.run()
 
     async def _sweeper(self) -> None:
-        """Log rotation, in a thread and only where a file has grown."""
+        """Links of data; and log rotation, in a thread and only where a file has grown."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP)
+            self.book.look_at_links()
             for unit, record in list(self.book.records.items()):
                 dir = log_dir(self.dir, unit)
                 if rotate.needs_sweep(dir):

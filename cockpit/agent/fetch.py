@@ -1,149 +1,232 @@
-"""Fetching an artifact from the controller: ranged HTTPS, resumed, verified as a whole.
+"""Bringing artifacts to this host: a process of its own does it, so that a push never delays a command.
 
-`obtain` is the seam: a swarm will take its place.
+The peer (`cockpit.swarm.peer`) is started when the first artifact is wanted and ended when it has nothing left to
+do. One that dies in between is started anew and goes on with the pieces that are on disk.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http.client
+import json
 import os
-import re
-import shutil
-import threading
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 from urllib.parse import urlsplit
 
 from cockpit.agent.files import make_dir
-from cockpit.agent.identity import Identity, WrongController, check_controller, origin
-from cockpit.agent.install import digest
+from cockpit.agent.identity import Identity, origin
+from cockpit.agent.waiting import within
 
-CHUNK = 256 * 1024
-TIMEOUT = 15.0
-TRIES = 6
-SHA256 = re.compile(r"[0-9a-f]{64}")
-PATH = re.compile(r"/[A-Za-z0-9._~/-]{1,512}")
+TRIES = 4
+MAX_LINE = 1024 * 1024
+SEED_FOR = 600.0
+"""Seconds a peer goes on serving others when nobody says that the push is over."""
+IDLE = 20.0
+ANSWER = 10.0
+NICE = 5
+PASSED = (
+    "name", "version", "sha256", "layout", "kind", "size", "push", "rates", "require", "signers",
+    "signatures", "patch",
+)
+"""Arguments that go to the peer as they are; it checks them."""
 
-Progress = Callable[[int, int], None]
+Data = Dict[str, Any]
+Progress = Callable[[Data], None]
 
 
 class FetchError(Exception):
-    """`code`: bad (arguments), none (the controller does not have it), digest, unreachable, space."""
+    """`code`: bad, digest, unsigned, space, unreachable, stopped, exists, altered, failed."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
 
 
+class PeerGone(Exception):
+    """The peer process has ended."""
+
+
 class Fetcher:
-    """Downloads into DIR/fetch/SHA256.part, two at a time."""
+    """The peer of this host; at most one process at a time."""
 
-    def __init__(self, host_dir: str, identity: Identity, address: Callable[[], str]) -> None:
-        self.dir = os.path.join(host_dir, "fetch")
+    def __init__(self, host_dir: str, identity: Identity, facts: Callable[[], Data]) -> None:
+        """`facts` tells `address` and `region` of this host."""
+        self._dir = host_dir
         self._identity = identity
-        self._address = address
-        self._pool: Optional[ThreadPoolExecutor] = None
+        self._facts = facts
+        self._peer: Optional[Peer] = None
+        self._starting = asyncio.Lock()
+        self._seeds: Dict[str, float] = {}
+        """Digest -> until when it is served to others."""
+        self._running = 0
+        self._watch: "Optional[asyncio.Task[None]]" = None
 
-    async def obtain(self, sha256: str, size: int, url: str, progress: Progress) -> str:
-        """Path of the complete, verified archive; the caller removes it. Raises FetchError."""
-        if not SHA256.fullmatch(sha256) or not PATH.fullmatch(url) or size < 0:
-            raise FetchError("bad", "sha256, size and url of an artifact are wanted")
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(2, thread_name_prefix="fetch")
-        stop = threading.Event()
-        loop = asyncio.get_running_loop()
-
-        def tell(done: int, total: int) -> None:
-            loop.call_soon_threadsafe(progress, done, total)
-
-        job = loop.run_in_executor(self._pool, self._download, sha256, size, url, tell, stop)
+    async def fetch(self, args: Mapping[str, Any], progress: Progress) -> Data:
+        """The release is installed when it returns. Raises FetchError."""
+        wanted = {key: args[key] for key in PASSED if key in args}
+        sha256 = str(wanted.get("sha256"))
+        why = ""
+        self._running += 1
         try:
-            return await job
+            for n in range(TRIES):
+                await asyncio.sleep(0.2 * (2**n - 1))
+                try:
+                    peer = await self._ready()
+                    facts = {**self._facts(), "trackers": self._trackers(args)}
+                    data = await peer.ask("fetch", None, progress, **wanted, **facts)
+                    self._seeds[sha256] = time.monotonic() + SEED_FOR
+                    return data
+                except PeerGone as e:
+                    why = str(e)
+            raise FetchError("failed", f"the process that fetches artifacts ended {TRIES} times: {why}")
         finally:
-            stop.set()
+            self._running -= 1
 
-    def _download(self, sha256: str, size: int, url: str, tell: Progress, stop: threading.Event) -> str:
-        make_dir(self.dir)
-        if size and shutil.disk_usage(self.dir).free < 2 * size:
-            raise FetchError("space", f"not enough room on this host for {size} bytes and their content")
-        part = os.path.join(self.dir, f"{sha256}.part")
-        why = "no controller is known"
-        for n in range(TRIES):
-            if n and stop.wait(min(0.2 * 2**n, 3.0)):
-                break
-            base = self._identity.controllers[n % len(self._identity.controllers)]
+    async def tell(self, op: str, **args: Any) -> None:
+        """hold, stop or pushed; nothing to do without a peer. Raises FetchError."""
+        if op == "pushed":
+            self._seeds.pop(str(args.get("sha256")), None)
+        peer = self._peer
+        if peer is not None:
             try:
-                self._get(base, url, part, size, tell, stop)
-                break
-            except (OSError, http.client.HTTPException) as e:
-                why = f"{origin(base)}: {getattr(e, 'strerror', None) or e or type(e).__name__}"
-        else:
-            raise FetchError("unreachable", f"the artifact could not be fetched: {why}")
-        if stop.is_set():
-            raise FetchError("unreachable", "stopped")
-        if digest(part) != sha256:
-            os.unlink(part)
-            raise FetchError("digest", f"what came is not artifact {sha256[:12]}; it was thrown away")
-        return part
+                await peer.ask(op, ANSWER, None, **args)
+            except PeerGone:
+                pass
 
-    def _get(
-        self, base: str, url: str, part: str, size: int, tell: Progress, stop: threading.Event
-    ) -> None:
-        """One request, from where the partial file ends. OSError: it should be tried again."""
-        have = os.path.getsize(part) if os.path.exists(part) else 0
-        if size and have > size:
-            os.unlink(part)
-            have = 0
-        if size and have == size:
-            return
-        where = urlsplit(origin(base))
-        address = self._address()
-        link = http.client.HTTPSConnection(
-            where.hostname or "", where.port, timeout=TIMEOUT, context=self._identity.context(),
-            source_address=(address, 0) if address else None,
-        )
+    async def close(self) -> None:
+        """End the process; what it has of unfinished artifacts stays on disk."""
+        if self._watch is not None:
+            self._watch.cancel()
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            await peer.close()
+
+    def _trackers(self, args: Mapping[str, Any]) -> Any:
+        """The origin is reached where the controller is: only the host knows under which address."""
+        here = urlsplit(origin(self._identity.controllers[0])).hostname or ""
+        trackers = args.get("trackers")
+        if not isinstance(trackers, list):
+            raise FetchError("bad", "trackers: a list is wanted")
+        return [{**t, "address": t.get("address") or here} for t in trackers if isinstance(t, dict)]
+
+    async def _ready(self) -> "Peer":
+        async with self._starting:
+            if self._peer is None or self._peer.gone:
+                self._peer = await Peer.start(self._dir)
+            if self._watch is None or self._watch.done():
+                self._watch = asyncio.ensure_future(self._end_when_idle())
+            return self._peer
+
+    async def _end_when_idle(self) -> None:
+        while self._peer is not None:
+            await asyncio.sleep(IDLE)
+            now = time.monotonic()
+            self._seeds = {sha: until for sha, until in self._seeds.items() if until > now}
+            async with self._starting:
+                if not self._running and not self._seeds and self._peer is not None:
+                    peer, self._peer = self._peer, None
+                    await peer.close()
+
+
+class Peer:
+    """One running peer process: JSON lines on its stdin and stdout (docs/artifacts.md)."""
+
+    def __init__(self, process: "asyncio.subprocess.Process") -> None:
+        self.gone = False
+        self._process = process
+        self._ids = 0
+        self._waiting: "Dict[int, asyncio.Future[Data]]" = {}
+        self._progress: Dict[int, Progress] = {}
+        self._reading = asyncio.ensure_future(self._read())
+
+    @classmethod
+    async def start(cls, host_dir: str) -> "Peer":
+        """Raises PeerGone when it cannot be started."""
+        work = os.path.join(host_dir, "swarm")
+        make_dir(work)
+        log = os.open(os.path.join(work, "peer.out"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            link.connect()
-            check_controller(link.sock.getpeercert(), self._identity.cluster)
-            link.request("GET", url, headers={"Range": f"bytes={have}-"} if have else {})
-            reply = link.getresponse()
-            if reply.status == 416 and not size:  # all of it is here already
-                return
-            if reply.status not in (200, 206):
-                reason = f"HTTP {reply.status} {reply.reason}"
-                if reply.status in (403, 404, 410):
-                    raise FetchError("none", f"the controller does not give this artifact: {reason}")
-                raise OSError(reason)
-            came = str(reply.getheader("Content-Range"))
-            if reply.status == 206 and not came.startswith(f"bytes {have}-"):
-                raise OSError("the controller sent another range than was asked for")
-            self._receive(reply, part, have if reply.status == 206 else 0, size, tell, stop)
-        except WrongController as e:
-            raise FetchError("unreachable", str(e)) from None
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-m", "cockpit.swarm.peer", "--dir", host_dir,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, limit=MAX_LINE,
+                cwd="/", start_new_session=True,
+            )
+        except OSError as e:
+            raise PeerGone(e.strerror or str(e)) from None
         finally:
-            link.close()
+            os.close(log)
+        try:
+            os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+        except OSError:
+            pass  # it has ended already, which its reader notices
+        return cls(process)
 
-    def _receive(
-        self, reply: http.client.HTTPResponse, part: str, have: int, size: int, tell: Progress,
-        stop: threading.Event,
-    ) -> None:
-        told = 0.0
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        with open(fd, "wb") as out:
-            out.truncate(have)
-            out.seek(have)
-            while not stop.is_set():
-                block = reply.read(CHUNK)
-                if not block:
+    async def ask(self, op: str, timeout: Optional[float], progress: Optional[Progress], **args: Any) -> Data:
+        """Raises PeerGone, FetchError."""
+        if self.gone or self._process.stdin is None:
+            raise PeerGone("it has ended")
+        self._ids += 1
+        id = self._ids
+        answer: "asyncio.Future[Data]" = asyncio.get_running_loop().create_future()
+        self._waiting[id] = answer
+        if progress is not None:
+            self._progress[id] = progress
+        try:
+            line = json.dumps({"id": id, "op": op, **args}, separators=(",", ":")) + "\n"
+            self._process.stdin.write(line.encode())
+            reply = await within(answer, timeout)
+        except asyncio.TimeoutError:
+            raise FetchError("failed", f"the process that fetches artifacts did not answer {op}") from None
+        except ConnectionError as e:
+            raise PeerGone(str(e)) from None
+        finally:
+            self._waiting.pop(id, None)
+            self._progress.pop(id, None)
+        if not reply.get("ok"):
+            raise FetchError(str(reply.get("code") or "failed"), str(reply.get("text") or "no reason given"))
+        data = reply.get("data")
+        return data if isinstance(data, dict) else {}
+
+    async def close(self) -> None:
+        """It ends with its stdin; one that does not is killed."""
+        self.gone = True
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await within(self._process.wait(), 5.0)
+        except asyncio.TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _read(self) -> None:
+        why = "it has ended"
+        try:
+            assert self._process.stdout is not None
+            while True:
+                line = await self._process.stdout.readline()
+                if not line:
                     break
-                have += len(block)
-                if size and have > size:
-                    raise FetchError("digest", f"more than the announced {size} bytes came")
-                out.write(block)
-                if time.monotonic() - told > 0.5:
-                    told = time.monotonic()
-                    tell(have, size)
-        if size and have < size and not stop.is_set():
-            raise OSError(f"the connection ended after {have} of {size} bytes")
+                self._line(json.loads(line))
+        except (ValueError, KeyError, TypeError) as e:
+            why = f"it said what is not understood: {e}"
+            self._process.kill()
+        finally:
+            self.gone = True
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_exception(PeerGone(why))
+                    answer.exception()
+            self._waiting.clear()
+
+    def _line(self, doc: Data) -> None:
+        id = int(doc["id"])
+        if "progress" in doc:
+            tell = self._progress.get(id)
+            if tell is not None:
+                tell(dict(doc["progress"]))
+            return
+        answer = self._waiting.pop(id, None)
+        if answer is not None and not answer.done():
+            answer.set_result(doc)

@@ -56,6 +56,21 @@ class Identity:
         return context
 
 
+def of_another(identity: Identity, token: str) -> bool:
+    """Is the token of another authority than this identity? Its controller's state was lost, then: join anew.
+
+    A spent token of the same one is nothing new: it may stay where an init system has it.
+    """
+    from cockpit.link.tokens import BadToken, fingerprint_der, parse_token
+
+    try:
+        with open(os.path.join(identity.dir, "ca.pem")) as f:
+            ours = fingerprint_der(ssl.PEM_cert_to_DER_cert(f.read()))
+        return parse_token(token).fp.lower() != ours
+    except (BadToken, OSError, ValueError):
+        return False
+
+
 def pinned_context(cafile: Optional[str] = None, cadata: Optional[bytes] = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 import uuid as uuids
-from typing import Any, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
 
 from cockpit.agent.identity import WrongController, check_controller, origin, pinned_context, write_identity
@@ -37,6 +37,13 @@ def join(host_dir: str, controller: str, token_text: str, host: str = "", addres
 
     `address` is the local source address, for hosts that have several.
     """
+    return enrol(host_dir, controller, token_text, host, address)[0]
+
+
+def enrol(
+    host_dir: str, controller: str, token_text: str, host: str = "", address: str = "", kind: str = "host"
+) -> Tuple[str, Dict[str, Any]]:
+    """As `join`, for a `kind` of host or relay; with the name, the controller's whole answer."""
     try:
         token = parse_token(token_text)
         base = origin(controller)
@@ -47,15 +54,16 @@ def join(host_dir: str, controller: str, token_text: str, host: str = "", addres
         raise JoinError(f"this join token expired {ago:.0f} s ago; ask for a new one")
     name = token.host or host or socket.gethostname()
     if token.host and host and host != token.host:
-        raise JoinError(f"this join token is for host {token.host}, not for {host}")
+        raise JoinError(f"this join token is for {kind} {token.host}, not for {host}")
     if not HOST_NAME.fullmatch(name):
-        raise JoinError(f"{name!r} cannot be the name of a host; give one with --host")
+        option = "--host" if kind == "host" else "--name"
+        raise JoinError(f"{name!r} cannot be the name of a {kind}; give one with {option}")
     where = urlsplit(base)
     peer = (where.hostname or "", where.port or 443)
     ca = _trusted_ca(peer, token, address)
     key, csr = make_key(name)
     uuid = str(uuids.uuid4())
-    body = {"token": token_text.strip(), "csr": csr, "host": name, "uuid": uuid}
+    body = {"token": token_text.strip(), "csr": csr, "host": name, "uuid": uuid, "kind": kind}
     answer, cluster = _ask(peer, ca, body, address)
     if answer.get("cluster") != cluster or not isinstance(answer.get("cert"), str):
         raise JoinError(f"{base} gave an answer that makes no sense")
@@ -64,7 +72,7 @@ def join(host_dir: str, controller: str, token_text: str, host: str = "", addres
         host_dir, key=key, cert=answer["cert"], ca=ssl.DER_cert_to_PEM_cert(ca), name=name, uuid=uuid,
         controllers=[base], cluster=cluster, address=address,
     )
-    return name
+    return name, answer
 
 
 def _trusted_ca(peer: Tuple[str, int], token: Token, address: str) -> bytes:

@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from cockpit.agent import activate
 from cockpit.agent.files import flat, make_dir
-from cockpit.agent.template import TemplateError, fill, port_values
+from cockpit.agent.template import TemplateError, data_values, fill, port_values
 
 UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[0-9]+:[0-9]+")
 MAX_UNIT = 200
@@ -65,6 +66,10 @@ def check_unitspec(spec: Any) -> Dict[str, Any]:
     ports = spec.get("ports") or {}
     if not isinstance(ports, dict) or not all(_port(p) for p in ports.values()):
         raise PrepareError("bad", "spec.ports: name -> number (0 is dynamic) is wanted")
+    try:
+        activate.check_data(spec.get("data") or {})
+    except activate.ActivateError as e:
+        raise PrepareError(e.code, str(e)) from None
     return spec
 
 
@@ -121,7 +126,13 @@ def template_values(spec: Mapping[str, Any], place: Place, own: str) -> Dict[str
         address=place.address, version=str(spec.get("version", "")), release=place.release, directory=own
     )
     values.update(port_values(place.ports))
+    values.update(data_values(data_paths(spec, place)))
     return values
+
+
+def data_paths(spec: Mapping[str, Any], place: Place) -> Dict[str, str]:
+    """Data name -> path of the link to its active version."""
+    return activate.paths(place.host_dir, str(spec["instance"]), spec.get("data") or {})
 
 
 def working_dir(directory: str, base: str) -> str:
@@ -155,6 +166,8 @@ def environment(
     env["COCKPIT_NAMES_CACHE"] = os.path.join(place.host_dir, "names.json")
     for name, number in place.ports.items():
         env[f"COCKPIT_PORT_{re.sub('[^A-Z0-9]', '_', name.upper())}"] = str(number)
+    for name, path in data_paths(spec, place).items():
+        env[f"COCKPIT_DATA_{re.sub('[^A-Z0-9]', '_', name.upper())}"] = path
     return env
 
 

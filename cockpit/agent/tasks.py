@@ -119,6 +119,8 @@ def _key(word: str, args: Mapping[str, Any]) -> Optional[str]:
     if word == "prepare":
         spec = args.get("spec")
         return f"unit {spec.get('unit') if isinstance(spec, dict) else ''}"
+    if word in ("build", "unbuild"):
+        return f"{word} {args.get('build')}"
     return f"unit {args['unit']}" if "unit" in args else word
 
 

@@ -1,4 +1,4 @@
-"""Templates in argv and environment: `{port}`, `{address}`, ...; `{{` is a brace."""
+"""Templates in argv and environment: `{port}`, `{data.NAME}`, ...; `{{` is a brace."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def fill(text: str, values: Mapping[str, str]) -> str:
         raise TemplateError(f"{text!r}: {{{name}}} means nothing here; {hint}")
 
     return _PART.sub(one, text)
+
+
+def data_values(paths: Mapping[str, str]) -> "dict[str, str]":
+    """`data.NAME` for each: the path of its link."""
+    return {f"data.{name}": path for name, path in paths.items()}
 
 
 def port_values(ports: Mapping[str, int]) -> "dict[str, str]":

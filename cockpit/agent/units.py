@@ -6,6 +6,7 @@ import os
 import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set
 
+from cockpit.agent import activate
 from cockpit.agent.files import read_json, write_json
 from cockpit.agent.health import NO_CHECK, Gauge, Record
 
@@ -28,7 +29,7 @@ def state_of(record: Record, gauge: Optional[Gauge]) -> int:
 
 def report(
     record: Record, gauge: Optional[Gauge], *, probe: Optional[Mapping[str, Any]] = None,
-    connections: Optional[int] = None, now: float,
+    connections: Optional[int] = None, data: Optional[Mapping[str, str]] = None, now: float,
 ) -> Report:
     """UNIT of docs/protocols.md. `gauge` is None only for units without a process."""
     meta = record.get("meta") or {}
@@ -49,7 +50,8 @@ def report(
         "health_reason": gauge.reason if gauge is not None else "",
         "exit": exit_of(record.get("exit")), "next_start": record.get("next_start"),
         "connections": connections, "pinned": str(record.get("pinned") or ""),
-        "altered": str(record.get("altered") or ""), "probe": dict(probe or {}), "observed": now,
+        "altered": str(record.get("altered") or ""), "probe": dict(probe or {}), "data": dict(data or {}),
+        "observed": now,
     }
     return found
 
@@ -86,10 +88,12 @@ class Memory:
     """DIR/agent.json: what an agent that starts anew should still know. Losing it harms nobody.
 
     `ports`: the last ports of each instance. `good`: the run of each unit that was well once.
-    `welcome`: the controller's last word about this host.
+    `data`: what units were given since they were prepared. `welcome`: the controller's last word about
+    this host.
     """
 
     def __init__(self, host_dir: str) -> None:
+        self.host_dir = host_dir
         self._path = os.path.join(host_dir, "agent.json")
         doc = read_json(self._path)
         doc = doc if isinstance(doc, dict) else {}
@@ -100,10 +104,11 @@ class Memory:
 
         self.ports: Dict[str, Dict[str, int]] = part("ports")
         self.good: Dict[str, int] = part("good")
+        self.data: Dict[str, activate.Given] = part("data")
         self.welcome: Dict[str, Any] = part("welcome")
 
     def save(self) -> None:
-        doc = {"ports": self.ports, "good": self.good, "welcome": self.welcome}
+        doc = {"ports": self.ports, "good": self.good, "data": self.data, "welcome": self.welcome}
         try:
             write_json(self._path, doc, sync=False)
         except OSError:
@@ -118,6 +123,8 @@ class Book:
         self.refused: Dict[str, Record] = {}
         self.connections: Dict[str, int] = {}
         self.draining: Set[str] = set()
+        self._told: Dict[str, Dict[str, str]] = {}
+        """Unit -> the data that was reported last, where it has any."""
         self._memory = memory
         self._changed = changed
 
@@ -128,8 +135,11 @@ class Book:
         before, self.records = self.records, fresh
         for unit in gone:
             self.connections.pop(unit, None)
+            self._told.pop(unit, None)
         for unit in [u for u in self._memory.good if u not in fresh]:
             del self._memory.good[unit]
+        for unit in [u for u in self._memory.data if u not in fresh]:
+            del self._memory.data[unit]
         for unit, record in fresh.items():
             self.refused.pop(unit, None)
             if before.get(unit) != record:
@@ -172,7 +182,36 @@ class Book:
             if self._memory.good.get(unit) != run:
                 self._memory.good[unit] = run
                 self._memory.save()
-        return report(record, gauge, probe=probe, connections=self.connections.get(unit), now=time.time())
+        data = self._data(unit)
+        if data:
+            self._told[unit] = data
+        return report(
+            record, gauge, probe=probe, connections=self.connections.get(unit), data=data, now=time.time()
+        )
+
+    def look_at_links(self) -> None:
+        """Calls `changed` for units whose links somebody else has changed."""
+        for unit, told in list(self._told.items()):
+            if self._data(unit) != told:
+                self._changed(unit)
+
+    def given(self, unit: str) -> activate.Given:
+        """The data that a unit has been given last."""
+        return activate.given(self.records.get(unit) or {}, self._memory.data.get(unit) or {})
+
+    def give(self, unit: str, name: str, entry: Dict[str, str]) -> None:
+        """Remember data that a unit has now."""
+        self._memory.data.setdefault(unit, {})[name] = entry
+        self._memory.save()
+        self._changed(unit)
+
+    def _data(self, unit: str) -> Dict[str, str]:
+        given = self.given(unit)
+        if not given:
+            return {}
+        instance = unit.rpartition(":")[0]
+        newest = str(self.of_instance(instance)[-1]["unit"]) == unit
+        return activate.versions(self._memory.host_dir, instance, given, newest)
 
     def alive(self, unit: str) -> bool:
         return bool((self.records.get(unit) or {}).get("pids"))

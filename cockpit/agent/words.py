@@ -11,7 +11,8 @@ import os
 import time
 from typing import Any, Awaitable, Callable, Dict, Mapping, Optional, Protocol, Tuple
 
-from cockpit.agent import checks, connections, logs, ports, prepare, rotate, units
+from cockpit.agent import activate, checks, connections, logs, ports, prepare, rotate, units
+from cockpit.agent.building import Builder
 from cockpit.agent.fetch import Fetcher, FetchError
 from cockpit.agent.files import read_json, write_json
 from cockpit.agent.follow import MAX_STREAMS, Stream
@@ -23,6 +24,12 @@ from cockpit.agent.units import Book, Memory
 
 DRAIN_POLL = 0.1
 NAMES_POLL = 0.02
+YOUNG = 1.0
+"""Seconds that a program without a check needs until it can take a signal; with one: until it is well."""
+GROWN = 10.0
+"""After so many it is told all the same."""
+WORKING = 2.0
+"""Seconds between two words of a command that goes on."""
 MAX_TAIL = 5000
 MAX_HEAD = 64 * 1024 * 1024
 
@@ -35,6 +42,7 @@ class Host(Protocol):
     memory: Memory
     releases: Releases
     fetcher: Fetcher
+    builder: Builder
     streams: Dict[str, Tuple[Stream, "asyncio.Task[None]"]]
 
     @property
@@ -68,9 +76,11 @@ class Words:
 
     def table(self) -> Dict[str, Word]:
         named: Dict[str, Callable[[Mapping[str, Any], Progress], Awaitable[Data]]] = {
-            "fetch": self.fetch, "prepare": self.prepare, "start": self.start, "stop": self.stop,
+            "fetch": self.fetch, "hold": self.hold, "unfetch": self.unfetch, "pushed": self.pushed,
+            "prepare": self.prepare, "start": self.start, "stop": self.stop, "activate": self.activate,
             "remove": self.remove, "drain": self.drain, "logs": self.logs, "unlog": self.unlog,
             "head": self.head, "head-get": self.head_get, "tail": self.tail, "end": self.end,
+            "build": self.build, "unbuild": self.unbuild,
         }
         return {word: functools.partial(_translated, handler) for word, handler in named.items()}
 
@@ -79,17 +89,21 @@ class Words:
         name, version, sha256 = str(args["name"]), str(args["version"]), str(args["sha256"])
         if await _thread(host.releases.installed, name, version, sha256):
             return {"bytes": 0}
-        part = await host.fetcher.obtain(
-            sha256, int(args.get("size") or 0), str(args.get("url") or f"/artifacts/{sha256}"),
-            lambda done, size: progress({"bytes": done, "size": size}),
-        )
-        moved = os.path.getsize(part)
-        try:
-            await _thread(host.releases.install, part, name, version, sha256)
-        finally:
-            os.unlink(part)
+        data = await host.fetcher.fetch(args, progress)
         host.releases_changed()
-        return {"bytes": moved}
+        return data
+
+    async def hold(self, args: Mapping[str, Any], progress: Progress) -> Data:
+        await self._host.fetcher.tell("hold", sha256=str(args["sha256"]), paused=bool(args["paused"]))
+        return {}
+
+    async def unfetch(self, args: Mapping[str, Any], progress: Progress) -> Data:
+        await self._host.fetcher.tell("stop", sha256=str(args["sha256"]))
+        return {}
+
+    async def pushed(self, args: Mapping[str, Any], progress: Progress) -> Data:
+        await self._host.fetcher.tell("pushed", sha256=str(args["sha256"]))
+        return {}
 
     async def prepare(self, args: Mapping[str, Any], progress: Progress) -> Data:
         host = self._host
@@ -102,15 +116,19 @@ class Words:
         if known is not None:
             if (known.get("meta") or {}).get("spec") != spec:
                 raise CommandError("exists", f"{unit} is on this host already, with another content")
+            if not known.get("pids"):  # the links may have been left out by a crash
+                await self._give(spec)
             return {"ports": units.ports_of(known)}
         try:
-            return {"ports": await self._put(spec)}
-        except (prepare.PrepareError, ports.PortError, InstallError, KeeperError) as e:
+            return {"ports": await self._put(spec, progress)}
+        except (
+            prepare.PrepareError, ports.PortError, InstallError, KeeperError, activate.ActivateError
+        ) as e:
             code = getattr(e, "code", "port")
             host.book.refuse(units.refused(spec, units.REJECTED, str(e), time.time()))
             raise CommandError(code, str(e)) from None
 
-    async def _put(self, spec: Dict[str, Any]) -> Dict[str, int]:
+    async def _put(self, spec: Dict[str, Any], progress: Progress) -> Dict[str, int]:
         host = self._host
         release, manifest = "", None
         artifact = spec.get("artifact")
@@ -119,8 +137,11 @@ class Words:
             if host.releases.needs_check(name, version):
                 host.book.refuse(units.refused(spec, units.PREPARING, "", time.time()))
             sha256 = str(artifact.get("sha256") or "")
-            manifest = await _thread(host.releases.check, name, version, sha256)
+            manifest = await _patiently(progress, host.releases.check, name, version, sha256)
             release = host.releases.path(name, version)
+        for entry in (spec.get("data") or {}).values():
+            sha256 = str(entry.get("sha256") or "")
+            await _patiently(progress, host.releases.check, entry["artifact"], entry["version"], sha256)
         user = await _thread(prepare.find_user, str(spec.get("user") or ""))
         unit, instance = str(spec["unit"]), str(spec["instance"])
         prepare.make_places(host.dir, instance, user)
@@ -132,8 +153,59 @@ class Words:
                 argv = [a for process in made["processes"] for a in process["argv"]]
                 made["guard"] = guard_of(release, manifest, argv, made["processes"][0]["cwd"])
             await host.keeper("put", spec=made)
+            await self._give(spec)
             await host.refresh(unit)
         return chosen
+
+    async def _give(self, spec: Mapping[str, Any]) -> None:
+        """The links of a unit that is about to start."""
+        for name, entry in (spec.get("data") or {}).items():
+            await _thread(
+                activate.switch, self._host.dir, str(spec["instance"]), name, entry["artifact"], entry["version"]
+            )
+
+    async def activate(self, args: Mapping[str, Any], progress: Progress) -> Data:
+        """Another version of its data for a unit that goes on. Done again it only signals again."""
+        host = self._host
+        unit, name = str(args["unit"]), str(args["data"])
+        entry = {k: str(args.get(k) or "") for k in ("artifact", "version", "sha256")}
+        activate.check_data({name: entry}, "activate")
+        self._known(unit)
+        had = host.book.given(unit).get(name)
+        if args.get("instance", unit.rpartition(":")[0]) != unit.rpartition(":")[0]:
+            raise CommandError("bad", f"{args['instance']!r:.80} is not the instance of {unit}")
+        if had is None or had["artifact"] != entry["artifact"]:
+            raise CommandError("bad", f"{unit} has no data {name} of artifact {entry['artifact']}")
+        await _patiently(progress, host.releases.check, entry["artifact"], entry["version"], entry["sha256"])
+        instance = unit.rpartition(":")[0]
+        spec = (self._known(unit).get("meta") or {}).get("spec") or {}
+        user = await _thread(prepare.find_user, str(spec.get("user") or ""))
+        await _thread(prepare.make_places, host.dir, instance, user)
+        await _thread(activate.switch, host.dir, instance, name, entry["artifact"], entry["version"])
+        told: Dict[str, Any] = {}
+        if args.get("signal"):
+            by = str(args.get("by") or "controller")
+            await self._grown(unit)
+            try:
+                told = await host.keeper("signal", unit=unit, signal=str(args["signal"]), by=by)
+            except KeeperError:  # nobody was told, so nobody sees it
+                await _thread(activate.switch, host.dir, instance, name, had["artifact"], had["version"])
+                raise
+        record = self._known(unit)
+        host.book.give(unit, name, entry)
+        return {"run": told.get("run") or record.get("run"), "signalled": told.get("pids") or {}}
+
+    async def _grown(self, unit: str) -> None:
+        """A program that was just started does not listen for signals yet: it would end of them."""
+        host, deadline = self._host, time.monotonic() + GROWN
+        while time.monotonic() < deadline:
+            record = host.book.records.get(unit) or {}
+            age = time.time() - float(record.get("started") or 0.0)
+            checked = ((record.get("meta") or {}).get("spec") or {}).get("check")
+            well = not checked or host.memory.good.get(unit) == record.get("run")
+            if not record.get("pids") or age > YOUNG and well:
+                return
+            await asyncio.sleep(DRAIN_POLL)
 
     def _choose(self, spec: Mapping[str, Any], instance: str) -> Dict[str, int]:
         """Ports of the instance's dead units are its own again; everybody else's are taken."""
@@ -198,6 +270,14 @@ class Words:
                     raise
             await host.refresh()
         instance = unit.rpartition(":")[0]
+        left = host.book.of_instance(instance)
+        last = str(left[-1]["unit"]) if left else ""
+        try:
+            await _thread(activate.restore, host.dir, instance, host.book.given(last) if left else {})
+        except (activate.ActivateError, OSError):
+            pass  # the unit is gone all the same; links that are wrong are reported with those that are left
+        if left and host.book.given(last):
+            host.unit_changed(last)
         gens = {int(str(r["unit"]).rpartition(":")[2]) for r in host.book.of_instance(instance)}
         await _thread(rotate.forget_old, host.dir, instance, gens)
         return {}
@@ -288,6 +368,13 @@ class Words:
             raise CommandError("missing", "this host holds no copy of expected")
         return doc
 
+    async def build(self, args: Mapping[str, Any], progress: Progress) -> Data:
+        return await self._host.builder.build(args)
+
+    async def unbuild(self, args: Mapping[str, Any], progress: Progress) -> Data:
+        self._host.builder.unbuild(str(args["build"]))
+        return {}
+
     async def end(self, args: Mapping[str, Any], progress: Progress) -> Data:
         await self._host.end()
         return {}
@@ -302,7 +389,7 @@ class Words:
 async def _translated(handler: Word, args: Mapping[str, Any], progress: Progress) -> Data:
     try:
         return await handler(args, progress)
-    except (KeeperError, FetchError, InstallError, prepare.PrepareError) as e:
+    except (KeeperError, FetchError, InstallError, prepare.PrepareError, activate.ActivateError) as e:
         raise CommandError(e.code, str(e)) from None
     except KeeperGone as e:
         raise CommandError("failed", str(e)) from None
@@ -310,6 +397,14 @@ async def _translated(handler: Word, args: Mapping[str, Any], progress: Progress
 
 async def _thread(work: Callable[..., Any], *args: Any) -> Any:
     return await asyncio.get_running_loop().run_in_executor(None, work, *args)
+
+
+async def _patiently(progress: Progress, work: Callable[..., Any], *args: Any) -> Any:
+    """In a thread, saying now and then that it goes on: gigabytes are not read within an action's deadline."""
+    job = asyncio.ensure_future(_thread(work, *args))
+    while not (await asyncio.wait({job}, timeout=WORKING))[0]:
+        progress({})
+    return job.result()
 
 
 def head_of(host_dir: str) -> Optional[Dict[str, Any]]:

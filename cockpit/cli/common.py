@@ -85,6 +85,16 @@ def connect(args: argparse.Namespace, *, view: bool = False, directory: Path | N
     return RemoteSession(control, read_only=read_only)
 
 
+async def call(args: argparse.Namespace, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+    """One question to the running controller."""
+    session = connect(args)
+    await session.connect()
+    try:
+        return await ask(session)
+    finally:
+        await session.close()
+
+
 def alive(directory: Path, *names: str) -> bool:
     """Does a controller listen on one of these sockets (default: control.sock)?"""
     for name in names or ("control.sock",):

@@ -43,7 +43,7 @@ class Seed(msgspec.Struct, kw_only=True):
         learn(durations, entries, self.actual.artifacts)
         up = {h: HostActual(name=h, presence=UP) for h in hosts}
         if up:
-            actual = Actual(hosts=up, artifacts=self.actual.artifacts)
+            actual = Actual(hosts=up, artifacts=self.actual.artifacts, kinds=self.actual.kinds)
             return Twin(Expected(name=""), actual, durations=durations, now=time.time())
         return Twin(
             from_doc(self.doc), self.actual, durations=durations, now=time.time(), revision=self.revision,
@@ -110,17 +110,28 @@ def _first_hosts(entries: list[journal.Entry], items: list[replay.Item]) -> list
 def learn(durations: Durations, entries: Iterable[journal.Entry], artifacts: Mapping[str, str]) -> None:
     """What the journal's own health gates say of versions that were never run here."""
     names: dict[str, str] = {}
+    data: dict[str, dict[str, str]] = {}
+    """Service -> data name -> artifact."""
     for entry in entries:
         if entry.kind == journal.INTENT:
             services = entry.body["params"].get("document", {}).get("services", {})
             names |= {p: s["artifact"] for p, s in services.items() if s.get("artifact")}
+            data |= {p: {n: d["artifact"] for n, d in s.get("data", {}).items()} for p, s in services.items()}
         seen = entry.body.get("observed")
         if entry.kind != journal.GATE or not seen or not seen.get("version"):
             continue
         service = service_path(entry.body["instance"])
-        version = version_key(names.get(service), seen["version"], artifacts)
-        if durations.healthy(service, version) is None:
-            durations.judge(service, version, entry.body["state"] == DONE_STEP, str(entry.body.get("note", "")))
+        ids: list[str] = list((entry.body.get("data") or {}).values())
+        keys = [artifacts.get(id, id) for id in ids]
+        if not ids:  # it was started, with its release and its data
+            keys = [version_key(names.get(service), seen["version"], artifacts)]
+            keys += [
+                version_key(artifact, seen.get("data", {}).get(name, ""), artifacts)
+                for name, artifact in data.get(service, {}).items()
+            ]
+        for key in keys:
+            if durations.healthy(service, key) is None:
+                durations.judge(service, key, entry.body["state"] == DONE_STEP, str(entry.body.get("note", "")))
 
 
 def _tell(line: replay.Line) -> None:

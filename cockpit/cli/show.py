@@ -33,6 +33,16 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=lambda args: drive(lambda: _status(args)))
 
     parser = commands.add_parser(
+        "pushes", help="Who receives what now: pieces per host, rates, who lags behind.",
+        description="Pushes that run, and the last ones that ended: pieces per host, rates, who lags behind.",
+        epilog="Example: cockpit pushes '#118'",
+    )
+    parser.add_argument("action", metavar="ACTION", nargs="?", help="only the push of this action")
+    add_state(parser)
+    add_json(parser)
+    parser.set_defaults(run=lambda args: drive(lambda: _pushes(args)))
+
+    parser = commands.add_parser(
         "check", help="Check a topology file; nothing is contacted.", epilog="Example: cockpit check topology.yaml"
     )
     parser.add_argument("file", metavar="FILE")
@@ -64,6 +74,33 @@ async def _status(args: argparse.Namespace) -> int:
         print_json(status_object(snapshot))
     else:
         say(overview(snapshot))
+    return DONE
+
+
+async def _pushes(args: argparse.Namespace) -> int:
+    from cockpit.cli.progress import LEGEND, table_text
+    from cockpit.model.pushes import by_action
+
+    session = connect(args)
+    await session.connect()
+    try:
+        snapshot = await session.snapshot()
+    finally:
+        await session.close()
+    pushes = by_action(snapshot.pushes.values())
+    if args.action:
+        id = f"#{args.action.lstrip('#')}"
+        if id not in pushes:
+            raise Fail(BAD, f"no push belongs to {id}; known: {', '.join(pushes) or 'none'}")
+        pushes = {id: pushes[id]}
+    if args.json:
+        print_json([row for rows in pushes.values() for row in rows])
+        return DONE
+    width = shutil.get_terminal_size((100, 40)).columns if sys.stdout.isatty() else 1000
+    for id, rows in pushes.items():
+        for line in table_text(id, rows, snapshot.head.now, width):
+            say(line)
+    say(LEGEND if pushes else "nothing is pushed, and nothing was lately")
     return DONE
 
 
@@ -119,6 +156,14 @@ def status_object(snapshot: Any) -> dict[str, Any]:
             }
             for a in sorted(snapshot.actions.values(), key=lambda a: a.started)
         ],
+        "pushes": [
+            {
+                "action": p.action, "artifact": p.artifact, "host": p.host, "region": p.region, "relay": p.relay,
+                "state": p.state, "phase": p.phase, "note": p.note, "pieces": p.pieces, "have": p.have,
+                "had": p.had, "to_move": p.to_move, "moved": p.moved,
+            }
+            for p in _sorted(snapshot.pushes)
+        ],
     }
 
 
@@ -128,6 +173,8 @@ def _sorted(table: dict[str, Any]) -> list[Any]:
 
 def plan_text(plan: Any) -> str:
     """A plan as plain text: what is touched, the steps, how to undo it."""
+    from cockpit.model.units import size_text
+
     lines = [f"PLAN  {plan.title}", f"  from rev {plan.base}" + (
         f", would write rev {plan.base + 1}" if plan.changes else ", writes no revision"
     )]
@@ -135,6 +182,9 @@ def plan_text(plan: Any) -> str:
         lines.append(f"  expect  {'.'.join(change.path)}: {_value(change.old)} -> {_value(change.new)}")
     if len(plan.changes) > 20:
         lines.append(f"  expect  and {len(plan.changes) - 20} more changes")
+    moves = [s.args["to_move"] for s in plan.steps if isinstance(s.args.get("to_move"), int)]
+    if moves:
+        lines.append(f"  Moves {size_text(sum(moves))} in {len(moves)} push{'es' if len(moves) > 1 else ''}.")
     for n, step in enumerate(plan.steps, 1):
         lines.append(f"  {n:>3}  {step.text or step.kind}")
     for label, texts in (("Touches", plan.touches), ("Mind", plan.warnings)):

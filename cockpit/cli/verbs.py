@@ -21,6 +21,7 @@ from cockpit.cli.common import (
     say,
     warn,
 )
+from cockpit.cli.progress import Progress
 
 
 def add(commands: Any) -> None:
@@ -165,19 +166,21 @@ def ask(plan: Any) -> str:
 
 
 async def follow(session: Any, id: str, *, quiet: bool) -> Any:
-    """Print an action's sentences as they come; returns its detail when it (and its return) is over."""
-    await session.snapshot()
-    printed = 0
-    detail = await session.action(id)
-    printed = _print(detail, printed, quiet)
-    if not over(detail.row):
-        async for delta in session.changes():
-            if id not in delta.actions:
-                continue
-            detail = await session.action(id)
-            printed = _print(detail, printed, quiet)
-            if over(detail.row):
-                break
+    """Print an action's sentences and its pushes as they come; its detail when it (and its return) is over."""
+    snapshot = await session.snapshot()
+    async with Progress(id, sys.stdout, quiet=quiet) as progress:
+        progress.change(snapshot.pushes, snapshot.head.now)
+        detail = await session.action(id)
+        printed = _print(detail, 0, progress)
+        if not over(detail.row):
+            async for delta in session.changes():
+                progress.change(delta.pushes, delta.head.now)
+                if id not in delta.actions:
+                    continue
+                detail = await session.action(id)
+                printed = _print(detail, printed, progress)
+                if over(detail.row):
+                    break
     if not quiet:
         row = detail.row
         took = f" in {row.ended - row.started:.1f} s" if row.ended else ""
@@ -190,10 +193,9 @@ def over(row: Any) -> bool:
     return row.ended is not None or row.state in ("paused", "interrupted")
 
 
-def _print(detail: Any, printed: int, quiet: bool) -> int:
-    if not quiet:
-        for line in detail.log[printed:]:
-            say(line)
+def _print(detail: Any, printed: int, progress: Progress) -> int:
+    for line in detail.log[printed:]:
+        progress.say(line)
     return len(detail.log)
 
 

@@ -19,9 +19,9 @@ from cockpit.model.judge import Digests
 from cockpit.model.naming_rows import endpoint_row
 from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts
 from cockpit.model.topology import Expected
-from cockpit.model.view import ActionRow, Delta, DriftRow, Head, Snapshot
+from cockpit.model.view import ActionRow, Delta, DriftRow, Head, PushRow, Snapshot
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions")
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes")
 SLICE = 200
 """Rows that are recomputed before the loop has its turn: some 5 ms."""
 BACKLOG = 200
@@ -65,6 +65,13 @@ class Board:
 
     def set_action(self, row: ActionRow) -> None:
         self._put("actions", row.id, row)
+
+    def set_push(self, key: str, row: PushRow) -> None:
+        """A receiver of a push; the key is `<action>|<host>`."""
+        self._put("pushes", key, row)
+
+    def drop_push(self, key: str) -> None:
+        self._put("pushes", key, None)
 
     def touch(self, instances: Mapping[str, str]) -> None:
         """The set of instances under an action changed."""

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.act.journal import Journal
+from cockpit.artifacts.opening import open_store
+from cockpit.controller.artifacts import Shelf
 from cockpit.controller.board import SLICE, Board
+from cockpit.controller.building import builds_of
+from cockpit.controller.catalog import Catalog
 from cockpit.controller.desk import Desk
 from cockpit.controller.joining import Joining
 from cockpit.controller.ledger import Ledger
 from cockpit.controller.local import LocalHosts
 from cockpit.controller.logs import LogStreams
 from cockpit.controller.names import NamesFeed
+from cockpit.controller.origin import Origin, OriginError
+from cockpit.controller.pushes import Pushes
+from cockpit.controller.relays import settings
 from cockpit.controller.runner import Runner
 from cockpit.controller.session import EngineSession
 from cockpit.controller.world import World
@@ -32,7 +39,6 @@ from cockpit.model.view import InstanceDetail, Who
 from cockpit.naming.registry import Registry
 from cockpit.plan.steps import Bad
 from cockpit.ports import StateStore, Write
-from cockpit.swarm.store import DirectoryStore
 
 FIRST_LOOK = 5.0
 """Seconds a fresh controller waits for all known hosts before it makes a plan."""
@@ -50,11 +56,14 @@ class Controller:
         self.hosts_root = hosts or state.with_name(state.name + ".hosts")
         self.world = World(Registry())
         self.board = Board(self.world)
-        self.artifacts = DirectoryStore(state / "artifacts")
+        self.artifacts = open_store(state)
+        self.catalog = Catalog(self.artifacts, self._cataloged)
         self.store = store
         self.ended = asyncio.Event()
         """Set when the controller must stop by itself; `why` says why."""
         self.why = ""
+        self.hint = ""
+        """Something that was asked for did not begin; stands on the screen until the next action."""
         self.lost = False
         """The state directory was taken away: nothing more can be kept."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -87,11 +96,13 @@ class Controller:
         self.joining = Joining(self.authority, self.ledger, self.world)
         self.joining.load(tables)
         self.hub = Hub(self, self.authority.controller_context())
-        self.hub.blob = self._blob
+        self.builds = builds_of(self)
         joined = [h for h in self.world.expected.hosts if h in tables.get("host", {})]
         self.names = NamesFeed(self.hub, self.world, joined)
         self._look_until = time.monotonic() + FIRST_LOOK
         self.logs = LogStreams(self.hub, self.world)
+        self.pushes = Pushes(self)
+        self.shelf = Shelf(self)
         self.runner = Runner(self)
         self.desk = Desk(self)
         port = port or int(self.ledger.meta.get("port", 0))
@@ -100,7 +111,9 @@ class Controller:
         await self.ledger.commit([("meta", "port", self.hub.port), ("meta", "address", address)])
         self.ledger.meta["port"] = self.hub.port
         self.local = LocalHosts(self.hosts_root, self.authority, cluster)
-        self.refresh_artifacts()
+        self.joining.facts = self._relay_facts
+        await self._open_origin(address)
+        await self.catalog.refresh()
         self.runner.interrupted()
         self.board.refresh(time.time())
         self._spawn(self._tick())
@@ -113,6 +126,7 @@ class Controller:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.runner.stop()
+        await self.origin.stop()
         await self.hub.stop()
         if not await self.store.lost():
             with contextlib.suppress(OSError):
@@ -125,7 +139,9 @@ class Controller:
         """Stop every service, agent and keeper of the hosts of this machine (the demo's end)."""
         self.local.ending = True
         self._keeping.cancel()
-        hosts = [n for n, h in self.world.expected.hosts.items() if h.connection == "local"]
+        expected = self.world.expected
+        hosts = [n for n, h in expected.hosts.items() if h.connection == "local"]
+        hosts += [n for n, r in expected.relays.items() if r.connection == "local"]
         await asyncio.gather(*(asyncio.to_thread(self.local.end, h) for h in hosts))
 
     def session(self, who: Who) -> EngineSession:
@@ -147,9 +163,13 @@ class Controller:
         for host in self.hub.links:
             self._send_head(host)
         self._local_wake.set()
+        self._spawn(self._tell_rates())
 
-    def refresh_artifacts(self) -> None:
-        self.world.artifacts = {k: str(v["sha256"]) for k, v in self.artifacts.listing().items()}
+    def _cataloged(self) -> None:
+        records = self.catalog.records
+        self.world.artifacts = {id: str(r["sha256"]) for id, r in records.items()}
+        self.world.moves = self.catalog.moves
+        self.world.kinds = {id: str(r["kind"]) for id, r in records.items() if r["kind"] != "release"}
 
     async def instance_detail(self, id: str) -> InstanceDetail:
         """Raises Bad for an unknown instance."""
@@ -189,6 +209,7 @@ class Controller:
     def disconnected(self, host: str, why: str) -> None:
         self.world.lost(host, why, time.time())
         self.runner.host_seen(host)
+        self.pushes.lost(host)
         self._local_wake.set()
 
     def frame(self, host: str, frame: messages.AnyFrame) -> None:
@@ -213,7 +234,8 @@ class Controller:
             case messages.Log():
                 self.logs.frame(frame)
             case messages.Progress(task=task, data=data):
-                self.runner.progress(task, data)
+                if not self.builds.progress(task, data):
+                    self.runner.progress(task, data)
             case messages.Beat() | messages.Pong():
                 self.world.seen(host, now, self.hub.links[host].latency)
 
@@ -230,11 +252,6 @@ class Controller:
 
     async def join(self, request: dict[str, Any]) -> dict[str, Any]:
         return await self.joining.join(request, self.url)
-
-    async def _blob(self, request: Any) -> Any:
-        from cockpit.swarm.store import serve_blob
-
-        return await serve_blob(request, self.artifacts)
 
     # periodic work
 
@@ -292,11 +309,12 @@ class Controller:
         stuck = [
             a for a in self.board.tables["actions"].values() if a.state == "interrupted"
         ]
-        return tuple(
+        said = [
             f"{a.id} {a.title} was interrupted: resume {a.id} or abort {a.id}"
             + (" (undo)" if a.revision is not None and not a.cause else "")
             for a in stuck
-        )
+        ]
+        return (self.hint, *said) if self.hint else tuple(said)
 
     async def looked(self) -> None:
         """Wait, soon after a start, until the known hosts have reported: a plan made before that would
@@ -309,6 +327,27 @@ class Controller:
         if names is not None:
             writes: list[Write] = [("meta", "names", names), ("meta", "gens", self.world.gens)]
             await self.ledger.commit(writes)
+
+    async def _open_origin(self, address: str) -> None:
+        """The process that serves artifacts. It keeps its port, because relays are told of it."""
+        identity = await asyncio.to_thread(self.authority.issue_origin, self.state / "origin")
+        self.origin = Origin(
+            self.state / "origin", identity, stats=self.pushes.stats, want=self.pushes.wanted
+        )
+        port = await self.origin.start(address, int(self.ledger.meta.get("origin_port", 0)))
+        if self.ledger.meta.get("origin_port") != port:
+            await self.ledger.commit([("meta", "origin_port", port)])
+            self.ledger.meta["origin_port"] = port
+        await self._tell_rates()
+
+    async def _tell_rates(self) -> None:
+        regions = self.world.expected.regions
+        with contextlib.suppress(OriginError):
+            await self.origin.rates({n: r.push_rate for n, r in regions.items() if r.push_rate})
+
+    def _relay_facts(self, relay: str) -> dict[str, Any]:
+        place = (self.address, self.origin.port)
+        return settings(relay, self.world.expected.relays, place, self.local.relays.port) or {}
 
     async def _ping(self) -> None:
         while True:
@@ -337,6 +376,10 @@ class Controller:
                 uuid = await asyncio.to_thread(self.local.identify, name, [self.url])
                 await self.joining.admit(name, uuid)
             await self.local.watch(hosts, set(self.hub.links))
+            place = (self.address, self.origin.port)
+            relays = await self.local.watch_relays(self.world.expected.relays, [self.url], place)
+            for name, uuid in relays.items():
+                await self.joining.admit_relay(name, uuid)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
                     await self._local_wake.wait()

@@ -78,11 +78,11 @@ class Demo:
         return run()
 
     def _artifacts(self) -> None:
+        from cockpit.artifacts.opening import open_store
         from cockpit.sample.build import build
-        from cockpit.swarm.store import DirectoryStore
 
         with tempfile.TemporaryDirectory(prefix="cockpit-build-") as work:
-            build(DirectoryStore(self.state / "artifacts"), Path(work))
+            build(open_store(self.state), Path(work))
 
     async def _settled(self, c: Controller, stop: asyncio.Event) -> bool:
         """Wait until every instance is right (or a signal came)."""

@@ -48,7 +48,8 @@ class Desk:
         return PlanContext(
             doc=c.world.doc, expected=c.world.expected, revision=c.world.revision,
             actual=c.world.actual(), now=time.time(),
-            artifacts=c.world.artifacts, durations=self.durations.by_service(), gen_floor=dict(c.world.gens),
+            artifacts=c.world.artifacts, signed=c.catalog.signed, durations=self.durations.by_service(),
+            gen_floor=dict(c.world.gens),
             revisions=tuple(c.ledger.revisions), last_import=c.ledger.last_import,
         )
 

@@ -1,4 +1,4 @@
-"""Hosts with `connection: local`: their keeper and agent are started on this machine.
+"""Hosts with `connection: local`: their keeper and agent are started on this machine, and so are relays.
 
 A host's directory lies beside the state directory, never inside it, so that losing one does not
 lose the other.
@@ -17,10 +17,12 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from cockpit.controller.relays import LocalRelays, settings, top_down
 from cockpit.link.pki import Authority
+from cockpit.model.topology import Relay
 
 END_LIMIT = 20.0
 """Seconds a host gets to end all its services."""
@@ -33,6 +35,7 @@ class LocalHosts:
         self.root = root
         self.authority = authority
         self.cluster = cluster
+        self.relays = LocalRelays(root, authority, _agent_environment)
         self._renewed: set[str] = set()
         """Hosts with a new identity, which an agent that already runs does not know."""
         self.ending = False
@@ -49,7 +52,9 @@ class LocalHosts:
         known = ""
         if facts.exists():
             known = str(json.loads(facts.read_text()).get("uuid", ""))
-            ours = (directory / "identity" / "ca.pem").read_text() == self.authority.ca_pem
+            ours = (directory / "identity" / "ca.pem").read_text() == self.authority.ca_pem and self.authority.stands(
+                (directory / "identity" / "cert.pem").read_text()
+            )
             if ours and not anew and json.loads(facts.read_text()).get("controllers") == controllers:
                 return known
         name = known or str(uuid.uuid4())
@@ -82,7 +87,8 @@ class LocalHosts:
         return True
 
     def end(self, host: str) -> None:
-        """End the host's services, keeper and agent; also an agent that is only just starting."""
+        """End the host's services, keeper and agent, or the relay; also one that is only just starting."""
+        self.relays.end(host)
         directory = self.directory(host)
         deadline = time.monotonic() + END_LIMIT
         while time.monotonic() < deadline:
@@ -101,6 +107,23 @@ class LocalHosts:
         for host, address in hosts:
             if host not in connected:
                 await asyncio.to_thread(self.start, host, address)
+
+    async def watch_relays(
+        self, relays: Mapping[str, Relay], controllers: list[str], origin: tuple[str, int] | None
+    ) -> dict[str, str]:
+        """Start the local ones of `relays` (the whole topology's) that do not run, or run with other settings.
+
+        `origin` is where the origin listens, None while it does not. Returns the UUIDs of the local ones.
+        """
+        uuids: dict[str, str] = {}
+        for name in top_down(relays):
+            if relays[name].connection != "local" or self.ending:
+                continue
+            uuids[name] = await asyncio.to_thread(self.relays.identify, name, controllers)
+            wanted = settings(name, relays, origin, self.relays.port)
+            if wanted is not None:
+                await asyncio.to_thread(self.relays.start, name, wanted)
+        return uuids
 
 
 def keeper_answers(directory: Path) -> bool:

@@ -1,17 +1,14 @@
 """Rebuild a lost state directory from what the hosts hold; no service is touched.
 
 Every agent keeps the head revision it was told last. The highest revision whose digest is right
-becomes the head again; the artifacts are packed anew from the installed releases (packing is
-reproducible, so their digests are the same); hosts of this machine get identities of the new CA.
+becomes the head again; the artifacts are made anew from the installed releases and the manifests beside
+them, so their digests are the same; hosts of this machine get identities of the new CA.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,6 +16,10 @@ from typing import Any
 
 import msgspec
 
+from cockpit.artifacts.make import sums_of
+from cockpit.artifacts.opening import BadLocation, open_store
+from cockpit.artifacts.packed import Damaged
+from cockpit.artifacts.store import Exists, Store
 from cockpit.controller.local import LocalHosts, again
 from cockpit.controller.serving import here, lock
 from cockpit.link.pki import Authority
@@ -26,8 +27,7 @@ from cockpit.model.topology import Expected, digest, from_doc
 from cockpit.model.view import RevisionRow
 from cockpit.plan.steps import Bad, Refused
 from cockpit.ports import StateStore, Write
-from cockpit.swarm.pack import pack
-from cockpit.swarm.store import DirectoryStore, Exists, StoreError
+from cockpit.swarm.records import facts_path, read_manifest, release_path, sha256_of
 
 MAX_HEAD = 64 * 1024 * 1024
 NO_HEAD = "no host under {} holds a head revision; name one with --head FILE"
@@ -113,54 +113,36 @@ def _writes(head: Head, port: int) -> list[Write]:
 
 
 def _artifacts(state: Path, hosts: Path, say: Callable[[str], None]) -> None:
-    """Pack every installed release; what was altered since, or came out differently, is left out."""
-    store = DirectoryStore(state / "artifacts")
-    found: dict[tuple[str, str], bool] = {}
+    """Take every installed release into the store; what was altered since is left out."""
+    try:
+        store = open_store(state)
+    except (BadLocation, OSError) as e:
+        raise Bad(str(e)) from None
+    found: dict[tuple[str, str], str] = {}
     for path in sorted(hosts.glob("*/releases/*/.*.json")):
         name, version = path.parent.name, path.name[1:].removesuffix(".json")
-        if found.get((name, version)):
+        if found.get((name, version)) == "":
             continue
-        with contextlib.suppress(OSError, ValueError, Exists, StoreError):
-            found[name, version] = False
-            found[name, version] = _repack(store, path.parent / version, name, version, read_manifest(path))
-    for (name, version), whole in found.items():
-        what = "packed anew" if whole else "could not be packed as it was: add it again with cockpit artifact add"
+        try:
+            _take(store, path.parents[2], name, version)
+            found[name, version] = ""
+        except (OSError, ValueError, Exists, Damaged) as e:
+            found[name, version] = str(e)
+    for (name, version), why in found.items():
+        what = f"could not be taken ({why}): add it again with cockpit artifact add" if why else "in the store again"
         say(f"artifact {name}/{version}: {what}")
 
 
-class Manifest(msgspec.Struct):
-    """What the agent wrote down when it installed a release (see `cockpit.agent.install`)."""
+def _take(store: Store, host: Path, name: str, version: str) -> None:
+    """Only what the manifest names: programs write beside their files (Python its `__pycache__`).
 
-    sha256: str
-    files: dict[str, list[Any]]
-    links: dict[str, str] = {}
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Raises OSError, ValueError."""
-    return msgspec.json.decode(path.read_bytes(), type=Manifest)
-
-
-def _repack(store: DirectoryStore, release: Path, name: str, version: str, manifest: Manifest) -> bool:
-    """Into the store, if the archive is again the one that was installed.
-
-    Programs write beside their files (Python its `__pycache__`), so only what the manifest names is
-    taken, and directories that are empty. Raises OSError, ValueError, Exists, StoreError.
+    Raises OSError, ValueError when the release is not what its manifest says, Exists, Damaged.
     """
-    with tempfile.TemporaryDirectory(prefix=".recover-", dir=store.root) as work:
-        copy, packed = Path(work) / "release", Path(work) / "packed"
-        for directory, inner, files in os.walk(release):
-            if not inner and not files:
-                (copy / Path(directory).relative_to(release)).mkdir(parents=True)
-        for path in [*manifest.files, *manifest.links]:
-            if not (copy / path).resolve().is_relative_to(copy.resolve()):
-                raise ValueError(f"{path} leads out of the release")
-            (copy / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(release / path, copy / path, follow_symlinks=False)
-        if pack(copy, packed)["sha256"] != manifest.sha256:
-            return False
-        store.add(copy, name, version)
-        return True
+    directory = Path(release_path(str(host), name, version))
+    manifest = read_manifest(str(host), name, version, sha256_of(facts_path(str(host), name, version)))
+    if (manifest.name, manifest.version) != (name, version):
+        raise ValueError(f"the manifest is that of {manifest.name}/{manifest.version}")
+    store.put(directory, manifest, sums_of(directory, manifest))
 
 
 def _identities(

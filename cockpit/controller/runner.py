@@ -15,7 +15,7 @@ from cockpit.controller.ledger import ActionRecord
 from cockpit.link.hub import Answer
 from cockpit.model import view
 from cockpit.model.actual import Unit, serving_unit
-from cockpit.plan.steps import HEALTHY, Plan, Step
+from cockpit.plan.steps import FETCH, HEALTHY, Plan, Step
 from cockpit.plan.unitspec import unit_spec
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Running:
         self.record = record
         self.executor = executor
         self.steps = {s.id: s for s in record.plan.steps}
+        self.receivers = sum(1 for s in record.plan.steps if s.kind == FETCH)
         self.wake: asyncio.TimerHandle | None = None
         self.names: list[tuple[int, float, str]] = []
         """(version, deadline, step) of drains that wait until names are applied."""
@@ -60,6 +61,7 @@ class Runner:
         )
         running = Running(record, executor)
         self.running[record.row.id] = running
+        self.c.hint = ""
         self.ended.setdefault(record.row.id, asyncio.Event())
         self._busy()
         self.remark(record, f"goes on, by {record.row.author}" if done else f"started by {record.row.author}")
@@ -108,6 +110,7 @@ class Runner:
         """How far a fetch is: shown in the step's note."""
         id, _, rest = task.partition("/")
         running = self.running.get(id)
+        self.c.pushes.progress(task, data)
         if running is not None:
             self._feed(running, ex.Working(task, data))
         step = rest.partition("/")[0]
@@ -172,8 +175,12 @@ class Runner:
         if command.what == ex.PAUSE:
             note = command.reason or f"paused by {command.by}"
             self._row(running, state="paused", note=note, gives_up=None, mark=view.PAUSED)
+            self.c.pushes.hold(row.id, True)
         elif command.what == ex.RESUME:
             self._row(running, state="running", note=f"resumed by {command.by}", mark=view.CHANGING)
+            self.c.pushes.hold(row.id, False)
+        else:
+            self.c.pushes.stop(row.id)
 
     def _gate(self, running: Running, command: ex.StepChanged) -> None:
         """The observations that decided a health gate are part of the record."""
@@ -187,11 +194,19 @@ class Runner:
         """Fill in what only the controller knows, and send."""
         args = dict(command.args)
         step = running.steps.get(command.step)
+        action, pushes = running.record.row.id, self.c.pushes
+        if command.word == "warm":
+            self.spawn(self._warm(running, command))
+            return
         try:
             if command.word == "fetch":
-                args.update(self._artifact(args["name"], args["version"]))
+                args = pushes.args(
+                    action, command.task, command.host, args["name"], args["version"], running.receivers
+                )
             elif command.word == "prepare" and step is not None:
                 args = {"spec": self._spec(step)}
+            elif command.word == "activate":
+                args["sha256"] = self._record(f"{args['artifact']}/{args['version']}")["sha256"]
         except KeyError as e:
             answer = Answer(command.task, False, {}, "missing", f"not known any more: {e}")
             asyncio.get_running_loop().call_soon(self._answered, running, answer)
@@ -205,6 +220,7 @@ class Runner:
         self._answered(running, future.result())
 
     def _answered(self, running: Running, answer: Answer) -> None:
+        self.c.pushes.answered(answer)
         self._feed(
             running,
             ex.Answer(
@@ -212,14 +228,12 @@ class Runner:
             ),
         )
 
-    def _artifact(self, name: str, version: str) -> dict[str, Any]:
-        record = self.c.artifacts.find(name, version)
-        if record is None:
-            raise KeyError(f"artifact {name}/{version}")
-        sha = record["sha256"]
-        return {
-            "name": name, "version": version, "sha256": sha, "size": record["size"], "url": f"/artifacts/{sha}",
-        }
+    async def _warm(self, running: Running, command: ex.Send) -> None:
+        args = command.args
+        answer = await self.c.pushes.warm(
+            running.record.row.id, command.task, command.host, str(args["name"]), str(args["version"])
+        )
+        self._answered(running, answer)
 
     def _spec(self, step: Step) -> dict[str, Any]:
         expected = self.c.world.expected
@@ -227,12 +241,19 @@ class Runner:
         version = str(step.args.get("version", service.version))
         artifact = None
         if service.artifact:
-            record = self.c.artifacts.find(service.artifact, version)
-            if record is None:
-                raise KeyError(f"artifact {service.artifact}/{version}")
+            record = self._record(f"{service.artifact}/{version}")
             artifact = {k: record[k] for k in ("name", "version", "sha256", "size")}
+        data = {name: self._record(id) for name, id in step.args.get("data", {}).items()}
         gen = int(step.unit.rpartition(":")[2])
-        return unit_spec(expected, step.instance, gen, artifact)
+        return unit_spec(expected, step.instance, gen, artifact, data)
+
+    def _record(self, id: str) -> Any:
+        """Of `name/version`. Raises KeyError when the store has it no more."""
+        name, _, version = id.partition("/")
+        record = self.c.artifacts.find(name, version)
+        if record is None:
+            raise KeyError(f"artifact {id}")
+        return record
 
     def _check_names(self, running: Running) -> None:
         now = time.time()
@@ -294,6 +315,7 @@ class Runner:
             running.wake.cancel()
         await self.c.desk.close(record, end.outcome, end.reason, time.time())
         self.running.pop(record.row.id, None)
+        self.c.pushes.over(record.row.id)
         self._busy()
         await self.c.desk.follow_up(record, end.outcome, end.reason)
         self.ended[record.row.id].set()

@@ -14,14 +14,19 @@ from typing import Any
 import msgspec
 
 from cockpit.act.journal import Tampered
+from cockpit.artifacts.packed import Damaged
+from cockpit.artifacts.retention import DAYS, NEWEST
+from cockpit.artifacts.store import Exists
+from cockpit.controller import building
 from cockpit.controller.core import Controller, open_backend
 from cockpit.controller.ledger import number_of
 from cockpit.controller.local import keeper_answers
+from cockpit.controller.retaining import collect_artifacts
+from cockpit.controller.signing import artifact_sign
 from cockpit.model.topology import Expected, to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.session.server import SessionServer, user_name
-from cockpit.swarm.store import Exists, StoreError
 
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path."""
@@ -76,13 +81,13 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
         )
     with lock(options.state):
         store = open_backend("cockpit.state", options.backend)(options.state)
-        c = Controller(options.state, store, hosts=options.hosts)
         try:
+            c = Controller(options.state, store, hosts=options.hosts)
             await c.start(expected.name if expected else "cluster", address=options.address, port=options.port)
-        except (OSError, Tampered, ValueError) as e:
+        except (OSError, Tampered, ValueError, Damaged) as e:
             await store.close()
             raise Refused(f"the controller cannot start: {_trouble(e, options.state)}") from None
-        server = SessionServer(options.state, c.session, operations(c))
+        server = SessionServer(options.state, c.session, operations(c), streams(c))
         try:
             if c.world.revision == 0:
                 lost_state(options.state, c.hosts_root)
@@ -129,8 +134,11 @@ async def start_all(c: Controller, cause: str) -> None:
         async with asyncio.timeout(HOSTS_LIMIT):
             while not local <= set(c.world.up()):
                 await asyncio.sleep(0.05)
-    with contextlib.suppress(Bad, Refused):  # somebody was faster: what is left shows as drift
+    try:
         await c.desk.derived(Intent(verb="converge", author=here().author, cause=cause))
+    except (Bad, Refused) as e:
+        if not c.runner.running:  # otherwise somebody was faster: what is left shows as drift
+            c.hint = f"nothing was started: {e}"
 
 
 def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Awaitable[Any]]]:
@@ -143,26 +151,58 @@ def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Await
         return twin_seed(c)
 
     async def token(who: Who, args: dict[str, Any]) -> Any:
-        text = await c.joining.token(str(args.get("host", "")), str(args.get("node", "")))
-        return {"token": text, "controller": c.url}
+        name = str(args.get("host", ""))
+        text = await c.joining.token(name, str(args.get("node", "")))
+        kind = "relay" if name in c.world.expected.relays else "agent"
+        return {"token": text, "controller": c.url, "kind": kind}
 
     async def artifact_add(who: Who, args: dict[str, Any]) -> Any:
         source, name, version = Path(str(args["path"])), str(args["name"]), str(args["version"])
         try:
-            record = await asyncio.to_thread(c.artifacts.add, source, name, version)
-        except (Exists, StoreError, ValueError) as e:
+            record = await asyncio.to_thread(
+                c.artifacts.add, source, name, version, platform=str(args.get("platform", "any")),
+                kind=str(args.get("kind", "release")),
+            )
+        except (Exists, Damaged, ValueError) as e:
             raise Bad(str(e)) from None
         except OSError as e:
             raise Bad(f"{e.filename or source}: {e.strerror or e}") from None
-        c.refresh_artifacts()
+        await c.catalog.refresh()
         return record
+
+    async def artifact_collect(who: Who, args: dict[str, Any]) -> Any:
+        newest, days = int(args.get("newest", NEWEST)), float(args.get("days", DAYS))
+        try:
+            found = await collect_artifacts(c, newest=newest, days=days, dry_run=bool(args.get("dry_run")))
+        except (Damaged, OSError) as e:
+            raise Bad(str(e)) from None
+        await c.catalog.refresh()
+        return found._asdict()
+
+    async def artifact_patch(who: Who, args: dict[str, Any]) -> Any:
+        return await c.shelf.patch(str(args["artifact"]), str(args.get("base", "")))
+
+    async def sign(who: Who, args: dict[str, Any]) -> Any:
+        return await artifact_sign(c, who, args)
 
     async def end(who: Who, args: dict[str, Any]) -> Any:
         c.why = f"ended by {who.author}"
         c.ended.set()
         return {}
 
-    return {"export": export, "token": token, "artifact_add": artifact_add, "end": end, "twin": twin}
+    return {
+        "export": export, "token": token, "artifact_add": artifact_add, "artifact_collect": artifact_collect,
+        "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end, "twin": twin,
+    }
+
+
+def streams(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], AsyncIterator[Any]]]:
+    """The controller's ops that answer with many items."""
+
+    def artifact_build(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+        return c.builds.run(msgspec.convert(args, building.Request), who.author)
+
+    return {"artifact_build": artifact_build}
 
 
 def twin_seed(c: Controller) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import msgspec
 from cockpit.model.view import (
     ActionDetail,
     ActionRow,
+    ArtifactDetail,
+    ArtifactRow,
     Delta,
     InstanceDetail,
     LogLine,
@@ -81,7 +83,13 @@ class EngineSession:
         return tuple(self._controller.ledger.revisions[-max(1, limit):][::-1])
 
     async def artifacts(self) -> dict[str, dict[str, Any]]:
-        return self._controller.artifacts.listing()
+        return dict(self._controller.catalog.records)
+
+    async def artifact(self, id: str, base: str = "") -> ArtifactDetail:
+        return await self._controller.shelf.detail(id, base)
+
+    async def artifact_rows(self) -> Sequence[ArtifactRow]:
+        return await self._controller.shelf.rows()
 
     async def logs(
         self, instances: Sequence[str], *, lines: int = 200, follow: bool = True

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from cockpit.link.messages import Full, Hello
-from cockpit.model.actual import Actual, HostActual, Unit
+from cockpit.model.actual import Actual, HostActual, Moves, Unit
 from cockpit.model.states import SUSPECT, UNKNOWN, UP
 from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
 from cockpit.naming.registry import Registry
@@ -34,6 +34,8 @@ class World:
         self.units: dict[str, dict[str, Unit]] = {}
         self.where: dict[str, str] = {}
         self.artifacts: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
+        self.moves: dict[str, Moves] = {}
         self.gens: dict[str, int] = {}
         """Highest generation handed out per instance; never used twice."""
         self.dirty: set[str] = set()
@@ -64,6 +66,8 @@ class World:
             where=dict(self.where),
             endpoints=tuple(self.registry.endpoints.values()),
             artifacts=dict(self.artifacts),
+            kinds=dict(self.kinds),
+            moves=dict(self.moves),
         )
 
     def connected(self, host: str, hello: Hello, now: float) -> None:

@@ -1,4 +1,4 @@
-"""The hub: where agents connect. One port for the link, joining, and artifacts.
+"""The hub: where agents connect. One port for the link and joining.
 
 The hub knows identities, links and tasks; what reports mean is its owner's business (`HubOwner`).
 """
@@ -94,8 +94,8 @@ class Hub:
         self.owner = owner
         self.links: dict[str, Link] = {}
         self.port = 0
-        self.blob: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
-        """Serves `GET /artifacts/SHA256`, set by the owner."""
+        self.build: Callable[[web.Request, str], Awaitable[web.StreamResponse]] | None = None
+        """Serves `GET` and `PUT /build/ID` for the host that is named, set by the owner."""
         self._context = context
         self._waiting: dict[str, tuple[str, asyncio.Future[Answer]]] = {}
         self._runner: web.AppRunner | None = None
@@ -107,7 +107,8 @@ class Hub:
         app = web.Application(client_max_size=64 * 1024)
         app.router.add_get("/link", self._link)
         app.router.add_post("/join", self._join)
-        app.router.add_get("/artifacts/{sha256}", self._artifact)
+        app.router.add_get("/build/{build}", self._build, allow_head=False)
+        app.router.add_put("/build/{build}", self._build)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(
@@ -269,9 +270,16 @@ class Hub:
             return web.json_response({"error": f"bad request: {e}"}, status=400)
         return web.json_response(answer)
 
-    async def _artifact(self, request: web.Request) -> web.StreamResponse:
-        if request.transport is None or not request.transport.get_extra_info("peercert"):
+    async def _build(self, request: web.Request) -> web.StreamResponse:
+        """Only for a host that has a link now: one that was put out keeps its certificate."""
+        certificate = request.transport.get_extra_info("peercert") if request.transport else None
+        try:
+            host, uuid = peer_identity(certificate or {})
+        except ValueError:
             return web.Response(status=403, text="a host certificate is needed here\n")
-        if self.blob is None:
+        link = self.links.get(host)
+        if link is None or link.uuid != uuid:
+            return web.Response(status=403, text="this host is not connected\n")
+        if self.build is None:
             return web.Response(status=404)
-        return await self.blob(request)
+        return await self.build(request, host)

@@ -1,7 +1,9 @@
 """The cluster's own certificate authority, kept by the controller.
 
 One EC P-256 CA per cluster. Identities are SAN URIs: `cockpit://controller/CLUSTER`, and
-`cockpit://host/NAME` with `urn:uuid:UUID`. The private key of a host is made on the host.
+`cockpit://host/NAME` or `cockpit://relay/NAME` with `urn:uuid:UUID`. The private key of a host or relay is
+made where it runs. Every certificate serves both ends of a connection, because hosts send pieces to each
+other: who is meant is told by the URI alone, never by the certificate's purpose.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from cockpit.link.tokens import BadToken, Token, fingerprint_der, parse_token
 
 __all__ = [
     "Authority", "BadToken", "JoinRefused", "Token", "fingerprint", "make_token", "parse_token",
-    "peer_identity", "token_digest",
+    "peer_identity", "peer_name", "token_digest",
 ]
 
 CA_LIFE = timedelta(days=3653)
@@ -39,6 +41,8 @@ CONTROLLER_LIFE = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
 BACKDATED = timedelta(minutes=5)
 MAX_CSR = 16 * 1024
+USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+KINDS = ("host", "relay", "controller")
 
 HostKey = ec.EllipticCurvePrivateKey
 
@@ -114,13 +118,29 @@ class Authority:
 
         Raises JoinRefused for anything but a sound request with an acceptable key.
         """
+        return self._issue("host", csr_pem, host, uuid)
+
+    def issue_relay(self, csr_pem: str, relay: str, uuid: str) -> str:
+        """As `issue_host`, for a relay."""
+        return self._issue("relay", csr_pem, relay, uuid)
+
+    def stands(self, pem: str) -> bool:
+        """Is this certificate (PEM) ours, good for both ends of a connection, and not about to end?"""
+        try:
+            cert = x509.load_pem_x509_certificate(pem.encode())
+            cert.verify_directly_issued_by(self._cert)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return cert.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE and _serves_both(cert)
+
+    def _issue(self, kind: str, csr_pem: str, name: str, uuid: str) -> str:
         if len(csr_pem) > MAX_CSR:
             raise JoinRefused("the certificate request is too large")
         try:
             csr = x509.load_pem_x509_csr(csr_pem.encode())
             sound = csr.is_signature_valid
             public = csr.public_key()
-            name = str(UUID(uuid))
+            urn = f"urn:uuid:{UUID(uuid)}"
         except (ValueError, InvalidSignature) as e:
             raise JoinRefused(f"the certificate request is not valid: {e}") from None
         if not sound:
@@ -133,11 +153,8 @@ class Authority:
         )
         if not fine:
             raise JoinRefused("the key of the certificate request is too weak: EC P-256 is wanted")
-        names: list[x509.GeneralName] = [
-            x509.UniformResourceIdentifier(_uri("host", host)),
-            x509.UniformResourceIdentifier(f"urn:uuid:{name}"),
-        ]
-        return _pem(self._sign(public, host, names, ExtendedKeyUsageOID.CLIENT_AUTH, HOST_LIFE)).decode()
+        names = [x509.UniformResourceIdentifier(_uri(kind, name)), x509.UniformResourceIdentifier(urn)]
+        return _pem(self._sign(public, name, names, HOST_LIFE)).decode()
 
     def controller_context(self, names: Sequence[str] = ()) -> ssl.SSLContext:
         """Server side, TLS 1.3. Clients may show no certificate (to join), but not a foreign one.
@@ -161,15 +178,37 @@ class Authority:
 
         `address` is its source address until the first welcome tells it.
         """
+        key, csr = _request(host)
+        self._write_identity(dir, key, self.issue_host(csr, host, uuid), host, uuid, controllers, address)
+
+    def issue_local_relay(self, dir: Path, relay: str, uuid: str, controllers: Sequence[str]) -> None:
+        """Write DIR/identity of a `connection: local` relay."""
+        key, csr = _request(relay)
+        self._write_identity(dir, key, self.issue_relay(csr, relay, uuid), relay, uuid, controllers)
+
+    def issue_origin(self, dir: Path) -> Path:
+        """DIR/identity of the swarm's origin, which is the controller's: written anew unless it still stands.
+
+        The URI is the controller's, the key is not, so that the process with the open port holds no other.
+        """
+        path = dir / "identity"
+        try:
+            if self.stands((path / "cert.pem").read_text()) and (path / "ca.pem").read_text() == self.ca_pem:
+                return path
+        except OSError:
+            pass
         key = ec.generate_private_key(ec.SECP256R1())
-        csr = (
-            x509.CertificateSigningRequestBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])]))
-            .sign(key, hashes.SHA256())
-        )
-        cert = self.issue_host(csr.public_bytes(serialization.Encoding.PEM).decode(), host, uuid)
+        uri = x509.UniformResourceIdentifier(_uri("controller", self.cluster))
+        cert = self._sign(key.public_key(), f"origin {self.cluster}", [uri], CONTROLLER_LIFE)
+        self._write_identity(dir, key, _pem(cert).decode(), "", "", ())
+        return path
+
+    def _write_identity(
+        self, dir: Path, key: HostKey, cert: str, name: str, uuid: str, controllers: Sequence[str],
+        address: str = "",
+    ) -> None:
         write_identity(
-            str(dir), key=_key_pem(key).decode(), cert=cert, ca=self.ca_pem, name=host, uuid=uuid,
+            str(dir), key=_key_pem(key).decode(), cert=cert, ca=self.ca_pem, name=name, uuid=uuid,
             controllers=list(controllers), cluster=self.cluster, address=address,
         )
 
@@ -180,18 +219,16 @@ class Authority:
             cert = x509.load_pem_x509_certificate(chain.read_bytes())
             left = cert.not_valid_after_utc - datetime.now(UTC)
             have = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            if left > RENEW_BEFORE and set(have) == set(wanted):
+            if left > RENEW_BEFORE and set(have) == set(wanted) and _serves_both(cert):
                 return chain, key_path
         key = ec.generate_private_key(ec.SECP256R1())
-        common, usage = f"controller {self.cluster}", ExtendedKeyUsageOID.SERVER_AUTH
-        cert = self._sign(key.public_key(), common, wanted, usage, CONTROLLER_LIFE)
+        cert = self._sign(key.public_key(), f"controller {self.cluster}", wanted, CONTROLLER_LIFE)
         _write(key_path, _key_pem(key))
         _write(chain, _pem(cert) + _pem(self._cert))  # the CA too: a joining host checks its fingerprint
         return chain, key_path
 
     def _sign(
-        self, public: Any, common: str, names: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier,
-        life: timedelta,
+        self, public: Any, common: str, names: Sequence[x509.GeneralName], life: timedelta
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -205,7 +242,7 @@ class Authority:
             .not_valid_after(min(now + life, self._cert.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(ca=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(USAGES), critical=False)
             .add_extension(issuer, critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -249,17 +286,51 @@ def peer_identity(peercert: Mapping[str, Any] | bytes | None) -> tuple[str, str]
 
     Raises ValueError when there is none, or it is not a host's.
     """
-    if not peercert:
-        raise ValueError("the client shows no certificate")
-    if isinstance(peercert, bytes):
-        uris = _uris(x509.load_der_x509_certificate(peercert))
-    else:
-        uris = [value for kind, value in peercert.get("subjectAltName", ()) if kind == "URI"]
+    uris = _peer_uris(peercert)
     hosts = [unquote(u[len("cockpit://host/") :]) for u in uris if u.startswith("cockpit://host/")]
     uuids = [u[len("urn:uuid:") :] for u in uris if u.startswith("urn:uuid:")]
     if len(hosts) != 1 or len(uuids) != 1 or not hosts[0]:
         raise ValueError("the client's certificate is not a host's")
     return hosts[0], uuids[0]
+
+
+def peer_name(peercert: Mapping[str, Any] | bytes | None) -> tuple[str, str]:
+    """(kind, name) of a verified certificate: host or relay and its name, controller and its cluster.
+
+    Raises ValueError when there is none, or it names nobody or several.
+    """
+    found = [
+        (kind, unquote(uri[len(f"cockpit://{kind}/") :]))
+        for uri in _peer_uris(peercert) for kind in KINDS if uri.startswith(f"cockpit://{kind}/")
+    ]
+    if len(found) != 1 or not found[0][1]:
+        raise ValueError("the certificate is neither a host's, nor a relay's, nor a controller's")
+    return found[0]
+
+
+def _peer_uris(peercert: Mapping[str, Any] | bytes | None) -> list[str]:
+    if not peercert:
+        raise ValueError("the client shows no certificate")
+    if isinstance(peercert, bytes):
+        return _uris(x509.load_der_x509_certificate(peercert))
+    return [value for kind, value in peercert.get("subjectAltName", ()) if kind == "URI"]
+
+
+def _request(name: str) -> tuple[HostKey, str]:
+    """A new key and its certificate request (PEM), for what runs on this machine."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return key, csr.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _serves_both(cert: x509.Certificate) -> bool:
+    """Certificates of earlier releases were good for one end only."""
+    try:
+        usage = cert.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return set(USAGES) <= set(usage)
 
 
 def _alt_names(cluster: str, names: Sequence[str]) -> list[x509.GeneralName]:

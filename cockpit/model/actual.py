@@ -5,6 +5,7 @@ All are plain data without cycles, and there may be many: the collector need not
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -78,6 +79,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     altered: str = ""
     """Why the binary was refused (digest or file identity changed)."""
     probe: dict[str, Any] = {}
+    data: dict[str, str] = {}
+    """Data name -> version it was given; `4 (5 is linked)` and the like when the host shows another one."""
     observed: float = 0.0
     """Unix time of the observation on the host."""
 
@@ -126,6 +129,21 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     by: str = ""
 
 
+class Moves(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of a version in the store."""
+
+    size: int
+    """Unpacked."""
+    whole: int
+    """On the way to a host that has no earlier version."""
+    after: dict[str, int] = {}
+    """On the way to a host with this `name/version`, where that is known."""
+
+    def to_host(self, releases: Iterable[str]) -> int:
+        """On the way to a host with these releases."""
+        return min((self.after[r] for r in releases if r in self.after), default=self.whole)
+
+
 class Actual(msgspec.Struct, frozen=True, kw_only=True):
     """Everything observed, at one moment."""
 
@@ -137,6 +155,10 @@ class Actual(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[Endpoint, ...] = ()
     artifacts: dict[str, str] = {}
     """`name/version` -> sha256 of what the store holds."""
+    kinds: dict[str, str] = {}
+    """`name/version` -> kind of what the store holds that is not a release (`data`)."""
+    moves: dict[str, Moves] = {}
+    """`name/version` -> what a push of it moves."""
 
 
 def serving_unit(units: tuple[Unit, ...]) -> Unit | None:

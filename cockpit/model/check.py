@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from cockpit.model.check_artifacts import check_artifacts
 from cockpit.model.constraints import OWN_KEYS, eligible_of_all, parse_requirement, value_on
 from cockpit.model.problems import Path, Report, Wrong, nearest
 from cockpit.model.room import Eligible, check_room
@@ -87,6 +88,7 @@ def check(expected: Expected, to: Report) -> None:
         _service_templates(path, service, to)
         _service_rest(path, service, to)
         _instances(path, service, expected, values, to, sound)
+    check_artifacts(expected, to, spot)
     _cycles(expected, to)
     if sound and not to.tainted("regions"):
         _reach(expected, eligible, to)
@@ -207,7 +209,7 @@ def _service_templates(path: str, service: Service, to: Report) -> None:
         found += [((*base, key, "exec", str(n)), word) for n, word in enumerate(argv)]
     for place, template in found:
         try:
-            check_template(template, service.ports)
+            check_template(template, service.ports, service.data)
         except Wrong as e:
             to.problem(place, str(e), e.hint)
         else:
@@ -219,7 +221,7 @@ def _service_rest(path: str, service: Service, to: Report) -> None:
     base = spot(path)
     for section, names in (("env", service.env), ("secrets", service.secrets)):
         for name in names:
-            if name in GIVEN or name.startswith("COCKPIT_PORT_"):
+            if name in GIVEN or name.startswith(("COCKPIT_PORT_", "COCKPIT_DATA_")):
                 text = f"{name} is set for every process; choose another name"
                 to.problem((*base, section, name), text, name=True)
     for name in service.env.keys() & service.secrets.keys():

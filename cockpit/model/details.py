@@ -18,7 +18,7 @@ NOTHING = "-"
 def instance_diffs(
     instance: str, expected: Expected, actual: Actual, *, digests: Digests | None = None
 ) -> tuple[Diff, ...]:
-    """Rows for version, state, command, health, host, config, ports, role and dependencies."""
+    """Rows for version, state, data, command, health, host, config, ports, role and dependencies."""
     units = actual.units.get(instance, ())
     here = tuple(u for u in units if heard(actual, actual.where.get(u.unit))) or units
     digests = digests or Digests(expected)
@@ -35,6 +35,7 @@ def instance_diffs(
     rows = [
         _version(service, unit, actual.artifacts.get(artifact)),
         _state(service, unit, stopped, silent),
+        *_data(service, unit, actual),
         *_commands(service, unit),
         _health(service.check, unit, stopped),
         Diff(field="host", expected=host, actual=at, same=unit is None or at == host),
@@ -100,6 +101,21 @@ def _state(service: Service, unit: Unit | None, stopped: bool, silent: bool) -> 
     if unit.pinned:
         note = "; ".join(filter(None, [f"pinned on the host: {unit.pinned}", note]))
     return Diff(field="state", expected=want.name, actual=unit.state.name, same=fine, note=note)
+
+
+def _data(service: Service, unit: Unit | None, actual: Actual) -> list[Diff]:
+    """Expected version and digest of each data artifact; beside it what the unit was given."""
+    rows = []
+    for name, data in service.data.items():
+        artifact = f"{data.artifact}/{data.version}"
+        have = unit.data.get(name, "") if unit is not None else ""
+        rows.append(Diff(
+            field=f"data {name}", expected=artifact + _sha(actual.artifacts.get(artifact)),
+            actual=f"{data.artifact}/{have}" if have else NOTHING,
+            same=unit is None or have == data.version or not data.version,
+            note=f"a change sends {data.signal}" if data.on_change == "signal" else f"a change: {data.on_change}",
+        ))  # fmt: skip
+    return rows
 
 
 def _commands(service: Service, unit: Unit | None) -> list[Diff]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from cockpit.model.actual import Actual, HostActual, Unit
-from cockpit.model.judge import Digests, active, heard, main_unit, settled
+from cockpit.model.judge import Digests, active, heard, main_unit, settled, wrong_data
 from cockpit.model.states import FAILING, LIVE, NO_CHECK, UNKNOWN, State
 from cockpit.model.states import OK as HEALTHY
 from cockpit.model.topology import Expected, Service, service_path
@@ -21,6 +21,7 @@ MISSING = "missing"
 EXTRA = "extra"
 WRONG_VERSION = "wrong version"
 WRONG_CONFIG = "wrong config"
+WRONG_DATA = "wrong data"
 WRONG_HOST = "wrong host"
 WRONG_ROLE = "wrong role"
 UNHEALTHY = "unhealthy"
@@ -64,6 +65,7 @@ def drift_of(
                 and (unit.config == digests[instance] or not unit.config)
                 and where.get(unit.unit) == host
                 and not (unit.pinned or unit.altered or unit.probe)
+                and not (service.data and wrong_data(unit, service))
                 and instance not in stopped
             ):
                 continue
@@ -213,6 +215,10 @@ def _running(
         rows.append(row(WRONG_VERSION, service.version, unit.version))
     elif at == host and unit.config and unit.config != digests.of(instance):
         rows.append(row(WRONG_CONFIG, digests.of(instance), unit.config))
+    data = wrong_data(unit, service) if at == host and (unit.state in LIVE or settled(unit, service)) else ()
+    if data:
+        want = ", ".join(f"{n} {service.data[n].version}" for n in data)
+        rows.append(row(WRONG_DATA, want, ", ".join(f"{n} {unit.data.get(n) or 'none'}" for n in data)))
     want_role, role = service.attributes.get("role"), unit.probe.get("role")
     if want_role and isinstance(role, str) and role != want_role and unit.state in LIVE:
         rows.append(row(WRONG_ROLE, want_role, role))

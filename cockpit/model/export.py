@@ -24,7 +24,7 @@ from cockpit.model.problems import BadTopology, Report
 from cockpit.model.topology import Expected, from_doc
 
 _FILE = "topology"
-_PARTS = ("name", "regions", "hosts", "groups", "services")
+_PARTS = ("name", "regions", "hosts", "relays", "signers", "groups", "services")
 
 
 def export_new(expected: Expected | Doc) -> str:
@@ -72,7 +72,10 @@ def nested(expected: Expected) -> File:
         above, _, name = path.rpartition(".")
         short = tuple(shorter.get(d, d) for d in service.depends)
         places[above][name] = msgspec.structs.replace(service, depends=short)
-    return File(name=expected.name, regions=expected.regions, hosts=expected.hosts, tree=tree)
+    return File(
+        name=expected.name, regions=expected.regions, hosts=expected.hosts, relays=expected.relays,
+        signers=expected.signers, tree=tree,
+    )
 
 
 def _typed(doc: Expected | Doc) -> Expected:

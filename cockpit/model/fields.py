@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 
-from cockpit.model import units
-from cockpit.model.constraints import REQUIREMENT, parse_requirement
 from cockpit.model.kinds import (
     BAD,
     Doc,
@@ -28,8 +26,35 @@ from cockpit.model.kinds import (
 )
 from cockpit.model.nodes import LIST, MAP, Node, entries
 from cockpit.model.problems import Path, Report, Wrong, nearest
+from cockpit.model.scalars import (
+    ABSOLUTE,
+    ADDRESS,
+    ARGV,
+    CONSTRAINT,
+    DURATION,
+    HOST,
+    HOST_NAME,
+    LABEL,
+    LABEL_TEXT,
+    MANY,
+    NAME,
+    PORT,
+    PORT_RANGE,
+    RATE,
+    SERVICE_NAME,
+    SIGNAL,
+    SIGNING_KEY,
+    SIZE,
+    SOME_TIME,
+    TREE_NAME,
+    USER,
+    VARIABLE,
+    VERSION,
+    WORDS,
+)
 from cockpit.model.topology import (
     Check,
+    Data,
     Group,
     Host,
     HttpGet,
@@ -37,6 +62,7 @@ from cockpit.model.topology import (
     Limits,
     Probe,
     Region,
+    Relay,
     Restart,
     Secret,
     Service,
@@ -45,14 +71,6 @@ from cockpit.model.topology import (
 )
 
 FORMAT = 1
-TREE_NAME = (r"^[a-z0-9][a-z0-9_-]{0,62}$", "a name of a-z, 0-9, - and _, beginning with a letter or digit")
-HOST_NAME = (r"^[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?$", "a host name of a-z, 0-9, dots, - and _")
-VARIABLE = (r"^[A-Za-z_][A-Za-z0-9_]{0,254}$", "the name of an environment variable")
-LABEL = (r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", "a name of letters, digits, dots, - and _")
-ABSOLUTE = r"^/.+$"
-USER = r"^[A-Za-z0-9_][A-Za-z0-9_.@-]*$"
-MANY = 1_000_000
-
 
 class Branch(msgspec.Struct, frozen=True):
     """A group as it stands in the file, with what is below it."""
@@ -74,57 +92,9 @@ class File(msgspec.Struct, frozen=True):
     name: str = ""
     regions: dict[str, Region] = {}
     hosts: dict[str, Host] = {}
+    relays: dict[str, Relay] = {}
+    signers: dict[str, tuple[str, ...]] = {}
     tree: dict[str, Any] = {}
-
-
-def _duration(low: float = 0.0) -> Scalar:
-    def parse(written: str) -> float:
-        value = units.parse_duration(written)
-        if value < low:
-            raise Wrong(f"{written} is too short; at least {units.format_duration(low)}")
-        return value
-
-    schema = {"anyOf": [{"type": "string", "pattern": units.DURATION}, {"type": "number", "minimum": low}]}
-    return Scalar(
-        "a duration such as 500ms, 2s, 1m, 1h", schema, types=("str", "int", "float"), parse=parse,
-        show=units.format_duration,
-    )  # fmt: skip
-
-
-def _requirement(written: str) -> str:
-    parse_requirement(written)
-    return written
-
-
-NAME = text(TREE_NAME[1], pattern=TREE_NAME[0])
-HOST = text(HOST_NAME[1], pattern=HOST_NAME[0])
-LABEL_TEXT = text(LABEL[1], pattern=LABEL[0])
-WORDS = text("text", loose=True)
-DURATION, SOME_TIME = _duration(), _duration(0.001)
-SIZE = Scalar(
-    "a size such as 512M, 1G, or bytes",
-    {"anyOf": [{"type": "string", "pattern": units.SIZE}, {"type": "integer", "minimum": 0}]},
-    types=("str", "int"), parse=units.parse_size, show=units.format_size,
-)  # fmt: skip
-SIGNAL = Scalar(
-    "the name of a signal such as TERM",
-    {"enum": [*units.SIGNALS, *(f"SIG{s}" for s in units.SIGNALS)]},
-    parse=units.parse_signal,
-)
-ADDRESS = Scalar(
-    "an IP address", {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
-    parse=units.parse_address,
-)  # fmt: skip
-PORT_RANGE = Scalar(
-    "a range of ports such as 20000-20999", {"type": "string", "pattern": units.PORT_RANGE},
-    parse=units.parse_port_range, show=units.format_port_range,
-)  # fmt: skip
-CONSTRAINT = Scalar(
-    "a constraint such as disk=ssd", {"type": "string", "pattern": REQUIREMENT}, parse=_requirement
-)
-SERVICE_NAME = text("the name of a service", pattern=r"^[a-z0-9][a-z0-9_.-]*$")
-ARGV = ListOf(WORDS, "a list of words such as [python3, web.py]", least=1)
-PORT = Either("dynamic", 0, integer("a port number", 1, 65535))
 
 
 class _Main(Kind):
@@ -294,6 +264,19 @@ SECRET = Object(
     ),
 )  # fmt: skip
 
+DATA = Object(
+    Data, "a data artifact",
+    (
+        Field("artifact", LABEL_TEXT, "Name of the artifact (kind data).", fill=""),
+        Field("version", VERSION, "Version that should be active.", fill=""),
+        Field(
+            "on_change", word("nothing", "signal", "restart"),
+            "What happens to running instances when another version becomes active.", default="nothing",
+        ),
+        Field("signal", SIGNAL, "The signal of `on_change: signal`.", default="HUP"),
+    ),
+)  # fmt: skip
+
 REGION = Object(
     Region, "a region",
     (
@@ -301,6 +284,7 @@ REGION = Object(
             "reaches", ListOf(NAME, "a list of regions", unique=True),
             "Regions that processes here can open connections to; left out: all of them.",
         ),
+        Field("push_rate", RATE, "Bytes per second that pushes may take on the way into this region."),
     ),
     none=True,
 )  # fmt: skip
@@ -320,6 +304,24 @@ HOSTS = Object(
             default="20000-20999",
         ),
         Field("max_instances", _COUNT, "Place at most so many instances here."),
+        Field("push_rate", RATE, "Bytes per second that pushes may receive here, and as many to send."),
+    ),
+)  # fmt: skip
+
+RELAY = Object(
+    Relay, "a relay",
+    (
+        Field("region", NAME, "The region it serves.", fill=""),
+        Field("address", ADDRESS, "IP address that it listens on and is reached at.", fill=""),
+        Field("port", integer("a port number", 0, 65535), "Port; 0 is any free one (local relays only)."),
+        Field("upstream", HOST, "The relay that it asks; left out: the controller."),
+        Field("cache", SIZE, "Room for artifacts; the least recently used goes first.", default="20G"),
+        Field("push_rate", RATE, "Bytes per second that it may send."),
+        Field(
+            "connection", word("agent", "local"),
+            "agent: runs on its own machine. local: started on this machine by the controller.",
+            default="agent",
+        ),
     ),
 )  # fmt: skip
 
@@ -345,9 +347,14 @@ SERVICE = _ServiceKind(
     Service, "a service",
     (
         Field("artifact", LABEL_TEXT, "What to install; without it the version is a label."),
+        Field("version", VERSION, "Version that should run."),
         Field(
-            "version", text("a version", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$", loose=True),
-            "Version that should run.",
+            "signatures", ListOf(NAME, "a list of roles", unique=True),
+            "Roles that must have signed what runs here (keys: `signers` at the top).",
+        ),
+        Field(
+            "data", MapOf(TREE_NAME, DATA, "data artifacts by name"),
+            "Files with a version of their own beside the release; {data.NAME} is their directory.",
         ),
         Field(
             "command", _Main(),
@@ -442,6 +449,11 @@ FILE = Object(
         Field("regions", MapOf(TREE_NAME, REGION, "regions by name", block=True),
               "Regions: hosts that share a cheap network."),
         Field("hosts", MapOf(HOST_NAME, HOSTS, "hosts by name", block=True), "Hosts by name."),
+        Field("relays", MapOf(HOST_NAME, RELAY, "relays by name", block=True),
+              "Relays by name: cache, seeder and tracker of their region."),
+        Field("signers", MapOf(TREE_NAME, ListOf(SIGNING_KEY, "a list of public keys", least=1, unique=True),
+                               "public keys by role"),
+              "Who may sign: role to Ed25519 public keys."),
         Field("tree", CHILDREN, "The service tree: groups with children, services with a command."),
     ),
     block=True,

@@ -25,6 +25,18 @@ def active(unit: Unit) -> bool:
     return unit.state in LIVE or (unit.wanted and unit.state == State.FAILED)
 
 
+def wrong_data(unit: Unit, service: Service) -> tuple[str, ...]:
+    """Names of the service's data of which the unit has another version than expected, or none."""
+    return tuple(n for n, d in service.data.items() if d.version and unit.data.get(n) != d.version)
+
+
+def outdated(unit: Unit, service: Service) -> bool:
+    """It lives with data whose change asks for a restart."""
+    return unit.state in LIVE and any(
+        service.data[n].on_change == "restart" for n in wrong_data(unit, service)
+    )
+
+
 def settled(unit: Unit, service: Service) -> bool:
     """It did its work and was not meant to run for ever."""
     return unit.state == State.COMPLETE and service.restart.mode != "always"
@@ -40,7 +52,8 @@ class Digests(dict[str, str]):
     def of(self, instance: str) -> str:
         """Digest of everything whose change asks for a new run, but the version: 16 hex digits.
 
-        Not in it: count and constraints, attributes, update strategy, dependencies, drain time.
+        Not in it: count and constraints, attributes, update strategy, dependencies, drain time, and of
+        data everything but its names and artifacts.
         Empty for an instance that is not expected.
         """
         return self[instance]
@@ -77,6 +90,8 @@ class Digests(dict[str, str]):
                 "restart": s.restart,
                 "stop": [s.stop.signal, s.stop.grace],
             }
+            if s.data:
+                parts["data"] = {name: data.artifact for name, data in s.data.items()}
             found = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).digest()
             self._services[path] = found
         return found

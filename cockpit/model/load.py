@@ -74,5 +74,7 @@ def flatten(file: File, to: Report) -> Expected:
                 services[path] = node
 
     walk(file.tree, "")
-    above = Expected(name=file.name, regions=file.regions, hosts=file.hosts)
+    above = Expected(
+        name=file.name, regions=file.regions, hosts=file.hosts, relays=file.relays, signers=file.signers
+    )
     return resolve(msgspec.structs.replace(above, groups=groups, services=services), to)

@@ -24,6 +24,7 @@ _LOOK = {
     kinds.EXTRA: (view.DRIFT, "extra"),
     kinds.WRONG_VERSION: (view.DRIFT, "wrong version"),
     kinds.WRONG_CONFIG: (view.DRIFT, "wrong config"),
+    kinds.WRONG_DATA: (view.DRIFT, "wrong data"),
     kinds.WRONG_HOST: (view.DRIFT, "wrong host"),
     kinds.WRONG_ROLE: (view.DRIFT, "wrong role"),
     kinds.SILENT: (view.UNKNOWN, "no answer"),

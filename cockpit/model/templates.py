@@ -1,4 +1,4 @@
-"""Variables that command lines and environments may use: `{port.http}`, `{host}`; `{{` is a brace."""
+"""Variables that command lines and environments may use: `{port.http}`, `{data.words}`; `{{` is a brace."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def variables(text: str) -> list[str]:
     return names
 
 
-def check_template(text: str, ports: Iterable[str]) -> None:
-    """Raises `Wrong` when a template cannot be filled for a service with these ports."""
-    known = list(ports)
+def check_template(text: str, ports: Iterable[str], data: Iterable[str] = ()) -> None:
+    """Raises `Wrong` when a template cannot be filled for a service with these ports and data."""
+    known, names = list(ports), list(data)
     for name in variables(text):
         if name == "port":
             if len(known) != 1:
@@ -39,5 +39,10 @@ def check_template(text: str, ports: Iterable[str]) -> None:
         elif name.startswith("port."):
             if name[5:] not in known:
                 raise Wrong(f"{{{name}}}: the service has no such port", nearest(name[5:], known))
+        elif name == "data" or name.startswith("data."):
+            if name[5:] not in names:
+                choice = " or ".join(f"{{data.{d}}}" for d in names[:4])
+                rest = f"; write {choice}" if name == "data" and choice else ""
+                raise Wrong(f"{{{name}}}: the service has no such data{rest}", nearest(name[5:], names))
         elif name not in VARIABLES:
             raise Wrong(f"unknown variable {{{name}}}; write {{{{ for a brace", nearest(name, VARIABLES))

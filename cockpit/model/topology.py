@@ -19,6 +19,25 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Region(Spec, frozen=True, kw_only=True):
     reaches: tuple[str, ...] | None = None
     """Regions this one can open connections to (itself always); None means all."""
+    push_rate: int | None = None
+    """Bytes per second that pushes may take on the way into the region; None is unlimited."""
+
+
+class Relay(Spec, frozen=True, kw_only=True):
+    """Cache, seeder and tracker of a region: nobody else there asks the source."""
+
+    region: str
+    address: str
+    port: int = 0
+    """It listens here; 0: any free port (`connection: local` only, where the controller reads it)."""
+    upstream: str = ""
+    """The relay it asks; empty: the controller."""
+    cache: int = 20 * 1024**3
+    """Bytes of artifacts it keeps, least recently used first to go."""
+    push_rate: int | None = None
+    """Bytes per second it sends; None is unlimited."""
+    connection: Literal["agent", "local"] = "agent"
+    """`agent` runs on its own machine with `cockpit relay`; `local` is started by the controller."""
 
 
 class Host(Spec, frozen=True, kw_only=True):
@@ -30,6 +49,8 @@ class Host(Spec, frozen=True, kw_only=True):
     port_range: tuple[int, int] = (20000, 20999)
     """First and last dynamic port, inclusive."""
     max_instances: int | None = None
+    push_rate: int | None = None
+    """Bytes per second that pushes may receive here, and as many that they may send; None is unlimited."""
 
 
 class Group(Spec, frozen=True, kw_only=True):
@@ -118,6 +139,16 @@ class Secret(Spec, frozen=True, kw_only=True):
     """Path on the host, read when the process starts. The value is never stored elsewhere."""
 
 
+class Data(Spec, frozen=True, kw_only=True):
+    """Small files that change often, with a version of their own, beside a running release."""
+
+    artifact: str
+    version: str = ""
+    on_change: Literal["nothing", "signal", "restart"] = "nothing"
+    """What happens to running instances once the new version is active on their host."""
+    signal: str = "HUP"
+
+
 class Instances(Spec, frozen=True, kw_only=True):
     """Either a count with constraints, or an explicit host list (one slot each, in order)."""
 
@@ -142,6 +173,10 @@ class Service(Spec, frozen=True, kw_only=True):
     version: str = ""
     artifact: str | None = None
     """Name of the artifact; None: `version` is a label and a deploy restarts."""
+    signatures: tuple[str, ...] = ()
+    """Roles (`build`, `qa`) that must have signed what runs here, releases and data alike."""
+    data: dict[str, Data] = {}
+    """Data artifacts by name; `{data.NAME}` is the directory of the active version."""
     env: dict[str, str] = {}
     secrets: dict[str, Secret] = {}
     directory: str = ""
@@ -167,6 +202,9 @@ class Expected(Spec, frozen=True, kw_only=True):
     name: str
     regions: dict[str, Region] = {}
     hosts: dict[str, Host] = {}
+    relays: dict[str, Relay] = {}
+    signers: dict[str, tuple[str, ...]] = {}
+    """Role -> Ed25519 public keys (`ed25519:BASE64`) that may sign for it."""
     groups: dict[str, Group] = {}
     """Inner nodes by full path."""
     services: dict[str, Service] = {}

@@ -102,3 +102,14 @@ def format_port_range(ports: tuple[int, int]) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def size_text(count: float) -> str:
+    """Bytes for people: `512 B`, `3.1 MiB`."""
+    if count < 1024:
+        return f"{int(count)} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024 or unit == "GiB":
+            break
+    return f"{count:.1f} {unit}"

@@ -110,7 +110,7 @@ class NodeRow(Row, frozen=True, kw_only=True):
 class DriftRow(Row, frozen=True, kw_only=True):
     """One typed difference.
 
-    kind: missing, extra, wrong version, wrong config, wrong host, wrong role, unhealthy,
+    kind: missing, extra, wrong version, wrong config, wrong data, wrong host, wrong role, unhealthy,
     altered binary, undeclared dependency, slots misplaced, unknown.
     """
 
@@ -183,6 +183,113 @@ class ActionDetail(Row, frozen=True, kw_only=True):
     """What happened, one sentence a line, oldest first, with local time."""
 
 
+class PushRow(Row, frozen=True, kw_only=True):
+    """One receiver of one push: a host, or a relay that is warmed or passes it on."""
+
+    action: str
+    """`#116`."""
+    artifact: str
+    """`sudoku/1.2.0`."""
+    host: str
+    """Name of the host or relay."""
+    region: str
+    relay: bool = False
+    state: str = "waiting"
+    """waiting, running, paused, done, failed, unknown (no answer)."""
+    mark: str = CHANGING
+    phase: str = ""
+    """manifest, pieces, install, seed."""
+    note: str = ""
+    """Why it failed, is slow, or waits."""
+    pieces: int = 0
+    have: int = 0
+    """Pieces that are there and verified, those of earlier versions included."""
+    had: int = 0
+    """Pieces that were there before, in earlier versions."""
+    cells: str = ""
+    """The pieces in at most 64 characters: `#` has, `=` had before, `+` partly, `.` missing."""
+    size: int = 0
+    """Bytes of the artifact."""
+    to_move: int = 0
+    moved: int = 0
+    from_source: int = 0
+    from_relay: int = 0
+    from_peers: int = 0
+    """Bytes that came from the controller's store, from relays, from other hosts."""
+    wan: int = 0
+    """Bytes that came from another region."""
+    sent: int = 0
+    rate: float = 0.0
+    """Bytes per second now."""
+    eta: float | None = None
+    """Seconds until it has everything, at this rate."""
+    bad: int = 0
+    """Pieces that did not verify."""
+    duplicates: int = 0
+    fallbacks: int = 0
+    """Pieces that had to be asked of the relay or the source because no host delivered them in time."""
+    peers: int = 0
+    started: float = 0.0
+    ended: float | None = None
+
+
+class ArtifactRow(Row, frozen=True, kw_only=True):
+    """One version in the store."""
+
+    id: str
+    """`sudoku/1.2.0`."""
+    name: str
+    version: str
+    platform: str = "any"
+    kind: str = "release"
+    """release or data."""
+    sha256: str = ""
+    size: int = 0
+    packed: int = 0
+    files: int = 0
+    added: float = 0.0
+    signed: tuple[str, ...] = ()
+    """Roles with a valid signature of a known key."""
+    missing: tuple[str, ...] = ()
+    """Roles that a service demands and nobody has signed."""
+    services: tuple[str, ...] = ()
+    """Services whose artifact this is."""
+    wanted: bool = False
+    """Some service is expected to run (or use) exactly this version."""
+    hosts: int = 0
+    """Hosts where it is installed."""
+    mark: str = OK
+
+
+class ArtifactDiff(Row, frozen=True, kw_only=True):
+    """What a version would change on a host that has another one."""
+
+    artifact: str
+    base: str
+    """Version that is compared with; empty: with nothing."""
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    to_move: int = 0
+    """Bytes of new pieces on the way, packed."""
+    pieces: int = 0
+    """Number of new pieces."""
+    patch: int | None = None
+    """Bytes of the patch from `base`, when there is one."""
+    size: int = 0
+
+
+class ArtifactDetail(Row, frozen=True, kw_only=True):
+    row: ArtifactRow
+    md5: str = ""
+    build: dict[str, Any] | None = None
+    signatures: tuple[dict[str, Any], ...] = ()
+    """`{role, key, by, time, verdict}`; verdict is `valid`, or why it is not."""
+    diff: ArtifactDiff | None = None
+    """Against the version that most hosts have."""
+    hosts: tuple[str, ...] = ()
+
+
 class Who(Row, frozen=True, kw_only=True):
     """The person behind a session and what they may do."""
 
@@ -215,6 +322,8 @@ class Snapshot(Row, frozen=True, kw_only=True):
     endpoints: dict[str, EndpointRow] = {}
     """Key: `<unit>|<port name>`."""
     actions: dict[str, ActionRow] = {}
+    pushes: dict[str, PushRow] = {}
+    """Key: `<action>|<host>`; of running pushes and the last finished ones."""
     notices: tuple[str, ...] = ()
     """Standing warnings for the top of the screen."""
 
@@ -229,6 +338,7 @@ class Delta(Row, frozen=True, kw_only=True):
     drift: dict[str, DriftRow | None] = {}
     endpoints: dict[str, EndpointRow | None] = {}
     actions: dict[str, ActionRow | None] = {}
+    pushes: dict[str, PushRow | None] = {}
     notices: tuple[str, ...] = ()
 
 

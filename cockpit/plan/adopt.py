@@ -20,6 +20,7 @@ from cockpit.plan.context import (
     short,
     shorts,
 )
+from cockpit.plan.data import adopted
 from cockpit.plan.placement import put_on
 from cockpit.plan.steps import Bad, Intent, Plan
 
@@ -27,7 +28,7 @@ from cockpit.plan.steps import Bad, Intent, Plan
 def adopt(intent: Intent, ctx: PlanContext) -> Plan:
     """Versions, hosts, stopped and extra instances are taken over; what cannot be is named in a warning.
 
-    Raises Bad when instances of one service run different versions.
+    Raises Bad when instances of one service run different versions, or have different versions of its data.
     """
     targets = resolve_targets(ctx, intent.targets, seen_too=True)
     if targets:
@@ -115,14 +116,17 @@ def _versions(ctx: PlanContext, expected: Expected, shown: dict[str, Unit | None
     services = dict(expected.services)
     for path in {service_path(i) for i in shown} & set(services):
         found: Counter[str] = Counter()
+        seen: list[Unit] = []
         for instance in expected.placement:
             if service_path(instance) == path:
                 unit = shown.get(instance) or _shown(ctx, instance)
                 if unit is not None and (active(unit) or instance in shown):
                     found[unit.version] += 1
+                    seen.append(unit)
         if len(found) > 1:
             mix = ", ".join(f"{v or 'none'} ({n})" for v, n in sorted(found.items()))
             raise Bad(f"{short(ctx, path)} runs several versions, so none can be adopted: {mix}")
         for version in found:
             services[path] = replace(services[path], version=version)
+        services[path] = adopted(services[path], short(ctx, path), seen)
     return replace(expected, services=services)

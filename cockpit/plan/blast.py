@@ -9,7 +9,10 @@ from cockpit.model.actual import Actual
 from cockpit.model.judge import heard
 from cockpit.model.names import short_names
 from cockpit.model.topology import Expected, service_path
-from cockpit.plan.steps import DRAIN, HEALTHY, STOP, Step
+from cockpit.plan.steps import ACTIVATE, DRAIN, HEALTHY, STOP, Step
+
+DATA = " data"
+"""Behind a service: the turns in which its instances only get data are recorded apart."""
 
 _NONE: list[int] = []
 """No follower. Never written to."""
@@ -114,9 +117,11 @@ def estimate(steps: Iterable[Step], durations: Mapping[str, float] | None) -> fl
     if not durations:
         return None
     turns: dict[str, set[int]] = {}
+    given = {s.instance for s in steps if s.kind == ACTIVATE}
     for step in steps:
         if step.instance:
-            turns.setdefault(service_path(step.instance), set()).add(step.batch)
+            path = service_path(step.instance)
+            turns.setdefault(path + DATA if step.instance in given else path, set()).add(step.batch)
     if not turns or any(path not in durations for path in turns):
         return None
     return round(max(len(batches) * durations[path] for path, batches in turns.items()), 1)

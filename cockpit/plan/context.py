@@ -18,7 +18,9 @@ from cockpit.model.states import UNKNOWN
 from cockpit.model.topology import Doc, Expected, service_path, slot_of, to_doc
 from cockpit.model.view import RevisionRow
 from cockpit.plan.blast import estimate, touches
+from cockpit.plan.data import check_versions, data_ids
 from cockpit.plan.rollout import rollout
+from cockpit.plan.signing import Signatures, require_signed
 from cockpit.plan.steps import Intent, Plan, Step
 
 
@@ -33,6 +35,8 @@ class PlanContext(msgspec.Struct, frozen=True, kw_only=True):
     now: float
     artifacts: Mapping[str, Any] = {}
     """`name/version` of every artifact the store holds -> what it knows of it."""
+    signed: Signatures | None = {}
+    """Genuine signatures of these artifacts. None: a simulated copy without a store, where none are asked for."""
     durations: Mapping[str, float] | None = None
     """Service -> recorded seconds of one instance's turn (its first step to its last)."""
     gen_floor: Mapping[str, int] = {}
@@ -71,8 +75,9 @@ class Draft(msgspec.Struct, kw_only=True):
 
 
 def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
-    """The whole plan of a draft: patch, steps, digest, blast radius."""
+    """The whole plan of a draft: patch, steps, digest, blast radius. Raises Bad for data that is not there."""
     changes = diff(ctx.doc, to_doc(draft.after)) if draft.after is not ctx.expected else ()
+    check_versions(ctx.expected, draft.after, ctx.artifacts, ctx.actual.kinds)
     warnings = list(draft.warnings)
     replaced: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -86,10 +91,14 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
         warnings += made.warnings
     else:
         steps = draft.steps
+    signed_touches: tuple[str, ...] = ()
+    if ctx.signed is not None:
+        signed_touches, unsigned = require_signed(ctx.expected, draft.after, steps, ctx.signed)
+        warnings += unsigned
     services = draft.after.services
     moved = {service_path(s.instance) for s in steps if s.instance}
     locks = {s.instance for s in steps if s.instance} | set(draft.locks)
-    locks |= {c.path[1] for c in changes if len(c.path) > 1 and c.path[0] != "regions"}
+    locks |= {c.path[1] for c in changes if len(c.path) > 1 and c.path[0] not in ("regions", "signers")}
     plan = Plan(
         intent=intent,
         base=ctx.revision,
@@ -101,7 +110,7 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
         confirm=draft.confirm if draft.risk == DESTRUCTIVE else "",
         on_failure=_on_failure(draft, replaced, moved, bool(changes)),
         deadline=max((services[p].update.deadline for p in moved if p in services), default=60.0),
-        touches=touches(draft.after, ctx.actual, steps, gates),
+        touches=(*touches(draft.after, ctx.actual, steps, gates), *signed_touches),
         warnings=tuple(dict.fromkeys(warnings)),
         skipped=skipped,
         undo=draft.undo,
@@ -143,7 +152,10 @@ def plan_digest(ctx: PlanContext, plan: Plan, instances: Collection[str]) -> str
             instance, expected_host, digests.of(instance), service.version if service else "",
             ctx.expected.stopped.get(instance, False),
             [
-                [u.unit, u.version, u.config, active(u), bool(u.pinned), ctx.actual.where.get(u.unit, "")]
+                [
+                    u.unit, u.version, u.config, u.data, active(u), bool(u.pinned),
+                    ctx.actual.where.get(u.unit, ""),
+                ]
                 for u in ctx.actual.units.get(instance, ())
             ],
         ])  # fmt: skip
@@ -156,7 +168,7 @@ def plan_digest(ctx: PlanContext, plan: Plan, instances: Collection[str]) -> str
 
 
 def affected(before: Expected, after: Expected) -> tuple[str, ...]:
-    """Instances whose desired run differs: host, version, configuration, stopped, added, gone."""
+    """Instances whose desired run differs: host, version, data, configuration, stopped, added, gone."""
     old, new = Digests(before), Digests(after)
 
     def want(expected: Expected, digests: Digests, instance: str) -> Any:
@@ -164,7 +176,8 @@ def affected(before: Expected, after: Expected) -> tuple[str, ...]:
         if instance not in expected.placement or service is None:
             return None
         stopped = expected.stopped.get(instance, False)
-        return expected.placement[instance], service.version, digests.of(instance), stopped
+        data = data_ids(service) if service.data else None
+        return expected.placement[instance], service.version, data, digests.of(instance), stopped
 
     every = {*before.placement, *after.placement}
     return in_order(i for i in every if want(before, old, i) != want(after, new, i))

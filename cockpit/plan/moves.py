@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from cockpit.model.actual import Actual, Unit
-from cockpit.model.judge import Digests, active, heard, right, settled
+from cockpit.model.judge import Digests, active, heard, outdated, right, settled, wrong_data
 from cockpit.model.names import short_names
 from cockpit.model.states import FAILING, LIVE, State
 from cockpit.model.topology import Expected, Service, service_path
@@ -36,6 +36,8 @@ class Move(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     start: bool = False
     wait: bool = False
     """Wait until `unit` is healthy."""
+    activate: tuple[str, ...] = ()
+    """Names of data that `unit` gets in another version while it goes on."""
     early: tuple[Unit, ...] = ()
     late: tuple[Unit, ...] = ()
     forget: tuple[Unit, ...] = ()
@@ -130,19 +132,22 @@ class Decider:
         config = self.digests.of(instance)
         fit = [u for u in units if right(u, where[u.unit], host, service, config)]
         if instance not in self.forced:
-            good = [u for u in fit if _good(u, service)]
+            good = [u for u in fit if _good(u, service) and not outdated(u, service)]
             if good:
                 keep = max(good, key=lambda u: (u.serving, u.gen))
                 rest = tuple(u for u in units if u is not keep)
                 late = tuple(u for u in rest if active(u))
-                if not rest:
+                data = wrong_data(keep, service)
+                if not rest and not data:
                     return None
                 return Move(
                     instance=instance, service=path, host=host, unit=keep.unit, late=late, forget=rest,
                     wait=keep.state == State.STARTING and any(u.state in LIVE for u in rest),
+                    activate=data, disturbs=bool(data) and keep.state in LIVE,
                 )
         again = max(
-            (u for u in fit if u.state in REUSABLE), key=lambda u: (active(u), u.gen), default=None
+            (u for u in fit if u.state in REUSABLE and not wrong_data(u, service)),
+            key=lambda u: (active(u), u.gen), default=None,
         )
         stop_first = service.update.order == "stop-first" or bool(fixed_ports(service))
         if again is not None and again.state in LIVE and not stop_first:

@@ -2,7 +2,8 @@
 
 Order: releases are fetched at once; what only ends, ends at once; what is replaced goes in batches
 per service (canary first, then `update.parallel` at a time, each after the last of the batch before);
-what starts where nothing runs starts together, callees before callers.
+what starts where nothing runs starts together, callees before callers. Data that a running unit gets
+without a restart takes its turn in the same batches.
 """
 
 from __future__ import annotations
@@ -13,15 +14,24 @@ from typing import Any
 import msgspec
 
 from cockpit.model.actual import Actual, Unit
-from cockpit.model.topology import Expected, Stop, slot_of
+from cockpit.model.topology import Expected, Service, Stop, slot_of
 from cockpit.plan import ports
+from cockpit.plan.data import artifact_id, data_ids, watch_time
 from cockpit.plan.moves import Decider, Move
-from cockpit.plan.steps import DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, Step
+from cockpit.plan.steps import ACTIVATE, DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, Step
 
 Needs = tuple[str, ...]
 
 DIRECT = 8
 """So many steps are waited for one by one; more of them by a gate, or edges would grow with the square."""
+
+
+def weights(actual: Actual, host: str, release: str) -> dict[str, int]:
+    """What is known of the bytes of a fetch: `to_move` on the way to this host, and `size`."""
+    known = actual.moves.get(release)
+    if known is None or host not in actual.hosts:
+        return {}
+    return {"to_move": known.to_host(actual.hosts[host].releases), "size": known.size}
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +103,10 @@ class _Graph:
     def build(self, moves: list[Move], canary: bool) -> None:
         moves, tied = self.ports.ties(moves)
         for move in moves:
-            if move.fresh:
+            if move.fresh or move.activate:
                 self._fetch(move)
         for move in moves:
-            if not move.start:
+            if not move.start and not (move.activate and move.disturbs):
                 self._emit([move], (), 0)
         after = self._batches(moves, tied, canary)
         self._fresh([m for m in moves if m.start and not m.disturbs and m.instance not in tied], after)
@@ -107,7 +117,7 @@ class _Graph:
         """Emits what is replaced. Service -> what its fresh starts wait for (the canary), their batch."""
         items: dict[str, dict[str, list[Move]]] = {}
         for move in moves:
-            if move.start and (move.disturbs or move.instance in tied):
+            if move.disturbs and move.activate or move.start and (move.disturbs or move.instance in tied):
                 lead = tied.get(move.instance, move.instance)
                 items.setdefault(lead.rpartition("/")[0], {}).setdefault(lead, []).append(move)
         after: dict[str, tuple[Needs, int]] = {}
@@ -168,6 +178,9 @@ class _Graph:
                 START, move.host, self._start_text(move), needs,
                 instance=move.instance, unit=move.unit, batch=batch,
             ),)  # fmt: skip
+        if move.activate:
+            assert service is not None
+            done = self._activate(move, service, gate, batch)
         if move.wait:
             seconds = service.update.healthy_for if service else 0.0
             done = (self.add(
@@ -186,31 +199,57 @@ class _Graph:
             ))  # fmt: skip
         return removed or list(done) or [self.stopped[u.unit] for u in move.early]
 
-    def _fetch(self, move: Move) -> str | None:
-        """The step that brings the release to the host; None when it has it or there is none."""
+    def _fetch(self, move: Move) -> Needs:
+        """The steps that bring the release and the data to the host, as far as it has them not."""
         service = self.expected.services[move.service]
-        if service.artifact is None:
-            return None
-        release = f"{service.artifact}/{service.version}"
-        if release in self.actual.hosts[move.host].releases:
-            return None
-        key = (move.host, release)
-        if key not in self.fetched:
-            self.fetched[key] = self.add(
-                FETCH, move.host, f"push {service.artifact}-{service.version} to {move.host}",
-                args={"name": service.artifact, "version": service.version},
-            )  # fmt: skip
-        return self.fetched[key]
+        wanted = [artifact_id(service.data[name]) for name in move.activate]
+        if move.fresh:
+            wanted = [f"{service.artifact}/{service.version}"] if service.artifact is not None else []
+            wanted += data_ids(service).values()
+        found = []
+        for release in dict.fromkeys(wanted):
+            if release in self.actual.hosts[move.host].releases:
+                continue
+            key = (move.host, release)
+            if key not in self.fetched:
+                name, _, version = release.partition("/")
+                self.fetched[key] = self.add(
+                    FETCH, move.host, f"push {name}-{version} to {move.host}",
+                    args={"name": name, "version": version, **weights(self.actual, move.host, release)},
+                )  # fmt: skip
+            found.append(self.fetched[key])
+        return tuple(found)
 
     def _prepare(self, move: Move, gate: Needs, batch: int) -> str:
-        fetch = self._fetch(move)
-        version = self.expected.services[move.service].version
-        label = f" ({version})" if version else ""
+        fetched = self._fetch(move)
+        service = self.expected.services[move.service]
+        label = f" ({service.version})" if service.version else ""
+        data = data_ids(service)
         return self.add(
             PREPARE, move.host, f"prepare {self.short(move.instance)}{label} on {move.host}",
-            (fetch, *gate) if fetch else gate,
-            instance=move.instance, unit=move.unit, batch=batch, args={"version": version},
+            (*fetched, *gate), instance=move.instance, unit=move.unit, batch=batch,
+            args={"version": service.version} | ({"data": data} if data else {}),
         )  # fmt: skip
+
+    def _activate(self, move: Move, service: Service, gate: Needs, batch: int) -> Needs:
+        """The data, one after the other; when that sends a signal, the unit must stay healthy after it."""
+        done: Needs = (*self._fetch(move), *gate)
+        who = {"instance": move.instance, "unit": move.unit, "batch": batch}
+        signals = False
+        for name in move.activate:
+            data = service.data[name]
+            signal = data.signal if data.on_change == "signal" and move.disturbs else ""
+            signals = signals or bool(signal)
+            told = f" and send it {signal}" if signal else ""
+            text = f"give {self.short(move.instance)} on {move.host} {data.artifact}-{data.version}{told}"
+            args = {"data": name, "artifact": data.artifact, "version": data.version, "signal": signal}
+            done = (self.add(ACTIVATE, move.host, text, done, **who, args=args),)
+        if not signals:
+            return done
+        seconds = watch_time(service)
+        text = f"see that {self.short(move.instance)} on {move.host} stays healthy for {seconds:g} s"
+        given = {name: artifact_id(service.data[name]) for name in move.activate}
+        return (self.add(HEALTHY, move.host, text, done, **who, args={"for": seconds, "data": given}),)
 
     def _stop(self, move: Move, unit: Unit, gate: Needs, batch: int) -> None:
         """Out of naming and drained, whatever stops it; then the signal."""

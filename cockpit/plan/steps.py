@@ -10,12 +10,17 @@ from cockpit.model.view import Change
 
 # step kinds. Each names what the executor asks for and when it counts as done:
 FETCH = "fetch"  # a release is on a host                 cmd `fetch`
+WARM = "warm"  # a relay holds a release                 told by the origin
 PREPARE = "prepare"  # a unit is READY on a host            cmd `prepare`
 START = "start"  # its process was started                cmd `start`
 HEALTHY = "healthy"  # it has been RUNNING and healthy for update.healthy_for seconds (observed)
 DRAIN = "drain"  # its endpoints are draining, every subscriber applied that, connections ended
 STOP = "stop"  # its process is gone                      cmd `stop`
+ACTIVATE = "activate"  # a running unit has another version of its data    cmd `activate`
 REMOVE = "remove"  # the keeper forgot the unit             cmd `remove`
+
+BULK = frozenset({FETCH, WARM})
+"""Steps that move artifacts."""
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +44,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     needs: tuple[str, ...] = ()
     """Ids of steps that must be done first, and of gates of the plan: all their steps must be."""
     args: dict[str, Any] = {}
-    """fetch: name, version. prepare: version. healthy: for (seconds). drain: timeout. stop: signal, grace."""
+    """fetch: name, version, and where it is known to_move (bytes on the way) and size. warm: name, version.
+    prepare: version, data {name: artifact/version} if any. drain: timeout. stop: signal, grace. activate: data
+    (its name), artifact, version, signal or "". healthy: for (seconds), and after an activate data {name:
+    artifact/version}: then it must stay healthy, the same run, from now on."""
     batch: int = 0
     """0 is the canary when there is one."""
     text: str = ""

@@ -22,9 +22,11 @@ def unit_id(instance: str, gen: int) -> str:
 
 
 def unit_spec(
-    expected: Expected, instance: str, gen: int, artifact: Mapping[str, Any] | None = None
+    expected: Expected, instance: str, gen: int, artifact: Mapping[str, Any] | None = None,
+    data: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """The spec of unit `instance:gen`. `artifact` is what the store knows of it: {sha256, ...}.
+    """The spec of unit `instance:gen`. `artifact` is what the store knows of it: {sha256, ...}; `data` is
+    the same by data name, with a version when that is not the expected one.
 
     Defaults are spelled out and nulls left out, because the agent has no schema.
     Raises KeyError when the instance is not expected.
@@ -63,6 +65,15 @@ def unit_spec(
         "stop": {"signal": service.stop.signal, "grace": service.stop.grace},
         "attributes": dict(service.attributes),
         "config": config_digest(expected, instance),
+        "data": {
+            name: {
+                "artifact": wanted.artifact,
+                "version": str(found.get("version", wanted.version)),
+                "sha256": str(found.get("sha256", "")),
+            }
+            for name, wanted in service.data.items()
+            if (found := (data or {}).get(name, {})) or wanted.version
+        },
     }
 
 

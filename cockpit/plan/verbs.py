@@ -30,9 +30,11 @@ from cockpit.plan.context import (
     short,
     shorts,
 )
+from cockpit.plan.data import data_named, with_version
 from cockpit.plan.importing import apply
 from cockpit.plan.placement import place, put_on, relocate, why_not
-from cockpit.plan.steps import FETCH, Bad, Intent, Plan, Refused, Step
+from cockpit.plan.rollout import weights
+from cockpit.plan.steps import FETCH, WARM, Bad, Intent, Plan, Refused, Step
 from cockpit.plan.undo import rollback
 
 
@@ -95,6 +97,8 @@ def converge(intent: Intent, ctx: PlanContext) -> Plan:
 def deploy(intent: Intent, ctx: PlanContext) -> Plan:
     path = _service(ctx, intent.targets[0])
     service = ctx.expected.services[path]
+    if intent.params.get("data"):
+        return _deploy_data(intent, ctx, path)
     version = str(intent.params["version"])
     name = short(ctx, path)
     if service.artifact is not None and f"{service.artifact}/{version}" not in ctx.artifacts:
@@ -111,6 +115,20 @@ def deploy(intent: Intent, ctx: PlanContext) -> Plan:
         # without an artifact the version is a label, and deploying it again still means: run anew
         forced=instances if same and not service.artifact else (),
         undo="" if same else f"u returns to {service.version}" if service.version else "u undoes it",
+        locks=(path,),
+    )  # fmt: skip
+    return finish(ctx, replace(intent, targets=(path,)), draft)
+
+
+def _deploy_data(intent: Intent, ctx: PlanContext, path: str) -> Plan:
+    """Another version of one of the service's data artifacts; the release stays."""
+    service, label, version = ctx.expected.services[path], short(ctx, path), str(intent.params["version"])
+    name = str(intent.params["data"])
+    old = data_named(service, label, name).version
+    after = ctx.expected if version == old else _with(ctx.expected, path, with_version(service, name, version))
+    draft = Draft(
+        title=f"deploy {label} {name} {version}", after=after, instances=expand(ctx, [path]), canary=True,
+        on_failure="service", undo="" if version == old else f"u returns to {name} {old}" if old else "u undoes it",
         locks=(path,),
     )  # fmt: skip
     return finish(ctx, replace(intent, targets=(path,)), draft)
@@ -263,10 +281,15 @@ def push(intent: Intent, ctx: PlanContext) -> Plan:
         wish = [h.strip() for h in wish.split(",") if h.strip()]
     hosts = [resolve(str(h), ctx.expected.hosts, "host") for h in wish]
     if not hosts:
-        users = {p for p, s in ctx.expected.services.items() if s.artifact == name}
+        users = {
+            p for p, s in ctx.expected.services.items()
+            if s.artifact == name or any(d.artifact == name for d in s.data.values())
+        }
         hosts = sorted({h for i, h in ctx.expected.placement.items() if service_path(i) in users})
         if not hosts:
             raise Bad(f"no instance of a service with artifact {name} is placed; name the hosts")
+    if intent.params.get("warm"):
+        return _warm(intent, ctx, name, version, hosts)
     warnings: list[str] = []
     steps: list[Step] = []
     for host in dict.fromkeys(hosts):
@@ -275,7 +298,7 @@ def push(intent: Intent, ctx: PlanContext) -> Plan:
         elif release not in ctx.actual.hosts[host].releases:
             steps.append(Step(
                 id=f"s{len(steps) + 1}", kind=FETCH, host=host, text=f"push {name}-{version} to {host}",
-                args={"name": name, "version": version},
+                args={"name": name, "version": version, **weights(ctx.actual, host, release)},
             ))  # fmt: skip
     draft = Draft(
         title=f"push {release} to {len(hosts)} host{'s' if len(hosts) != 1 else ''}", after=ctx.expected,
@@ -285,6 +308,28 @@ def push(intent: Intent, ctx: PlanContext) -> Plan:
     )  # fmt: skip
     params = {"hosts": hosts} if wish else {}
     return finish(ctx, replace(intent, targets=(release,), params=params), draft)
+
+
+def _warm(intent: Intent, ctx: PlanContext, name: str, version: str, hosts: list[str]) -> Plan:
+    """Only to the relays of the hosts' regions: a later push or deploy crosses no WAN."""
+    regions = {ctx.expected.hosts[h].region for h in hosts}
+    relays = sorted(r for r, relay in ctx.expected.relays.items() if relay.region in regions)
+    bare = sorted(regions - {ctx.expected.relays[r].region for r in relays})
+    if not relays:
+        raise Bad(f"no relay in {', '.join(bare)}: there is nothing to warm")
+    steps = tuple(
+        Step(id=f"s{n}", kind=WARM, host=relay, text=f"warm {relay} with {name}-{version}",
+             args={"name": name, "version": version})
+        for n, relay in enumerate(relays, 1)
+    )  # fmt: skip
+    draft = Draft(
+        title=f"warm {len(relays)} relay{'s' if len(relays) != 1 else ''} with {name}/{version}",
+        after=ctx.expected, steps=steps, on_failure="continue",
+        warnings=tuple(f"region {r} has no relay: its hosts will ask the source" for r in bare),
+        undo="nothing to undo: a relay only keeps it ready", locks=tuple(f"{name}/{version}@{r}" for r in relays),
+    )  # fmt: skip
+    params = {"warm": True} | ({"hosts": hosts} if intent.params.get("hosts") else {})
+    return finish(ctx, replace(intent, targets=(f"{name}/{version}",), params=params), draft)
 
 
 _VERBS: dict[str, Callable[[Intent, PlanContext], Plan]] = {

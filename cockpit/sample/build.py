@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cockpit.ports import ArtifactStore
+from cockpit.artifacts.store import Store
 
 HERE = Path(__file__).parent
 NAMES = HERE.parent / "naming" / "client.py"
@@ -31,7 +31,7 @@ VERSIONS: dict[tuple[str, str], dict[str, Any]] = {
 """(artifact, version) -> features."""
 
 
-def build(store: ArtifactStore, work_dir: Path) -> list[dict[str, Any]]:
+def build(store: Store, work_dir: Path) -> list[dict[str, Any]]:
     """Put every release of the sample into the store; returns their records. Repeating it is fine.
 
     `work_dir` must exist and is left as it was. Raises what `store.add` raises.

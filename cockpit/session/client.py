@@ -14,6 +14,8 @@ import msgspec
 from cockpit.model.view import (
     ActionDetail,
     ActionRow,
+    ArtifactDetail,
+    ArtifactRow,
     Delta,
     InstanceDetail,
     LogLine,
@@ -97,6 +99,12 @@ class RemoteSession:
     async def artifacts(self) -> dict[str, dict[str, Any]]:
         return await self._typed("artifacts", {}, dict[str, dict[str, Any]])
 
+    async def artifact(self, id: str, base: str = "") -> ArtifactDetail:
+        return await self._typed("artifact", {"id": id, "base": base}, ArtifactDetail)
+
+    async def artifact_rows(self) -> Sequence[ArtifactRow]:
+        return await self._typed("artifact_rows", {}, tuple[ArtifactRow, ...])
+
     async def logs(
         self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
     ) -> AsyncIterator[LogLine]:
@@ -121,6 +129,13 @@ class RemoteSession:
         if reply.get("ok"):
             return reply.get("result")
         raise _error(reply)
+
+    async def stream(self, op: str, args: dict[str, Any]) -> AsyncIterator[Any]:
+        """Items of one request, which ends when the stream is closed. Raises as `call` does."""
+        if self.read_only and op not in OBSERVING:
+            raise Refused(f"{op} is refused: {self.read_only}")
+        async for item in self._stream(op, args):
+            yield item
 
     async def _typed(self, op: str, args: dict[str, Any], type: type[T]) -> T:
         return msgspec.convert(await self.call(op, args), type)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 OBSERVING = frozenset(
-    {"who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "logs", "export", "twin"}
+    {
+        "who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "artifact",
+        "artifact_rows", "logs", "export", "twin",
+    }
 )
 """The only ops that exist on the view socket, and for a client that asked for read-only."""
 
-CHANGING = frozenset({"submit", "token", "artifact_add", "end"})
+CHANGING = frozenset(
+    {
+        "submit", "token", "artifact_add", "artifact_build", "artifact_collect", "artifact_patch", "artifact_sign",
+        "end",
+    }
+)

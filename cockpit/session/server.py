@@ -29,17 +29,19 @@ Opener = Callable[[Who], Session]
 
 
 class SessionServer:
-    """Listens on both sockets. `extra` are the controller's ops beside `Session`'s."""
+    """Listens on both sockets. `extra` and `streams` are the controller's ops beside `Session`'s."""
 
     def __init__(
         self,
         directory: Path,
         opener: Opener,
         extra: dict[str, Callable[[Who, dict[str, Any]], Awaitable[Any]]],
+        streams: dict[str, Callable[[Who, dict[str, Any]], AsyncIterator[Any]]] | None = None,
     ) -> None:
         self.directory = directory
         self.opener = opener
         self.extra = extra
+        self.streams = streams or {}
         self._servers: list[asyncio.Server] = []
         self._inodes: dict[Path, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,7 +142,7 @@ class _Connection:
 
     async def _serve(self, number: Id, op: str, args: dict[str, Any]) -> None:
         try:
-            if op in ("changes", "logs"):
+            if op in ("changes", "logs") or op in self.server.streams:
                 items = self._stream(op, args)
                 try:
                     async for item in items:
@@ -188,6 +190,10 @@ class _Connection:
                 return await session.revisions(int(args.get("limit", 50)))
             case "artifacts":
                 return await session.artifacts()
+            case "artifact":
+                return await session.artifact(str(args["id"]), str(args.get("base", "")))
+            case "artifact_rows":
+                return await session.artifact_rows()
         if op in self.server.extra and op in OBSERVING | CHANGING:
             return await self.server.extra[op](self.who, args)
         raise Bad(f"no op {op!r}")
@@ -195,6 +201,10 @@ class _Connection:
     def _stream(self, op: str, args: dict[str, Any]) -> AsyncIterator[Any]:
         if op == "changes":
             return self.session.changes()
+        if op in self.server.streams:
+            if op not in OBSERVING and self.who.read_only:
+                raise Refused(f"{op} is refused: {self.who.read_only}")
+            return self.server.streams[op](self.who, args)
         names = args.get("instances")
         if not isinstance(names, list):
             raise Bad("logs: a list of instances is needed")

@@ -1,1 +1,1 @@
-"""Artifacts: packing, the directory store, and (later) peers."""
+"""Artifacts on the way: manifests, pieces, peers, relays, installing. Standard library only, Python 3.9."""

@@ -28,6 +28,8 @@ class Column:
     """Row -> sort key; None: by the text of the cell."""
     most: int = 60
     """Cells it may take at most."""
+    paint: Callable[[Any, int], Sequence[Piece]] | None = None
+    """Row and cells -> what it shows in just that room; `cell` then only says how much it would like."""
 
 
 Placed = tuple[Column, int]

@@ -270,6 +270,16 @@ class Grid(Lines, Generic[T]):
             found = self._texts[key] = tuple(column.cell(row) for column in self.columns)
         return found
 
+    def relabel(self, columns: Sequence[Column]) -> None:
+        """Other columns over the same rows."""
+        self.columns = list(columns)
+        self._texts.clear()
+        self._wants.clear()
+        self._measure(list(self.rows.values())[:SAMPLE])
+        self._strips.clear()
+        self.resized()
+        self.refresh()
+
     def look_changed(self) -> None:
         self._texts.clear()
         super().look_changed()
@@ -331,6 +341,11 @@ class Grid(Lines, Generic[T]):
                 room -= sum(cells(t) for t, _ in lead)
             else:
                 pieces.append((" " * GAP, "text"))
+            if column.paint is not None:
+                drawn = column.paint(self.rows[key], room)
+                pieces += [(t, "faint" if gone else w) for t, w in drawn]
+                pieces.append((" " * (room - sum(cells(t) for t, _ in drawn)), "text"))
+                continue
             if column.grow:
                 text = cut_words(text, room, more)
             pieces.append((fit(text, room, more, column.right), "faint" if gone else word))

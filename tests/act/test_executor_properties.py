@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from cockpit.act import messages as ex
 from cockpit.act.executor import Executor
 from cockpit.model.actual import Exit, Unit
 from cockpit.model.states import LIVE, State
-from cockpit.plan.steps import Plan, Step
+from cockpit.plan.steps import BULK, Plan, Step
 from tests.act.hand import make_plan, roll, step
 
 HOSTS = ("h1", "h2", "h3")
@@ -31,6 +32,11 @@ def plans(draw: st.DrawFn) -> Plan:
     for n in range(draw(st.integers(1, 6))):
         host = draw(st.sampled_from(HOSTS))
         needs = (*gate, *([fetched[host]] if host in fetched else []))
+        if draw(st.integers(0, 3)) == 0:
+            mine = give(n, host, needs, draw(st.sampled_from(["", "HUP"])))
+            steps += mine
+            gate = (mine[-1].id,)
+            continue
         mine = roll(n, host=host, gate=needs)
         if draw(st.booleans()):  # stop-first
             by_kind = {s.kind: s for s in mine}
@@ -46,6 +52,15 @@ def plans(draw: st.DrawFn) -> Plan:
     )  # fmt: skip
 
 
+def give(n: int, host: str, needs: tuple[str, ...], signal: str) -> list[Step]:
+    """Instance n goes on with other data, and is watched when it is told so."""
+    who = f"a.web/{n}:1"
+    facts = {"data": "words", "artifact": "words", "version": "5", "signal": signal}
+    first = step(f"i{n}a", "activate", who, *needs, host=host, **facts)
+    args: dict[str, Any] = {"for": 1.0, "data": {"words": "words/5"}}
+    return [first, step(f"i{n}w", "healthy", who, first.id, host=host, **args)] if signal else [first]
+
+
 class Cluster:
     """Agents that answer a task once, and an environment that loses, repeats and reorders."""
 
@@ -56,7 +71,7 @@ class Cluster:
         self.steps = {s.id: s for s in plan.steps}
         self.units: dict[str, tuple[Unit, str]] = {}
         for s in plan.steps:
-            if s.kind == "drain":
+            if s.kind in ("drain", "activate"):
                 old = Unit(unit=s.unit, instance=s.instance, gen=1, state=State.RUNNING, wanted=True, run=1)
                 self.units[s.unit] = (old, s.host)
         self.executor = Executor(plan, "#1", 0.0, units=self.units.values())
@@ -81,7 +96,8 @@ class Cluster:
             self.check(command)
         running = [s for s, (_, state) in self.state.items() if state == "running"]
         if self.end is None:
-            assert len(running) <= self.plan.parallel
+            working = [s for s in running if self.steps[s].kind not in BULK]
+            assert len(working) <= self.plan.parallel
             assert sorted(running) == sorted(self.executor.steps_running())
 
     def check(self, command: ex.Command) -> None:
@@ -147,6 +163,12 @@ class Cluster:
             else:
                 self.report(send.host, replace(known, state=State.RUNNING, wanted=True, run=run, health="ok"))
             return ex.Answer(send.task, True, {"run": run})
+        elif send.word == "activate":
+            told = replace(known, data={**known.data, send.args["data"]: send.args["version"]})
+            if trouble == "hold" and send.args["signal"]:  # the signal ends it
+                told = replace(told, run=known.run + 1, restarts=known.restarts + 1)
+            self.report(send.host, told)
+            return ex.Answer(send.task, True, {"run": known.run})
         elif send.word == "stop":
             state = State.SHUTDOWN if known.state in LIVE or known.state == State.FAILED else known.state
             self.report(send.host, replace(known, state=state, wanted=False))
@@ -255,7 +277,10 @@ def test_whatever_happens(plan: Plan, seed: int, moves: int, aborted: bool) -> N
     assert all(state in ("done", "failed", "skipped") for _, state in c.state.values())
     if c.end.outcome == "done":
         assert all(state == "done" for _, state in c.state.values())
-        assert {u for u in c.units} == {s.unit for s in plan.steps if s.kind == "prepare"}
+        assert {u for u in c.units} == {s.unit for s in plan.steps if s.kind in ("prepare", "activate")}
+        for s in plan.steps:
+            if s.kind == "activate":
+                assert c.units[s.unit][0].data == {"words": "5"}
     if c.end.outcome == "failed":
         assert c.end.reason and not c.end.reason.startswith(".")
 

@@ -351,7 +351,7 @@ def test_artifacts(running: bool, live: Background, run: Run, tmp_path: Path) ->
     code, out, _ = run("artifact", "add", source, "--name", "web", "--version", "1.2.0", *state)
     assert code == 0 and sha256[:16] in out  # the same again is fine
     code, out, _ = run("artifact", "list", *state)
-    assert code == 0 and re.search(rf"^web/1\.2\.0 +\d+ +{sha256[:16]}$", out, re.MULTILINE)
+    assert code == 0 and re.search(rf"^web/1\.2\.0 +any +release +1 +\d+ +\d+ +{sha256[:16]}$", out, re.MULTILINE)
     assert json.loads(run("artifact", "list", "--json", *state)[1])["web/1.2.0"]["sha256"] == sha256
     (source / "web.py").write_text("print(2)\n")
     for words, word in (

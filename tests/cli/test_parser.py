@@ -16,7 +16,7 @@ from tests.cli.conftest import Run
 PROMISED = [
     "demo", "run", "serve", "attach", "check", "schema", "plan", "status", "apply", "converge", "deploy", "restart",
     "stop", "start", "scale", "migrate", "drain", "push", "rollback", "adopt", "pause", "resume", "abort", "export",
-    "log", "replay", "recover", "artifact", "agent",
+    "log", "replay", "recover", "artifact", "agent", "relay",
 ]  # fmt: skip
 
 

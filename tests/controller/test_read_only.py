@@ -162,6 +162,9 @@ async def test_control_socket_of_a_read_only_client(still: Engine) -> None:
 
 OTHERS: dict[str, dict[str, Any]] = {
     "token": {"host": "a-1"}, "artifact_add": {"path": "/etc/hostname", "name": "x", "version": "1"}, "end": {},
+    "artifact_collect": {"days": 0, "newest": 0}, "artifact_patch": {"artifact": "x/1"},
+    "artifact_sign": {"artifact": "x/1", "signature": {}},
+    "artifact_build": {"name": "x", "version": "1", "argv": ["true"]},
 }
 
 
@@ -196,6 +199,9 @@ async def look_at_everything(session: EngineSession | RemoteSession) -> None:
     assert (await session.instance("shop.web/0")).row.state == "RUNNING"
     assert len(await session.revisions()) == 1
     assert await session.artifacts() == {}
+    assert await session.artifact_rows() == ()
+    with pytest.raises(Bad):
+        await session.artifact("x/1")
     assert [line.text async for line in session.logs(["shop.web/0"], follow=False)] == ["first", "second"]
 
 

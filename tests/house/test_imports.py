@@ -82,6 +82,6 @@ def test_agent_imports_the_standard_library_and_the_link_only(path: Path) -> Non
         assert foreign(path, (KEEPER.replace("/", "."),)) == []
     else:
         shared = [tree.module(Path(p)) for p in tree.LINK]
-        allowed = ("cockpit.agent", "cockpit.__version__", "websockets", *shared)
+        allowed = ("cockpit.agent", "cockpit.swarm", "cockpit.__version__", "websockets", *shared)
         lazily = ("cryptography",) if path.name == "join.py" else ()
         assert foreign(path, allowed, lazily) == []

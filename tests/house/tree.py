@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("cockpit", "screens", "backends", "themes")
 LINK = ("cockpit/link/frames.py", "cockpit/link/tokens.py")
 """What both sides of the link share."""
-HOST_SIDE = ("cockpit/__init__.py", "cockpit/link/__init__.py", "cockpit/agent/", *LINK)
+HOST_SIDE = ("cockpit/__init__.py", "cockpit/link/__init__.py", "cockpit/agent/", "cockpit/swarm/", *LINK)
 """What runs on hosts: Python 3.9, the standard library and `websockets`."""
 
 

@@ -209,3 +209,105 @@ def test_controller_urls(url: str, is_: str) -> None:
 def test_what_is_no_controller_url(url: str) -> None:
     with pytest.raises(ValueError, match="controller"):
         origin(url)
+
+
+# between nodes of the swarm
+
+
+def server_context(identity: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(identity / "ca.pem")
+    context.load_cert_chain(identity / "cert.pem", identity / "key.pem")
+    return context
+
+
+def three(authority: pki.Authority, root: Path) -> list[Path]:
+    """Identity directories of a host, a relay and the origin."""
+    authority.issue_local_host(root / "h", "bj-1", UUID, ["https://c:1"])
+    authority.issue_local_relay(root / "r", "relay-bj", UUID, ["https://c:1"])
+    return [root / "h" / "identity", root / "r" / "identity", authority.issue_origin(root / "o")]
+
+
+NAMES = [("host", "bj-1"), ("relay", "relay-bj"), ("controller", "shop/北京")]
+
+
+@pytest.mark.parametrize("dialler", range(3))
+@pytest.mark.parametrize("listener", range(3))
+def test_every_node_can_dial_and_serve_every_other(
+    authority: pki.Authority, tmp_path: Path, dialler: int, listener: int
+) -> None:
+    nodes = three(authority, tmp_path)
+    identity = Identity.load(str(nodes[dialler].parent))
+    assert identity is not None
+    client, server = handshake(server_context(nodes[listener]), identity.context())
+    assert pki.peer_name(client) == NAMES[dialler]
+    assert pki.peer_name(server) == NAMES[listener]
+    for file in nodes[listener].iterdir():
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_controllers_own_certificate_serves_both_ends(authority: pki.Authority, tmp_path: Path) -> None:
+    authority.controller_context()
+    cert = x509.load_pem_x509_certificate((tmp_path / "ca" / "controller.pem").read_bytes())
+    usage = cert.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usage) == {x509.oid.ExtendedKeyUsageOID.SERVER_AUTH, x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+def test_a_host_that_serves_is_still_no_controller(authority: pki.Authority, tmp_path: Path) -> None:
+    nodes = three(authority, tmp_path)
+    identity = Identity.load(str(tmp_path / "h"))
+    assert identity is not None
+    for node in nodes[:2]:
+        _, server = handshake(server_context(node), identity.context())
+        with pytest.raises(WrongController):
+            check_controller(server, "shop/北京")
+
+
+def test_a_relay_is_no_host(authority: pki.Authority) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    cert = x509.load_pem_x509_certificate(authority.issue_relay(request(key), "relay/北", UUID).encode())
+    der = cert.public_bytes(serialization.Encoding.DER)
+    assert pki.peer_name(der) == ("relay", "relay/北")
+    with pytest.raises(ValueError, match="not a host"):
+        pki.peer_identity(der)
+
+
+@pytest.mark.parametrize(
+    "uris", [(), ("urn:uuid:1",), ("cockpit://host/",), ("cockpit://host/a", "cockpit://relay/b"), ("cockpit://x/a",)]
+)
+def test_a_certificate_that_names_nobody_or_several(uris: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="neither"):
+        pki.peer_name({"subjectAltName": tuple(("URI", u) for u in uris), "subject": ()})
+
+
+def test_what_stands_and_what_is_issued_anew(
+    authority: pki.Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin_identity = authority.issue_origin(tmp_path / "o")
+    first = (origin_identity / "cert.pem").read_text()
+    assert authority.stands(first)
+    authority.issue_origin(tmp_path / "o")
+    assert (origin_identity / "cert.pem").read_text() == first
+    other = pki.Authority.create(tmp_path / "other", "shop/北京")
+    assert not other.stands(first)
+    other.issue_origin(tmp_path / "o")
+    assert (origin_identity / "cert.pem").read_text() != first
+    assert not authority.stands("nonsense")
+    monkeypatch.setattr(pki, "HOST_LIFE", pki.RENEW_BEFORE)
+    assert not authority.stands(authority.issue_host(request(ec.generate_private_key(ec.SECP256R1())), "a", UUID))
+
+
+def test_certificates_of_before_are_replaced(
+    authority: pki.Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were good for one end only."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(pki, "USAGES", pki.USAGES[:1])
+        authority.controller_context()
+        authority.issue_local_host(tmp_path / "h", "bj-1", UUID, [])
+    old = (tmp_path / "ca" / "controller.pem").read_text()
+    assert not authority.stands((tmp_path / "h" / "identity" / "cert.pem").read_text())
+    authority.controller_context()
+    assert (tmp_path / "ca" / "controller.pem").read_text() != old

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cockpit.model.topology import Check, Limits, Secret, Stop
+from cockpit.model.topology import Check, Data, Limits, Secret, Stop
 from cockpit.plan.unitspec import config_digest, unit_spec
 from tests.plan.world import expected, service
 
 KEYS = [
     "unit", "instance", "gen", "service", "slot", "cluster", "region", "host", "version", "artifact", "processes",
     "env", "secrets", "directory", "user", "limits", "ports", "check", "probe", "restart", "stop", "attributes",
-    "config",
+    "config", "data",
 ]  # fmt: skip
 
 
@@ -43,3 +43,11 @@ def test_without_an_artifact_and_unknown() -> None:
     assert unit_spec(world, "p.web/0", 1)["artifact"] is None
     with pytest.raises(KeyError):
         unit_spec(world, "p.web/9", 1)
+
+
+def test_data_with_its_digests() -> None:
+    data = {"words": Data(artifact="wordlist", version="5"), "unset": Data(artifact="x")}
+    world = expected({"p.web": service(data=data)})
+    found = unit_spec(world, "p.web/0", 1, None, {"words": {"version": "4", "sha256": "ab"}})["data"]
+    assert found == {"words": {"artifact": "wordlist", "version": "4", "sha256": "ab"}}
+    assert unit_spec(world, "p.web/0", 1)["data"]["words"]["version"] == "5"

@@ -155,8 +155,11 @@ class World:
         gen = int(step.unit.rpartition(":")[2])
         assert gen > max((u.gen for u in self.units.values() if u.instance == step.instance), default=0)
         self.where[step.unit] = step.host
+        for id in (step.args.get("data") or {}).values():
+            assert id in self.hosts[step.host].releases, "no data"
         self.units[step.unit] = unit(
             step.instance, gen, State.READY, version=wanted.version, config=self.digests.of(step.instance),
+            data={n: id.partition("/")[2] for n, id in (step.args.get("data") or {}).items()},
             ports={n: p or 30000 + len(self.units) * 7 + gen for n, p in wanted.ports.items()},
         )  # fmt: skip
 
@@ -171,6 +174,13 @@ class World:
                 assert not (held and address_of(self.expected, self.where[other.unit]) == address), "port taken"
         self.drained.discard(step.unit)
         self.units[step.unit] = replace(mine, state=State.STARTING, wanted=True, health="starting")
+
+    def _activate(self, step: Step) -> None:
+        mine, args = self.units[step.unit], step.args
+        assert f"{args['artifact']}/{args['version']}" in self.hosts[step.host].releases, "no data"
+        assert args["data"] in self.expected.service_of(step.instance).data
+        assert not args["signal"] or mine.state in LIVE, "a signal to nobody"
+        self.units[step.unit] = replace(mine, data={**mine.data, args["data"]: args["version"]})
 
     def _healthy(self, step: Step) -> None:
         mine = self.units[step.unit]

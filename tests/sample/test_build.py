@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import ast
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
 
+from cockpit.artifacts.opening import open_store
 from cockpit.sample.build import PROGRAMS, VERSIONS, build, write
-from cockpit.swarm.store import DirectoryStore
 
 
 def test_every_version_is_built_and_again_is_the_same(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    records = build(DirectoryStore(tmp_path / "one"), work)
+    records = build(open_store(tmp_path / "one"), work)
     assert [(r["name"], r["version"]) for r in records] == [
         ("web", "1.0.0"), ("web", "1.1.0"), ("sudoku", "1.0.0"), ("sudoku", "1.1.0"), ("sudoku", "1.2.0"),
     ]  # fmt: skip
     assert len({r["sha256"] for r in records}) == 5
-    store = DirectoryStore(tmp_path / "two")
+    store = open_store(tmp_path / "two")
     again = build(store, work)
     assert [r["sha256"] for r in again] == [r["sha256"] for r in records]
     assert build(store, work) == again
@@ -31,14 +30,12 @@ def test_every_version_is_built_and_again_is_the_same(tmp_path: Path) -> None:
 def test_versions_differ_only_in_data(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    store = DirectoryStore(tmp_path / "store")
+    store = open_store(tmp_path / "store")
     content: dict[tuple[str, str], dict[str, bytes]] = {}
     for record in build(store, work):
-        blob = store.blob(record["sha256"])
-        assert blob is not None
-        with tarfile.open(blob) as tar:
+        with store.pack(record["sha256"], record["layout"]) as pack:
             content[record["name"], record["version"]] = {
-                m.name: f.read() for m in tar if (f := tar.extractfile(m)) is not None
+                e.path: b"".join(map(pack.chunk, e.extents)) for e in pack.manifest.entries
             }
     for (name, version), files in content.items():
         assert set(files) == {*PROGRAMS[name], "VERSION", "features.json"}

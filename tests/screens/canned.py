@@ -11,6 +11,8 @@ import msgspec
 from cockpit.model.view import (
     ActionDetail,
     ActionRow,
+    ArtifactDetail,
+    ArtifactRow,
     Change,
     Delta,
     Diff,
@@ -21,6 +23,7 @@ from cockpit.model.view import (
     Who,
 )
 from cockpit.plan.steps import Bad, Intent, Plan, Refused, Step
+from tests.screens import pushed
 from tests.screens.puzzle import ACTION, DAY, HOSTS, LOG, NOW, STEPS, instance, rows, snapshot
 
 __all__ = ["NOW", "CannedSession", "instance", "plan_for", "rows", "snapshot"]
@@ -75,6 +78,9 @@ class CannedSession:
             ),
             LogLine(instance="puzzle.sudoku/3", run=3, stream="cockpit", text="run 3 ended: exit 1"),
         ]
+        self.stored = pushed.artifacts()
+        self.compared: list[str] = []
+        """Versions that somebody wanted a comparison with."""
         self.log_feed: asyncio.Queue[LogLine | Exception] = asyncio.Queue()
         self._who = Who(author="li@jump-1", role="viewer" if read_only else "operator", read_only=read_only)
 
@@ -177,6 +183,15 @@ class CannedSession:
             )
         }
 
+    async def artifact_rows(self) -> Sequence[ArtifactRow]:
+        return self.stored
+
+    async def artifact(self, id: str, base: str = "") -> ArtifactDetail:
+        if id not in [r.id for r in self.stored]:
+            raise Bad(f"no artifact {id!r}; did you mean sudoku/1.2.0?")
+        self.compared.append(base)
+        return pushed.detail(id, base)
+
     async def logs(
         self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
     ) -> AsyncIterator[LogLine]:
@@ -200,6 +215,7 @@ if __name__ == "__main__":
     import screens.app
 
     offset = time.time() - NOW
-    session = CannedSession(snapshot(NOW), read_only="started with --read-only" if "--read-only" in sys.argv else "")
+    first = pushed.crowd(1000) if "--crowd" in sys.argv else pushed.pushing(NOW)
+    session = CannedSession(first, read_only="started with --read-only" if "--read-only" in sys.argv else "")
     address = next((a for a in sys.argv[1:] if not a.startswith("--")), "overview")
     sys.exit(screens.app.run(session, address=address, ascii=True if "--ascii" in sys.argv else None))

@@ -8,6 +8,7 @@ import pytest
 from textual.pilot import Pilot
 
 from screens.widgets.lines import Lines
+from tests.screens import pushed
 from tests.screens.canned import CannedSession
 from tests.screens.drive import LARGE, SMALL, Driver, make_app, until
 
@@ -30,8 +31,20 @@ WAYS: dict[str, tuple[list[str], str]] = {
     "ask": ([*":deploy sudoku", "enter"], "39.1 MiB"),
     "command": ([*":deploy "], "Run another version"),
     "refusal": (["m"], "moves one instance"),
+    "push": (["B", "down", "down", "down"], "44.1 MiB are needed in"),
+    "crowd": (["B", "down", "right", "down", "down"], "relay-region-1"),
+    "stragglers": (["B", "o"], "by region"),
+    "artifacts": (["b"], "words/7"),
+    "artifact": ([*":artifact sudoku/1.2.0", "enter"], "made for sudoku/1.1.0"),
 }
 """Picture -> keys that lead there, and words that are on it when it is complete."""
+
+
+def session(name: str) -> CannedSession:
+    """What the picture is of."""
+    if name in ("crowd", "stragglers"):
+        return CannedSession(pushed.crowd(1000))
+    return CannedSession(pushed.pushing() if name == "push" else None)
 
 
 def reach(name: str) -> Any:
@@ -56,7 +69,27 @@ def reach(name: str) -> Any:
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "160x50"])
 @pytest.mark.parametrize("name", WAYS)
 def test_picture(snap_compare: Any, name: str, size: tuple[int, int]) -> None:
-    assert snap_compare(make_app(), terminal_size=size, run_before=reach(name))
+    assert snap_compare(make_app(session(name)), terminal_size=size, run_before=reach(name))
+
+
+@pytest.mark.parametrize("name", ["push", "artifact"])
+def test_between(snap_compare: Any, name: str) -> None:
+    assert snap_compare(make_app(session(name)), terminal_size=(120, 40), run_before=reach(name))
+
+
+@pytest.mark.parametrize("theme", ["light", "ansi16", "mono"])
+def test_themes_of_a_push(snap_compare: Any, theme: str) -> None:
+    assert snap_compare(make_app(session("push"), theme=theme), terminal_size=SMALL, run_before=reach("push"))
+
+
+@pytest.mark.parametrize("name", ["push", "artifacts", "artifact"])
+def test_ascii_of(snap_compare: Any, name: str) -> None:
+    assert snap_compare(make_app(session(name), ascii=True), terminal_size=SMALL, run_before=reach(name))
+
+
+def test_read_only_push(snap_compare: Any) -> None:
+    app = make_app(CannedSession(pushed.pushing(), read_only="this is the view socket"))
+    assert snap_compare(app, terminal_size=SMALL, run_before=reach("push"))
 
 
 @pytest.mark.parametrize("theme", ["light", "ansi16", "mono"])

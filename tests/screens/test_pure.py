@@ -17,7 +17,7 @@ from rich.style import Style
 from cockpit.act.table import VERBS
 from cockpit.model.view import MARKS, Delta, DriftRow, NodeRow
 from cockpit.plan.steps import Intent
-from screens.aim import ACTION, HOST, INSTANCE, NODE, NOTHING, Aim, targets, why_not
+from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, NOTHING, Aim, targets, why_not
 from screens.board import Board
 from screens.command import Do, Go, command_of, completions, help_for, parse
 from screens.format import cells
@@ -187,10 +187,10 @@ def test_a_verb_for_services_takes_the_service_of_an_instance() -> None:
             Do("restart", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), ("puzzle.web/0", "puzzle.web/1"), {}),
         ),
         ("migrate web/1 bj-2", Do("migrate", Aim(INSTANCE, ("puzzle.web/1",)), ("puzzle.web/1",), {"host": "bj-2"})),
-        ("push sudoku/1.1.0", Do("push", NOTHING, ("sudoku/1.1.0",), {})),
+        ("push sudoku/1.1.0", Do("push", Aim(ARTIFACT, ("sudoku/1.1.0",)), ("sudoku/1.1.0",), {})),
         (
             "push sudoku/1.1.0 --hosts sh-1,sh-2",
-            Do("push", NOTHING, ("sudoku/1.1.0",), {"hosts": ["sh-1", "sh-2"]}),
+            Do("push", Aim(ARTIFACT, ("sudoku/1.1.0",)), ("sudoku/1.1.0",), {"hosts": ["sh-1", "sh-2"]}),
         ),
         ("pause 118 --after s3", Do("pause", Aim(ACTION, ("#118",)), ("#118",), {"after": "s3"})),
         ("pause 118", Do("pause", Aim(ACTION, ("#118",)), ("#118",), {})),

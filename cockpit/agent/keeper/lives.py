@@ -258,6 +258,16 @@ class Lives:
             self._end(run, signal, grace)
         self._settle_end(unit, run)
 
+    def signal(self, unit: Unit, number: int) -> dict[str, int]:
+        """Signals the processes of a run that is up; returns their pids by name."""
+        run = unit.live
+        if run is None or run.phase != UP:
+            return {}
+        told = [p for p in run.living() if p.handle.alive()]
+        for p in told:
+            p.handle.send(number)
+        return {p.name: p.pid for p in told}
+
     def _end(self, run: Run, signal: object, grace: float) -> None:
         """Tells everything of the run to end, and sets the time after which it is killed."""
         if run.phase == ENDING:

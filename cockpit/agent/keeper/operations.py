@@ -46,7 +46,7 @@ class Operations:
         self._operations: dict[str, Callable[[Connection, Doc], Doc | Raw | None]] = {
             "hello": self._hello, "list": self._list, "subscribe": self._subscribe, "ack": self._ack,
             "put": self._put, "start": self._start, "stop": self._stop, "remove": self._remove,
-            "pin": self._pin, "agent": self._agent, "end": self._end,
+            "signal": self._signal, "pin": self._pin, "agent": self._agent, "end": self._end,
         }
 
     def answer(self, connection: Connection, doc: Doc) -> Doc | Raw | None:
@@ -155,6 +155,15 @@ class Operations:
         self._wish(connection, unit, "stop", by, wanted=False)
         self._later(connection, doc, unit.stopping)
         self.lives.stop(unit, how, grace)
+
+    def _signal(self, connection: Connection, doc: Doc) -> Doc:
+        """To the unit's own processes, not to what they started. One without processes got none."""
+        unit = self._unit(doc)
+        by = text(doc, "by", "", 200)
+        number = signal_number(doc.get("signal"))
+        if by.startswith("ctl:"):
+            self.journal.event("ctl", unit=unit.unit, op="signal", uid=connection.uid, by=by, pinned=unit.pinned)
+        return {"pids": self.lives.signal(unit, number), "run": unit.run}
 
     def _wish(self, connection: Connection, unit: Unit, op: str, by: str, wanted: bool) -> None:
         """Writes down what is wanted now, and who said so when it was somebody on the host."""

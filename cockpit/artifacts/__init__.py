@@ -1,0 +1,1 @@
+"""Artifacts at the source: made, signed, kept."""

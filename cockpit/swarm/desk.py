@@ -1,0 +1,145 @@
+"""A tracker's side of the connections for words: heads, and who is in which swarm.
+
+The origin and each relay have one. What a relay asks its own upstream for goes through its `Library`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Callable, Dict, NamedTuple, Optional, Set
+
+from cockpit.swarm import wire
+from cockpit.swarm.exchange import Exchange, Target
+from cockpit.swarm.heads import HeadError, Heads, blob, refuse
+from cockpit.swarm.link import Link
+from cockpit.swarm.manifest import HEX
+from cockpit.swarm.tracker import Changes, Dial, Node, Tracker
+
+MAX_ASKED = 16
+"""Questions of one node that are being answered."""
+
+
+class Head(NamedTuple):
+    manifest: str
+    """Path of its text, plain or zlib'ed."""
+    layout: bytes
+
+
+class Library:
+    """What a desk can hand out."""
+
+    async def find(self, sha256: str, layout: str) -> Optional[Head]:
+        """The heads of a swarm; None when nobody has them. May take long. Raises HeadError."""
+        raise NotImplementedError
+
+    def place(self, sha256: str) -> Optional[str]:
+        """Path of a manifest that is here, also of an older version: a difference may start from it."""
+        raise NotImplementedError
+
+
+class Desk(Target):
+    """`on_words(link, doc)` hears what is none of a tracker's words; False when it does not know them either."""
+
+    def __init__(self, exchange: Exchange, library: Library, tracker: Tracker) -> None:
+        self.exchange = exchange
+        self.library = library
+        self.tracker = tracker
+        self.heads = Heads(exchange.worker, library.place)
+        self.regions: Dict[str, str] = {}
+        """Region of each node that joined, by name."""
+        self.links: Dict[str, Link] = {}
+        self.on_words: Callable[[Link, Dict[str, Any]], bool] = lambda link, doc: False
+        self.on_join: Callable[[str, Dict[str, Any]], None] = lambda swarm, doc: None
+        """Somebody joins this swarm; `doc` may name its sha256 and layout."""
+        self.on_here: Callable[[Link], None] = lambda link: None
+        self.on_gone: Callable[[Link], None] = lambda link: None
+        self._asked: Dict[Link, Set["asyncio.Task[None]"]] = {}
+        self._loop = asyncio.get_running_loop()
+        exchange.targets[""] = self
+
+    def attach(self, link: Link) -> None:
+        old = self.links.get(link.node)
+        if old is not None:  # it came back before we noticed that it was gone
+            self.detached(old, "")
+            old.close()
+        self.links[link.node] = link
+        self._asked[link] = set()
+        self.on_here(link)
+
+    def detached(self, link: Link, why: str) -> None:
+        for task in self._asked.pop(link, ()):
+            task.cancel()
+        if self.links.get(link.node) is not link:
+            return
+        del self.links[link.node]
+        self.regions.pop(link.node, None)
+        for swarm, changes in self.tracker.gone(link.node).items():
+            self._tell(swarm, changes)
+        self.on_gone(link)
+
+    def heard(self, link: Link, message: Any) -> None:
+        if not isinstance(message, wire.Words):
+            raise wire.WireError(f"{type(message).__name__} is no word for a tracker")
+        doc = message.doc
+        op = doc.get("op")
+        if op in ("manifest", "layout"):
+            self._question(link, doc)
+        elif op == "join":
+            self._join(link, doc)
+        elif op in ("leave", "rescue"):
+            swarm = str(doc.get("swarm"))
+            change = self.tracker.leave if op == "leave" else self.tracker.rescue
+            self._tell(swarm, change(swarm, link.node))
+        elif not self.on_words(link, doc):
+            raise wire.WireError(f"the word {str(op)[:40]!r} is unknown")
+
+    def _join(self, link: Link, doc: Dict[str, Any]) -> None:
+        swarm, address, port, region = (doc.get(key) for key in ("swarm", "address", "port", "region"))
+        fine = isinstance(swarm, str) and HEX.fullmatch(swarm) and isinstance(address, str) and type(port) is int
+        if not fine or not 0 < port < 65536 or not 0 < len(address) <= wire.NAME:  # type: ignore
+            raise wire.WireError("it joins without a proper swarm, address and port")
+        if isinstance(region, str) and len(region) <= wire.NAME:
+            self.regions[link.node] = region
+        self.on_join(str(swarm), doc)
+        self._tell(swarm, self.tracker.join(swarm, Node(link.node, address, port)))  # type: ignore[arg-type]
+
+    def _tell(self, swarm: str, changes: Changes) -> None:
+        """One message for each node that something changes for."""
+        news: Dict[str, Dict[str, Any]] = {}
+        for change in changes:
+            doc = news.setdefault(change.name, {"op": "peers", "swarm": swarm, "add": [], "drop": []})
+            if isinstance(change, Dial):
+                doc["add"].append(change.node._asdict())
+            else:
+                doc["drop"].append(change.other)
+        for name, doc in news.items():
+            link = self.links.get(name)
+            if link is not None:
+                link.send(wire.Words(doc))
+
+    def _question(self, link: Link, doc: Dict[str, Any]) -> None:
+        id, sha256, layout = doc.get("id"), doc.get("sha256"), doc.get("layout")
+        fine = isinstance(sha256, str) and HEX.fullmatch(sha256) and isinstance(layout, str) and HEX.fullmatch(layout)
+        if type(id) is not int or not fine:
+            raise wire.WireError("a question without id, sha256 and layout")
+        asked = self._asked.get(link)
+        if asked is None:
+            return
+        if len(asked) >= MAX_ASKED:
+            raise wire.WireError(f"more than {MAX_ASKED} questions at once")
+        task = self._loop.create_task(self._answer(link, id, str(sha256), str(layout), doc))
+        asked.add(task)
+        task.add_done_callback(asked.discard)
+
+    async def _answer(self, link: Link, id: int, sha256: str, layout: str, doc: Dict[str, Any]) -> None:
+        try:
+            head = await self.library.find(sha256, layout)
+        except HeadError as error:
+            refuse(link, id, error.code, str(error))
+            return
+        if head is None:
+            refuse(link, id, "unknown", f"nothing is published with the manifest {sha256[:12]}")
+        elif doc["op"] == "layout":
+            blob(link, id, head.layout)
+        else:
+            await self.heads.manifest(link, id, head.manifest, sha256, doc.get("bases"))
