@@ -118,11 +118,20 @@ class Shelf:
         return {id: tuple(sorted(hosts)) for id, hosts in found.items()}
 
     def _commonest(self, record: Record, installed: Installed) -> Record | None:
-        """The version that most hosts have, of those in the store."""
-        count: Counter[str] = Counter()
-        for id, hosts in installed.items():
-            other = self.c.catalog.records.get(id)
-            if other is not None and other["name"] == record["name"] and other["version"] != record["version"]:
-                count[id] = len(hosts)
-        return self.c.catalog.records[count.most_common(1)[0][0]] if count else None
+        """The version that runs on most hosts, or else that most hosts have, of those in the store."""
+        records, services = self.c.catalog.records, self.c.world.expected.services
+        users = {path for path, s in services.items() if s.artifact == record["name"]}
+        runs = Counter(
+            unit.version for units in self.c.world.units.values() for unit in units.values()
+            if unit.instance.rpartition("/")[0] in users
+        )
+        others = [
+            id for id in installed
+            if id in records and records[id]["name"] == record["name"] and id != _id(record)
+        ]
+        best = max(others, key=lambda i: (runs[records[i]["version"]], len(installed[i]), i), default=None)
+        return records[best] if best is not None else None
 
+
+def _id(record: Record) -> str:
+    return f"{record['name']}/{record['version']}"

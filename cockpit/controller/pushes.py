@@ -113,20 +113,25 @@ class Pushes:
             self._rows[action] = {}
             for old in list(self._rows)[: -KEPT]:
                 if not any(r.ended is None for r in self._rows[old].values()):
-                    for name in {name for name, _ in self._rows.pop(old)}:
-                        self.c.board.drop_push(f"{old}|{name}")
+                    self._drop(old)
         self._tasks[task] = (action, (row.host, row.artifact))
         self._put(row)
         swarm = swarm_id(str(record["sha256"]), str(record["layout"]))
         self._swarms[swarm] = (row.artifact, action)
         self.c.runner.spawn(self._offer(swarm, record))
 
+    def _drop(self, action: str) -> None:
+        for name in {name for name, _ in self._rows.pop(action)}:
+            self.c.board.drop_push(f"{action}|{name}")
+        for swarm in [s for s, (_, owner) in self._swarms.items() if owner == action]:
+            del self._swarms[swarm]
+
     async def _offer(self, swarm: str, record: Record) -> None:
         """Publish it before anybody asks, and keep relays from throwing it away."""
         try:
+            await self.c.origin.ask("pin", swarm=swarm, pinned=True)
             if not self.c.origin.published(swarm):
                 await self.c.catalog.publish(self.c.origin, record)
-            await self.c.origin.ask("pin", swarm=swarm, pinned=True)
         except (OriginError, OSError):
             pass  # whoever asks for it makes us try again (`wanted`)
 
@@ -163,14 +168,15 @@ class Pushes:
                 continue
             artifact, action = self._swarms[swarm]
             for relay, facts in (told.get("relays") or {}).items():
-                self._relay(action, str(relay), artifact, facts)
+                if isinstance(facts, dict):
+                    self._relay(action, relay, artifact, facts)
 
-    def _relay(self, action: str, relay: str, artifact: str, facts: Any) -> None:
+    def _relay(self, action: str, relay: str, artifact: str, facts: Mapping[str, Any]) -> None:
         """A relay that passes a running push on has a row like its hosts."""
         expected = self.c.world.expected
         rows = self._rows.get(action, {})
         other = next((r for r in rows.values() if r.artifact == artifact), None)
-        if relay not in expected.relays or not isinstance(facts, dict) or other is None:
+        if relay not in expected.relays or other is None:
             return
         row = rows.get((relay, artifact))
         if row is None:
@@ -178,12 +184,16 @@ class Pushes:
                 action=action, artifact=artifact, host=relay, relay=True, state="running",
                 region=expected.relays[relay].region, size=other.size, started=time.time(),
             )
-        if row.ended is not None:
-            return
         row = with_facts(row, facts, expected)
-        if row.pieces and row.have >= row.pieces and (action, (relay, artifact)) not in self._tasks.values():
+        if row.ended is not None or action not in self._open():
+            row = in_state(row, row.state if row.ended else "done", ended=row.ended or time.time())
+        elif row.pieces and row.have >= row.pieces and (action, (relay, artifact)) not in self._tasks.values():
             row = in_state(row, "done", ended=time.time())
         self._put(row)
+
+    def _open(self) -> set[str]:
+        """Actions of which some receiver is still at work."""
+        return {action for action, _ in self._tasks.values()}
 
     def answered(self, answer: Answer) -> None:
         """A fetch ended."""
@@ -234,9 +244,8 @@ class Pushes:
                 self._put(in_state(row, "done", ended=time.time()))
             if row.artifact not in busy and not row.relay:
                 self._tell(row.host, "pushed", row)
-        for swarm, (_, owner) in list(self._swarms.items()):
-            if owner == action:
-                del self._swarms[swarm]
+        for swarm, (_, owner) in self._swarms.items():
+            if owner == action:  # it stays known: relays tell their last facts a little later
                 self.c.runner.spawn(self._unpin(swarm))
 
     async def _unpin(self, swarm: str) -> None:

@@ -69,9 +69,11 @@ def merged(rows: Sequence[PushRow]) -> PushRow:
     sums = {name: sum(getattr(r, name) for r in rows) for name in SUMMED}
     etas = [r.eta for r in rows if r.eta is not None]
     ended = None if any(r.ended is None for r in rows) else max(r.ended or 0.0 for r in rows)
-    cells = "".join(rescale(r.cells, CELLS * r.pieces // pieces) for r in rows if r.cells and pieces)
+    cells = ""
+    if pieces and all(r.cells for r in rows):
+        cells = "".join(rescale(r.cells, CELLS * r.pieces // pieces) for r in rows)
     return msgspec.structs.replace(
-        leading, artifact=", ".join(r.artifact for r in rows), cells=cells if all(r.cells for r in rows) else "",
+        leading, artifact=", ".join(sorted(r.artifact for r in rows)), cells=cells,
         eta=sum(etas) if etas else None, peers=max(r.peers for r in rows),
         started=min(r.started for r in rows), ended=ended, **sums,
     )

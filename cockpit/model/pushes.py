@@ -163,12 +163,18 @@ def totals(rows: Collection[PushRow], ranks: Mapping[str, Standing]) -> Totals:
 
 
 def _times(rows: Iterable[PushRow], of: Callable[[PushRow], int]) -> float:
-    """The sum per region in multiples of what its neediest receiver has to move; the highest of the regions."""
+    """The sum per region in multiples of what its neediest host has to move; the highest of the regions.
+
+    A relay's need counts only where no host is: it gets no more than its hosts lack.
+    """
     sums: dict[str, int] = {}
     needs: dict[str, int] = {}
+    own: dict[str, int] = {}
     for row in rows:
         sums[row.region] = sums.get(row.region, 0) + of(row)
-        needs[row.region] = max(needs.get(row.region, 0), row.to_move)
+        found = own if row.relay else needs
+        found[row.region] = max(found.get(row.region, 0), row.to_move)
+    needs = {region: needs.get(region) or own.get(region, 0) for region in sums}
     return max((sums[r] / needs[r] for r in sums if needs[r]), default=0.0)
 
 
@@ -222,8 +228,11 @@ def proportional(have: int, had: int, pieces: int, width: int) -> str:
 
 
 def percent(row: PushRow | Totals) -> str:
-    """`37%` of what was missing came; 100 only when nothing is missing. Empty while nobody knows what is."""
-    if not row.pieces:
+    """`37%` of what was missing came; 100 only when nothing is missing. Empty while nobody knows what is.
+
+    Empty, too, for a relay that is done with a part: it got what its hosts lacked, and they lacked no more.
+    """
+    if not row.pieces or (isinstance(row, PushRow) and row.relay and row.state == "done" and row.have < row.pieces):
         return ""
     missing = row.pieces - row.had
     return f"{max(0, row.have - row.had) * 100 // missing}%" if missing > 0 else "100%"
@@ -271,4 +280,5 @@ def by_action(rows: Iterable[PushRow]) -> dict[str, list[PushRow]]:
 
 
 def artifacts_of(rows: Iterable[PushRow]) -> Sequence[str]:
-    return list(dict.fromkeys(row.artifact for row in rows))
+    """Names of everything that the rows push; a receiver of several has them in one row."""
+    return list(dict.fromkeys(name for row in rows for name in row.artifact.split(", ")))

@@ -18,6 +18,7 @@ REFUSALS = 64  # of one peer
 OVERDRAFT = 8  # pieces that a chooser may send more than we asked for (cancels that crossed)
 WAITS = 64  # times that are remembered
 DEPTH = 4  # requests to one peer over a long way
+LEAST = 4096  # bytes per second: a piece that comes more slowly is overdue, though it comes
 SPARE = 1024  # bytes that an encoded piece may have more than the piece
 PATIENCE = 10.0  # at most this long is expected of a piece (s)
 
@@ -193,7 +194,9 @@ class Asking:
         elif total != ask.total:
             raise PeerFault(f"it changed the length of piece {piece} from {ask.total} to {total}")
         ask.got += len(payload)
-        ask.seen = self.heard = now
+        ask.seen = now
+        if not ask.overdue:
+            self.heard = now
         if ask.got == total:
             flow = (now - ask.started) / total
             neighbour.flow = flow if not neighbour.flow else 0.75 * neighbour.flow + 0.25 * flow
@@ -279,11 +282,13 @@ class Asking:
         neighbour.bits &= ~(1 << piece)
         swarm.lacks(neighbour, 1 << piece)
 
-    def release(self, neighbour: Neighbour) -> None:
-        """The neighbour is gone: what it was asked for is to be asked of others."""
-        for piece in list(neighbour.asked):
+    def release(self, neighbour: Neighbour) -> List[int]:
+        """The neighbour is gone: what it was asked for (this is returned) is to be asked of others."""
+        asked = list(neighbour.asked)
+        for piece in asked:
             self._forget(neighbour, piece)
         neighbour.late.clear()
+        return asked
 
     def _cancel(self, piece: int) -> None:
         """Tell whoever still sends this piece to stop."""
@@ -333,7 +338,8 @@ class Asking:
                     self.slow |= 1 << piece
                 else:
                     self.check = min(self.check, ask.since + slowly)
-                limit = ask.seen + self._patience(piece)
+                patience = self._patience(piece)
+                limit = min(ask.seen + patience, ask.since + max(4 * patience, ask.got / LEAST))
                 if now < limit:
                     self.check = min(self.check, limit)
                     continue
@@ -384,6 +390,15 @@ class Asking:
         patience = 2 * swarm.tuning.timeout + 4 * min(self.typical, PATIENCE)
         return not swarm.neighbours or now > self.heard + patience
 
+    def distrust(self, pieces: List[int], now: float) -> None:
+        """A peer does not give what it says it holds: where it alone holds it, the chooser must not rely on that."""
+        swarm = self.swarm
+        if swarm.chooser or swarm.paused:
+            return
+        for piece in pieces:
+            if not (swarm.have | self.asked) >> piece & 1:
+                self._fall_back(piece, now)
+
     def _fall_back(self, piece: int, now: float, anyway: bool = False) -> None:
         """No peer delivered this piece and none is left to ask (or `anyway`): ask a chooser for it, and count that.
 
@@ -399,7 +414,8 @@ class Asking:
                 if len(neighbour.asked) < swarm.tuning.ahead:
                     choosers.append(neighbour)
             elif neighbour.bits >> piece & 1 and neighbour.rest <= now and not anyway:
-                return
+                if not any(ask.overdue for ask in neighbour.asked.values()):
+                    return
         if choosers:
             self.fallbacks += 1
             self._ask(choosers[0], piece, now)

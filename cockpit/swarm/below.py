@@ -139,7 +139,10 @@ class Below:
 
     def pin(self, swarms: Iterable[str]) -> None:
         """These are to be kept by every relay that holds them; all others need not."""
-        self._pins = sorted(swarms)
+        pins = sorted(swarms)
+        for swarm in set(pins) - set(self._pins):
+            self.facts.pop(swarm, None)  # they count anew from here
+        self._pins = pins
         for link in self._links.values():
             link.send(wire.Words({"op": "pins", "swarms": self._pins}))
 

@@ -53,6 +53,9 @@ class Carried:
         self.on_whole: Callable[["Carried"], None] = lambda carried: None
         self.note = ""
         """Why it stands still; empty when it does not."""
+        self._before: Dict[str, int] = {}
+        """Bytes by sender that had come before the present push."""
+        self._sent_before = 0
         self._seen: Deque[Tuple[float, int]] = deque()
         self._warmers: List["asyncio.Future[None]"] = []
         core = Core(held.pieces.sizes, held.have, chooser=True)
@@ -118,6 +121,12 @@ class Carried:
             self.quiet_since = time.monotonic()
         return time.monotonic() - self.quiet_since
 
+    def begin(self) -> None:
+        """Another push begins: facts count from here."""
+        self.had = self.runtime.core.have
+        self._before = dict(self.runtime.received)
+        self._sent_before = sum(self.runtime.sent.values())
+
     def facts(self) -> Dict[str, Any]:
         runtime, sizes = self.runtime, self.held.pieces.sizes
         have = runtime.core.have
@@ -127,7 +136,8 @@ class Carried:
         return {
             "pieces": len(sizes), "have": bin(have).count("1"), "had": bin(self.had).count("1"),
             "cells": cells(have, self.had, len(sizes)), "to_move": to_move, "moved": moved,
-            "from": dict(runtime.received), "sent": sum(runtime.sent.values()), "rate": self._rate(came),
+            "from": {name: count - self._before.get(name, 0) for name, count in runtime.received.items()},
+            "sent": sum(runtime.sent.values()) - self._sent_before, "rate": self._rate(came),
             "bad": runtime.core.bad, "duplicates": runtime.core.duplicates, "fallbacks": runtime.core.fallbacks,
             "peers": sum(1 for link in runtime.links.values() if _below(link, self.upstream)),
             "phase": "seed" if self.done else "pieces", "note": self.note,

@@ -149,6 +149,7 @@ class Core:
         elif isinstance(message, Refuse):
             self._asking.refused(neighbour, self._number(message.piece), now)
             self._asking.fill_all(now)
+            self._asking.distrust([message.piece], now)
         elif isinstance(message, Bits):
             if neighbour.known:
                 raise PeerFault("it sent its bits twice")
@@ -192,10 +193,12 @@ class Core:
         """The piece came whole and did not verify: the peer is dropped, the piece asked elsewhere."""
         neighbour = self._neighbour(peer)
         self._asking.bad += 1
+        pieces = [piece]
         if neighbour is not None:
-            self._asking.release(neighbour)
+            pieces += self._asking.release(neighbour)
             self._swarm.drop(neighbour, f"piece {piece} did not verify")
         self._asking.fill_all(now)
+        self._asking.distrust(pieces, now)
         return self._effects()
 
     def served(self, peer: str, piece: int, now: float) -> Effects:
@@ -205,18 +208,23 @@ class Core:
             self._serving.served(neighbour, piece, now)
         return self._effects()
 
-    def left(self, peer: str, now: float) -> Effects:
-        """The connection is gone. Its uploads are over: `served` need not be called for them."""
+    def left(self, peer: str, now: float, *, fault: bool = False) -> Effects:
+        """The connection is gone (`fault`: because it broke the rules).
+
+        Its uploads are over: `served` need not be called for them.
+        """
         swarm = self._swarm
         neighbour = swarm.neighbours.pop(peer, None)
         if neighbour is None:
             return self._effects()
         neighbour.gone = True
         self._serving.release(neighbour)
-        self._asking.release(neighbour)
+        pieces = self._asking.release(neighbour)
         swarm.rarity.remove(neighbour.counted)
         if not swarm.paused:
             self._asking.fill_all(now)
+            if fault:
+                self._asking.distrust(pieces, now)
             self._serving.pump(now)
         return self._effects()
 

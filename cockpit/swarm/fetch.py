@@ -15,6 +15,7 @@ from cockpit.swarm.heads import HeadError
 from cockpit.swarm.holdings import Holdings
 from cockpit.swarm.manifest import HEX, WORD, Manifest, parse
 from cockpit.swarm.moving import Move, Stopped
+from cockpit.swarm.passing import Passed
 from cockpit.swarm.patching import Patch, PatchError
 from cockpit.swarm.signatures import Unsigned, check_fetch
 from cockpit.swarm.spool import FULL
@@ -101,7 +102,9 @@ class Fetch:
         try:
             return await self._run()
         except HeadError as error:
-            raise FetchError("bad" if error.code == "unknown" else error.code, str(error)) from None
+            at = self._tracking.place
+            where = f"{at.name} at {at.address}:{at.port}: " if at is not None else ""
+            raise FetchError("bad" if error.code == "unknown" else error.code, f"{where}{error}") from None
         except Unsigned as error:
             raise FetchError("unsigned", str(error)) from None
         except assemble.AssembleError as error:
@@ -129,7 +132,7 @@ class Fetch:
                 self._exchange.remark(self.note)
         self._active = move = self._move or self._begin(asked.sha256, asked.layout)
         self._move = move
-        manifest = await move.prepare(self._tracking, self._holdings)
+        manifest = await move.prepare(self._tracking, self._holdings, asked.address, asked.port, asked.region)
         self._check(manifest)
         await self._install(move, manifest, self._holdings, bool(found))
         return self._answer()
@@ -184,9 +187,10 @@ class Fetch:
         self._active = self._patch = move = self._begin(sha256, layout)
         self._move = wanted = self._begin(self.asked.sha256, self.asked.layout)
         try:
-            manifest = await wanted.prepare(self._tracking, holdings)
+            where = (self.asked.address, self.asked.port, self.asked.region)
+            manifest = await wanted.prepare(self._tracking, holdings, *where)
             self._check(manifest)
-            carrier = await move.prepare(self._tracking, holdings)
+            carrier = await move.prepare(self._tracking, holdings, *where)
         except HeadError as error:
             if error.code == "unreachable":
                 raise
@@ -253,6 +257,13 @@ class Fetch:
                 move.close()
         if self._holdings is not None:
             self._holdings.close()
+
+    def head(self, what: str, sha256: str, layout: str, bases: Any) -> Optional[Passed]:
+        """A head of ours that another node asks for."""
+        for move in self._moves():
+            if (move.sha256, move.layout) == (sha256, layout):
+                return move.head(what, bases)
+        return None
 
     def _moves(self) -> List[Move]:
         return [move for move in (self._patch, self._move) if move is not None]

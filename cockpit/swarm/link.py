@@ -146,6 +146,8 @@ class Link:
         self.received = self.sent = 0
         """Payload of slices, in bytes."""
         self.closed = False
+        self.faulty = False
+        """What came on it was none of the protocol."""
         self.why = ""
         self._loop = asyncio.get_running_loop()
         self._sock = sock
@@ -281,6 +283,7 @@ class Link:
                         return
                     self.on_message(self, message)
             except (wire.WireError, ValueError, ArithmeticError) as error:
+                self.faulty = True
                 why = str(error)
         if why:
             self.close(why)

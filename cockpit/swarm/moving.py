@@ -13,9 +13,11 @@ from cockpit.swarm.assemble import check_room, room_for
 from cockpit.swarm.content import Bytes, Readable, Spoilt, decode, readable, verified
 from cockpit.swarm.core import Core
 from cockpit.swarm.exchange import Exchange
+from cockpit.swarm.handing import SMALL
 from cockpit.swarm.holdings import Holdings, LostChunk
 from cockpit.swarm.layout import LayoutError, Pieces, parse_layout, pieces, swarm_id
 from cockpit.swarm.manifest import Manifest, ManifestError, parse
+from cockpit.swarm.passing import Passed, passed
 from cockpit.swarm.runtime import Runtime, Store
 from cockpit.swarm.spool import Spool
 from cockpit.swarm.tracking import Membership, Place, Tracking
@@ -106,6 +108,8 @@ class Move:
         self.had = 0
         """Mask of what was here before this fetch."""
         self.head_bytes = 0
+        self._base = ""
+        """The manifest to which we hold the difference as it came."""
         self.on_change = on_change
         self.paused = False
         self.allow: Callable[[int], float] = lambda count: 0.0
@@ -117,16 +121,36 @@ class Move:
         self._tracking: Optional[Tracking] = None
         self._chooser: Optional[Place] = None
 
-    async def prepare(self, tracking: Tracking, holdings: Holdings) -> Manifest:
-        """Manifest and layout: those of an earlier try, or asked of the tracker. Raises HeadError, OSError."""
+    async def prepare(
+        self, tracking: Tracking, holdings: Holdings, address: str, port: int, region: str
+    ) -> Manifest:
+        """Manifest and layout: those of an earlier try, or asked of the tracker and whom it names. From then on
+        we give them to others, at `address` and `port`. Raises HeadError, OSError."""
         os.makedirs(self.directory, 0o700, exist_ok=True)
         self._tracking = tracking
-        layout = self._loop.create_task(self._layout(tracking))
+        path = os.path.join(self.directory, "manifest")
+        layout = self._loop.create_task(self._layout(tracking, region))
         try:
-            manifest = await self._manifest(tracking, holdings)
+            manifest: Optional[Manifest] = await self._run(self._read, path)
+            if manifest is None:
+                came = await heads.ask_manifest(
+                    tracking.ask, self._slow, self.sha256, self.layout, path,
+                    [digest for _, digest in holdings.heads], holdings.manifest_lines, tracking.elsewhere, region,
+                )
+                self.head_bytes += came.travelled
+                self._base = came.base
             data = await layout
         finally:
             layout.cancel()
+        if max(os.path.getsize(path), len(data)) >= SMALL:
+            tracking.holds({
+                "op": "holds", "swarm": self.id, "address": address, "port": port, "region": region,
+                "base": self._base,
+            })  # fmt: skip
+        if manifest is None:
+            manifest = await self._run(self._read, path)
+        if manifest is None:
+            raise heads.HeadError("digest", "the manifest that came is not one that may be installed")
         self.manifest = manifest
         try:
             self.cut = await self._run(self._cut, data, manifest)
@@ -134,24 +158,18 @@ class Move:
             raise heads.HeadError("digest", str(error)) from None
         return manifest
 
-    async def _manifest(self, tracking: Tracking, holdings: Holdings) -> Manifest:
-        target = os.path.join(self.directory, "manifest")
-        found: Optional[Manifest] = await self._run(self._read, target)
-        if found is None:
-            self.head_bytes += await heads.ask_manifest(
-                tracking.ask, self._slow, self.sha256, self.layout, target,
-                [digest for _, digest in holdings.heads], holdings.manifest_lines,
-            )
-            found = await self._run(self._read, target)
-        if found is None:
-            raise heads.HeadError("digest", "the manifest that came is not one that may be installed")
-        return found
+    def head(self, what: str, bases: Any) -> Optional[Passed]:
+        """What another node gets of us, when it is sent to us for it."""
+        path = os.path.join(self.directory, what)
+        if what == "manifest" and self._base and isinstance(bases, list) and self._base in bases:
+            return passed(f"{path}.difference", self._base)
+        return passed(path)
 
-    async def _layout(self, tracking: Tracking) -> bytes:
+    async def _layout(self, tracking: Tracking, region: str) -> bytes:
         path = os.path.join(self.directory, "layout")
         data: bytes = await self._run(_read_file, path)
         if hashlib.sha256(data).hexdigest() != self.layout:
-            data = await heads.ask_layout(tracking.ask, self.sha256, self.layout)
+            data = await heads.ask_layout(tracking.ask, self.sha256, self.layout, tracking.elsewhere, region)
             self.head_bytes += len(data)
             await self._run(_write_file, path, data)
         return data
@@ -201,7 +219,7 @@ class Move:
                 if where[chunk] not in self.store.spool:
                     have &= ~(1 << where[chunk])
             self.had &= have
-            self._part()
+            self._part(heads=False)
         self._whole = self._loop.create_future()
         core = Core(self.cut.sizes, have, chooser=False, seed=self._seed)
         runtime = Runtime(self.exchange, self.id, self.cut, self.manifest.chunks, self.store, core)
@@ -265,9 +283,9 @@ class Move:
         if self.runtime is not None:
             self.runtime.hold(paused)
 
-    def _part(self) -> None:
+    def _part(self, *, heads: bool = True) -> None:
         if self._tracking is not None:
-            self._tracking.leave(self.id)
+            self._tracking.leave(self.id, heads=heads)
         if self.runtime is not None:
             self.runtime.close()
 

@@ -255,7 +255,10 @@ class Origin(Library):
         while True:
             await asyncio.sleep(STATS)
             stats = {
-                id: {"sent": p.runtime.sent, "peers": len(p.runtime.links), "relays": self.below.facts.get(id, {})}
+                id: {
+                    "sent": p.runtime.sent, "peers": len(p.runtime.links), "relays": self.below.facts.get(id, {}),
+                    "heads": self.desk.handing.counts(id)._asdict(),
+                }
                 for id, p in self.published.items()
             }
             text = json.dumps(stats)

@@ -23,6 +23,7 @@ from cockpit.swarm.fetch import Asked, Fetch, FetchError
 from cockpit.swarm.limiter import Limiter
 from cockpit.swarm.lines import Lines
 from cockpit.swarm.moving import Move
+from cockpit.swarm.passing import Handout, Passed
 from cockpit.swarm.tracking import Place, Tracking
 
 PROGRESS = 0.5
@@ -34,12 +35,16 @@ KEPT = 7 * 86400.0
 
 class Peer:
     def __init__(self, host_dir: str, identity: tls.Identity) -> None:
+        loop = asyncio.get_running_loop()
         self.dir = host_dir
         self.identity = identity
         self.exchange = Exchange(identity, identity.name, "peer")
         self.exchange.remark = remark
         self.slow = ThreadPoolExecutor(2, "slow")
         self.up, self.down = Limiter(None), Limiter(None)
+        self.handout = Handout(
+            self.exchange, self._head, lambda sha256, count: self.up.take(sha256, count, loop.time())
+        )
         self.lines = Lines(self.heard)
         self.port = 0
         self._address = ""
@@ -117,6 +122,11 @@ class Peer:
         if key not in self._trackings:
             self._trackings[key] = Tracking(self.exchange, places)
         return self._trackings[key]
+
+    def _head(self, what: str, sha256: str, layout: str, bases: Any) -> Optional[Passed]:
+        """A head that another node was sent to us for."""
+        found = (fetch.head(what, sha256, layout, bases) for fetch in self._fetches.values())
+        return next((head for head in found if head is not None), None)
 
     async def _run(self, id: Any, fetch: Fetch) -> None:
         watch = asyncio.get_running_loop().create_task(self._watch(id, fetch))

@@ -18,6 +18,7 @@ from cockpit.swarm.cache import BadSwarm, Cache, Held, NoRoom
 from cockpit.swarm.carried import Carried
 from cockpit.swarm.desk import Desk, Head, Library
 from cockpit.swarm.exchange import Exchange
+from cockpit.swarm.handing import SMALL
 from cockpit.swarm.heads import HeadError, ask_layout, ask_manifest, text_lines
 from cockpit.swarm.layout import swarm_id
 from cockpit.swarm.limiter import Limiter
@@ -32,6 +33,7 @@ REPORT = 1.0
 """Seconds between facts."""
 IDLE = 60.0
 """Seconds without use until a swarm is closed: only then can the cache throw it out."""
+ANYWHERE = ("", "0.0.0.0", "::")
 
 T = TypeVar("T")
 
@@ -180,9 +182,12 @@ class Relay(Library):
         path = os.path.join(self.cache.directory, f".{sha256}.{layout[:16]}.manifest")
         try:
             await ask_manifest(
-                self.upstream.ask, self._shelves, sha256, layout, path, self.cache.recent(), self._lines
+                self.upstream.ask, self._shelves, sha256, layout, path, self.cache.recent(), self._lines,
+                self.upstream.elsewhere, self.settings.region,
             )
-            data = await ask_layout(self.upstream.ask, sha256, layout)
+            data = await ask_layout(
+                self.upstream.ask, sha256, layout, self.upstream.elsewhere, self.settings.region
+            )
             return await self._shelf(self.cache.add, sha256, layout, path, data)
         except BadSwarm as e:
             raise HeadError("digest", str(e)) from None
@@ -191,8 +196,9 @@ class Relay(Library):
         except OSError as e:
             raise HeadError("space", f"the relay's cache: {e.strerror or e}") from None
         finally:
-            if os.path.exists(path):
-                os.unlink(path)
+            for left in (path, f"{path}.difference"):
+                if os.path.exists(left):
+                    os.unlink(left)
 
     def _lines(self, sha256: str) -> Any:
         path = self.cache.manifest(sha256)
@@ -209,8 +215,18 @@ class Relay(Library):
         if held.swarm in self._pins:
             self._spawn(self._shelf(self.cache.pin, held.swarm, True))
         self._announce(carried)
+        self._hold(held)
         self._change(carried)
         return carried
+
+    def _hold(self, held: Held) -> None:
+        """Others of our region that ask upstream may be sent to us. Who listens everywhere has no address to tell."""
+        hub = self.desk.tracker.hub
+        if self.upstream is not None and hub.address not in ANYWHERE and os.path.getsize(held.manifest_path) >= SMALL:
+            self.upstream.holds({
+                "op": "holds", "swarm": held.swarm, "address": hub.address, "port": hub.port,
+                "region": self.settings.region, "base": "",
+            })  # fmt: skip
 
     def _announce(self, carried: Carried) -> None:
         """Upstream has to serve the swarm before we dial it there."""
@@ -308,6 +324,8 @@ class Relay(Library):
     def _pinned(self, swarms: Set[str]) -> None:
         for swarm in swarms - self._pins:
             self._spawn(self._shelf(self.cache.pin, swarm, True))
+            if swarm in self.carried:
+                self.carried[swarm].begin()
         for swarm in self._pins - swarms:
             self._spawn(self._shelf(self.cache.pin, swarm, False))
         self._pins = swarms
@@ -355,6 +373,8 @@ class Relay(Library):
 
     def _put_away(self, swarm: str) -> None:
         self.carried.pop(swarm).close()
+        if self.upstream is not None:
+            self.upstream.leave(swarm)
         self.below.forget(swarm)
         self._changed.pop(swarm, None)
         for limiter in (self._limiter, *self._regions.values()):

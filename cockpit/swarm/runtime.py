@@ -27,6 +27,8 @@ PARTIALS = 8
 """Pieces that one connection may have begun and not ended."""
 VERIFYING = 3
 """Pieces that wait to be verified; the connections that bring more are not read meanwhile."""
+BROKEN = 3
+"""Times that a peer may hang up in the middle of a piece."""
 BANNED = 60.0
 """Seconds that a node which broke the rules is not let in."""
 
@@ -90,6 +92,7 @@ class Runtime(Target):
         self._held: List[Link] = []
         self._loading: Dict["tuple[str, int]", bool] = {}
         self._banned: Dict[str, float] = {}
+        self._broken: Dict[str, int] = {}
         self._timer: Optional[asyncio.TimerHandle] = None
         self._tasks: "Set[asyncio.Task[None]]" = set()
         self._loop = asyncio.get_running_loop()
@@ -165,8 +168,13 @@ class Runtime(Target):
             return
         if why:
             self.exchange.remark(f"{link.name}: {why}")
-        self._leave(link)
         place = self._places.get(link.node)
+        if self._partial.get(link) and not (place is not None and place.upstream):
+            self._broken[link.node] = self._broken.get(link.node, 0) + 1
+        if link.faulty or self._broken.get(link.node, 0) >= BROKEN:
+            self._broken.pop(link.node, None)
+            self._ban(link, why)
+        self._leave(link)
         if place is not None and not self.closed:
             self.offer(place.name, place.address, place.port, upstream=place.upstream, delay=RETRY[0])
         self.on_change()
@@ -175,7 +183,8 @@ class Runtime(Target):
         del self.links[link.node]
         self._partial.pop(link, None)
         if not self.closed:
-            self._apply(self.core.left(link.node, self._loop.time()))
+            fault = self._is_banned(link.node)
+            self._apply(self.core.left(link.node, self._loop.time(), fault=fault))
 
     def _is_banned(self, node: str) -> bool:
         return self._banned.get(node, 0.0) > self._loop.time()
@@ -205,7 +214,8 @@ class Runtime(Target):
         if piece >= self.pieces or total > longest(self.layout.sizes[piece]):
             raise PeerFault(f"a slice of a piece that cannot be ({piece}, {total} bytes)")
         link.received += count
-        self.received[node] = self.received.get(node, 0) + count
+        # shares are told in bytes of content, as sizes are: senders may encode the same piece differently
+        self.received[node] = self.received.get(node, 0) + count * self.layout.sizes[piece] // max(total, 1)
         self.took(count)
         partial = self._partial.get(link)
         if partial is None:

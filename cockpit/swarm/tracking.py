@@ -2,6 +2,7 @@
 
     -> {"op":"join","swarm":ID,"address":A,"port":N,"region":R}     once we listen, and again on each connection
     <- {"op":"peers","swarm":ID,"add":[{"name","address","port"}],"drop":[NAME]}     dial these, hang up on those
+    -> {"op":"holds","swarm":ID,"address":A,"port":N,"region":R,"base":SHA256}    we have its heads and pass them on
     -> {"op":"rescue","swarm":ID}      none of those that we are connected to gives us anything
     -> {"op":"leave","swarm":ID}
 """
@@ -16,6 +17,7 @@ from cockpit.swarm import wire
 from cockpit.swarm.exchange import Exchange, Target
 from cockpit.swarm.heads import Answer, HeadError
 from cockpit.swarm.link import Link
+from cockpit.swarm.passing import ask_node
 from cockpit.swarm.tls import Name
 
 BACKOFF = (0.3, 0.6, 1.2, 2.5, 5.0)
@@ -57,6 +59,8 @@ class Tracking(Target):
         """Why it is not the nearest tracker that we ask."""
         self._link: Optional[Link] = None
         self._members: Dict[str, Membership] = {}
+        self._held: Dict[str, Dict[str, Any]] = {}
+        """Swarm -> our word `holds`."""
         self._answers: Dict[int, Answer] = {}
         self._ids = 0
         self._up = asyncio.Event()
@@ -78,9 +82,27 @@ class Tracking(Target):
         if self._link is not None:
             self._link.send(wire.Words({"op": "rescue", "swarm": swarm}))
 
-    def leave(self, swarm: str) -> None:
-        if self._members.pop(swarm, None) is not None and self._link is not None:
+    def holds(self, doc: Dict[str, Any]) -> None:
+        """The word `holds`: said now, and again after each loss of the connection."""
+        self._held[doc["swarm"]] = doc
+        if self._link is not None:
+            self._link.send(wire.Words(doc))
+
+    def leave(self, swarm: str, *, heads: bool = True) -> None:
+        """Take part no more; with `heads` nobody is to ask us for them either."""
+        told = [self._members.pop(swarm, None) is not None, heads and self._held.pop(swarm, None) is not None]
+        if self._link is not None and any(told):
             self._link.send(wire.Words({"op": "leave", "swarm": swarm}))
+            if swarm in self._held:
+                self._link.send(wire.Words(self._held[swarm]))
+
+    async def elsewhere(self, doc: Dict[str, Any], holder: Any, size: Any, limit: int) -> Answer:
+        """The answer of the node that the tracker named. Raises HeadError."""
+        try:
+            return await ask_node(self.exchange, doc, holder, size, limit)
+        except HeadError as error:
+            self.exchange.remark(f"the {doc['op']} is asked of the tracker again: {error}")
+            raise
 
     async def ask(self, doc: Dict[str, Any], limit: int) -> Answer:
         """The whole answer. Asked again when the connection breaks. Raises HeadError."""
@@ -99,8 +121,8 @@ class Tracking(Target):
                 seen, since = -1, loop.time()
                 while not answer.done.done():
                     await asyncio.wait([answer.done], timeout=5.0)
-                    if len(answer.data) != seen:
-                        seen, since = len(answer.data), loop.time()
+                    if answer.turns != seen:
+                        seen, since = answer.turns, loop.time()
                     elif loop.time() - since > ANSWER:
                         raise HeadError("unreachable", "the tracker does not answer")
                 answer.done.result()
@@ -148,8 +170,8 @@ class Tracking(Target):
         self._link = link
         self._lost.clear()
         self._up.set()
-        for member in self._members.values():
-            link.send(wire.Words(member.doc))
+        for doc in [*self._held.values(), *(member.doc for member in self._members.values())]:
+            link.send(wire.Words(doc))
 
     def attach(self, link: Link) -> None:
         return

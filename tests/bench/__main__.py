@@ -15,7 +15,7 @@ import traceback
 
 from tests.bench import table
 
-MODULES = ("drift", "graph", "hub", "keeper", "live", "paint", "quiet", "screens", "twin")
+MODULES = ("delta", "drift", "graph", "hub", "keeper", "live", "paint", "push", "quiet", "screens", "twin")
 
 
 def main() -> int:
@@ -35,17 +35,20 @@ def main() -> int:
     rows = []
     for key in keys:
         measure = table.ready(key)
-        figure, note = None, "not yet"
+        figure, note, why = None, "not yet", ""
         if measure is not None:
             print(f"measuring {table.BUDGETS[key].what} ...", file=sys.stderr, flush=True)
             start = time.monotonic()
             try:
-                figure, note = measure(), "not here"
+                note = "not here"
+                figure = measure()
+            except table.Lacking as e:
+                why = str(e)
             except Exception:
                 traceback.print_exc()
                 failed, note = True, "failed"
             print(f"  {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
-        rows.append(table.row(key, figure, note))
+        rows.append(table.row(key, figure, note, why))
     print(*table.lines(rows), sep="\n")
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     print(f"\n{machine}; medians of several runs.")

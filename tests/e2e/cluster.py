@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cockpit.controller.relays import lock_holder
 from tests import leftovers
 from tests.helpers import alive, wait_for
 
@@ -76,6 +77,7 @@ class Cluster:
         while True:  # an agent that is just starting has no keeper yet that could be told to end
             for host in self.hosts.glob("*"):
                 end_host(host)
+                end_relay(host)
             if not leftovers.find("-", [self.hosts]) or time.monotonic() > deadline:
                 return
             time.sleep(0.2)
@@ -164,6 +166,14 @@ def end_host(directory: Path) -> None:
             s.sendall(b'{"id":1,"op":"end"}\n')
             while s.recv(65536):
                 pass
+
+
+def end_relay(directory: Path) -> None:
+    """Tell the relay that runs on this directory, if any, to end."""
+    pid = lock_holder(directory)
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def kill_host(directory: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cockpit.model.topology import (
     Check,
+    Data,
     Expected,
     Group,
     Host,
@@ -16,6 +17,7 @@ from cockpit.model.topology import (
     Limits,
     Probe,
     Region,
+    Relay,
     Restart,
     Secret,
     Service,
@@ -51,6 +53,16 @@ restarts = some(
     attempts=maybe, window=times, reset=times,
 )  # fmt: skip
 stops = some(Stop, signal=st.sampled_from(SIGNALS), grace=times, drain=times)
+rates = st.none() | st.integers(16 * 1024, 10**9)
+datas = st.dictionaries(
+    names,
+    st.builds(
+        Data, artifact=st.sampled_from(["words", "geo"]), version=versions.filter(bool),
+        on_change=st.sampled_from(["nothing", "signal", "restart"]), signal=st.sampled_from(SIGNALS),
+    ),
+    max_size=2,
+)  # fmt: skip
+KEY = "ed25519:" + "A" * 43 + "="
 updates = some(
     Update, canary=st.integers(0, 3), parallel=numbers, healthy_for=times, deadline=times,
     on_failure=st.sampled_from(["return", "pause", "continue"]),
@@ -80,7 +92,7 @@ def checks(draw: st.DrawFn, ports: list[str]) -> Check | None:
 
 
 @st.composite
-def services(draw: st.DrawFn, hosts: list[str], number: int, others: list[str]) -> Service:
+def services(draw: st.DrawFn, hosts: list[str], number: int, others: list[str], roles: list[str]) -> Service:
     ports = draw(st.lists(names, max_size=3, unique_by=lambda n: n.replace("-", "_")))
     fixed = bool(ports) and draw(st.booleans())
     update = draw(updates)
@@ -105,8 +117,12 @@ def services(draw: st.DrawFn, hosts: list[str], number: int, others: list[str]) 
     secret = draw(st.dictionaries(variable, st.just(Secret(file="/etc/a b")), max_size=2))
     probe = draw(st.none() | requests(ports).map(lambda r: Probe(http=r))) if ports else None
     version = draw(versions)
+    artifact = draw(st.sampled_from([None, "web"])) if version else None
+    data = draw(datas)
+    signed = bool(artifact or data) and bool(roles) and draw(st.booleans())
     return Service(
-        processes=processes, version=version, artifact=draw(st.sampled_from([None, "web"])) if version else None,
+        processes=processes, version=version, artifact=artifact, data=data,
+        signatures=tuple(draw(st.lists(st.sampled_from(roles), unique=True))) if signed else (),
         env=env, secrets={k: v for k, v in secret.items() if k not in env},
         directory=draw(st.sampled_from(["", "sub", "/srv", "a b"])),
         user=draw(st.sampled_from(["", "nobody", "1000"])),
@@ -118,9 +134,23 @@ def services(draw: st.DrawFn, hosts: list[str], number: int, others: list[str]) 
 
 
 @st.composite
+def relays(draw: st.DrawFn, regions: list[str]) -> dict[str, Relay]:
+    """At most two; the second may ask the first."""
+    found: dict[str, Relay] = {}
+    for n in range(draw(st.integers(0, 2))):
+        found[f"relay-{n}.x"] = Relay(
+            region=draw(st.sampled_from(regions)), address=f"10.0.1.{n + 1}", port=draw(st.integers(1, 65535)),
+            upstream=draw(st.sampled_from(["", *found])), cache=draw(st.integers(1, 2**40)), push_rate=draw(rates),
+            connection=draw(st.sampled_from(["agent", "local"])),
+        )
+    return found
+
+
+@st.composite
 def topologies(draw: st.DrawFn) -> Expected:
     regions = draw(st.lists(names, min_size=1, max_size=2, unique=True))
     hosts = draw(st.lists(st.from_regex(r"[a-z]([a-z0-9.]{0,4}[a-z])?", fullmatch=True), max_size=4, unique=True))
+    roles = draw(st.lists(names, max_size=2, unique=True))
     groups: dict[str, Group] = {}
     found: dict[str, Service] = {}
     for number in range(draw(st.integers(0, 3))):
@@ -132,16 +162,19 @@ def topologies(draw: st.DrawFn) -> Expected:
             groups[path] = Group(cluster=draw(st.booleans()), about=draw(texts))
         inner = f"{path}.{draw(names)}"
         if inner not in groups and inner not in found:
-            found[inner] = draw(services(hosts, number, list(found)))
+            found[inner] = draw(services(hosts, number, list(found), roles))
     return Expected(
         name=draw(st.from_regex(r"[a-z0-9][A-Za-z0-9_.-]{0,6}", fullmatch=True)),
-        regions={r: Region(reaches=draw(st.sampled_from([None, tuple(regions)]))) for r in regions},
+        regions={
+            r: Region(reaches=draw(st.sampled_from([None, tuple(regions)])), push_rate=draw(rates)) for r in regions
+        },
+        relays=draw(relays(regions)), signers={role: (KEY,) for role in roles},
         hosts={
             h: Host(
                 region=draw(st.sampled_from(regions)), address=f"10.0.0.{n + 1}", labels=draw(labels),
                 connection=draw(st.sampled_from(["agent", "local"])),
                 port_range=draw(st.sampled_from([(20000, 20999), (30000, 40000)])),
-                max_instances=draw(st.none() | st.integers(12, 20)),
+                max_instances=draw(st.none() | st.integers(12, 20)), push_rate=draw(rates),
             )
             for n, h in enumerate(hosts)
         },

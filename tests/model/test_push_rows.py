@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cockpit.model.push_rows import CELLS, in_state, with_facts
+from cockpit.model.push_rows import CELLS, in_state, merged, with_facts
 from cockpit.model.topology import Expected, Host, Region, Relay
 from cockpit.model.view import PushRow
 
@@ -70,3 +71,17 @@ def test_whatever_a_receiver_says(facts: dict[str, Any]) -> None:
     assert min(row.pieces, row.have, row.had, row.to_move, row.moved, row.sent, row.bad, row.wan) >= 0
     assert row.rate >= 0 and (row.eta is None or row.eta >= 0)
     assert len(row.note) <= 200 and row.phase in ("manifest", "pieces", "install", "seed", "")
+
+
+def test_a_receiver_of_several_artifacts_has_one_row() -> None:
+    one = with_facts(ROW, {"pieces": 1, "have": 1, "cells": "#", "to_move": 5, "moved": 5, "from": {"": 5}}, EXPECTED)
+    one = in_state(one, "done", ended=9.0)
+    other = msgspec.structs.replace(ROW, artifact="db/2", size=3000)
+    other = with_facts(other, {"pieces": 3, "have": 0, "cells": "...", "to_move": 9, "rate": 3.0}, EXPECTED)
+    row = merged([one, other])
+    assert (row.artifact, row.state, row.pieces, row.have, row.size) == ("db/2, web/1.0", "running", 4, 1, 4000)
+    assert (row.to_move, row.moved, row.from_source, row.eta, row.ended) == (14, 5, 5, 3.0, None)
+    assert set(row.cells[:16]) == {"#"} and set(row.cells[16:]) == {"."} and len(row.cells) == CELLS
+    assert merged([one]) == one
+    assert merged([one, in_state(other, "failed", note="no room", ended=12.0)]).note == "no room"
+    assert merged([one, in_state(other, "done", ended=12.0)]).ended == 12.0

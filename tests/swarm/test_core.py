@@ -159,10 +159,34 @@ def test_slow_is_not_dead() -> None:
     (first,) = requests(core.joined("slow", "peer", ALL, 0.0))
     core.joined("", "origin", 0, 0.0)
     for at in range(20):
-        core.progressed("slow", Data(first, 0, SIZE, at * 50, bytes(50)), at * 1.5)
-        core.tick(at * 1.5)
-    core.stored(first, "slow", 30.0)
+        core.progressed("slow", Data(first, 0, SIZE, at * 50, bytes(50)), at * 0.35)
+        core.tick(at * 0.35)
+    core.stored(first, "slow", 7.0)
     assert core.fallbacks == 0 and core.have == 1 << first
+
+
+def test_a_drip_is_as_good_as_nothing() -> None:
+    core = peer()
+    (first,) = requests(core.joined("drip", "peer", ALL, 0.0))
+    core.joined("", "origin", 0, 0.0)
+    asked = []
+    for at in range(20):
+        core.progressed("drip", Data(first, 0, SIZE, at, bytes(1)), at * 1.0)
+        asked += [(at, piece) for piece in requests(core.tick(at * 1.0), "")]
+    assert asked[0] == (8, first) and core.fallbacks
+
+
+def test_where_a_peer_refuses_or_breaks_the_rules_the_chooser_is_asked_at_once() -> None:
+    for fault in (True, False):
+        core = peer()
+        (first,) = requests(core.joined("liar", "peer", 0b1, 0.0))
+        core.joined("", "origin", 0, 0.0)
+        effects = core.left("liar", 0.1, fault=True) if fault else core.heard("liar", Refuse(first), 0.1)
+        assert requests(effects, "") == [first] and core.fallbacks == 1
+    core = peer()
+    core.joined("gone", "peer", 0b1, 0.0)
+    core.joined("", "origin", 0, 0.0)
+    assert not requests(core.left("gone", 0.1), ""), "who only left has told the chooser so itself"
 
 
 def test_what_did_not_verify_is_asked_elsewhere_and_its_sender_dropped() -> None:
