@@ -30,6 +30,10 @@ class Target:
         raise NotImplementedError
 
 
+FEW_READS = 2
+"""Records that a connection may read at a time once there is a limit: so that pauses are short."""
+
+
 class Exchange:
     """`name` is ours in the swarm ("" for the origin), `role` is peer, relay or origin."""
 
@@ -72,7 +76,12 @@ class Exchange:
                 return
             self._paused.cancel()
         self._paused = self._loop.call_at(until, self._resume)
-        self._read(False)
+        self._loop.call_soon(self._stop)
+
+    def _stop(self) -> None:
+        """Not before every connection with something to read had its turn: one must not starve the others."""
+        if self._paused is not None:
+            self._read(False)
 
     def _resume(self) -> None:
         self._paused = None
@@ -81,6 +90,7 @@ class Exchange:
     def _read(self, on: bool) -> None:
         for link in self._links:
             if link.hello is not None and link.hello.swarm:
+                link.reads = FEW_READS
                 link.pause_reading(not on)
 
     def close(self) -> None:

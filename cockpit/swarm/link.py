@@ -144,6 +144,8 @@ class Link:
         self.allow: Callable[[int], float] = _always
         """Asked before each slice of so many bytes: 0 lets it go, else the seconds until asking again."""
         self.received = self.sent = 0
+        self.reads = READS
+        """Records that are read at a time."""
         """Payload of slices, in bytes."""
         self.closed = False
         self.faulty = False
@@ -266,7 +268,7 @@ class Link:
     def _readable(self) -> None:
         why, parts = "", []
         try:
-            for _ in range(READS):
+            for _ in range(self.reads):
                 data = self._sock.recv(RECORD)
                 if not data:
                     why = "it closed the connection"
