@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from cockpit.agent.files import SAFE, read_json, write_json
@@ -15,6 +16,8 @@ from cockpit.swarm.records import identity
 
 BLOCK = 256 * 1024
 MAX_GUARD = 128
+MODES = (0o755, 0o644)
+"""Of the files of a release: no other bits are ever set by installing."""
 
 Guard = List[List[Any]]
 
@@ -107,6 +110,9 @@ def compare(root: str, manifest: Dict[str, Any], *, digests: bool) -> Tuple[str,
             same = now == facts[1:]
             if (digests or not same) and (os.path.islink(full) or digest(full) != facts[0]):
                 return f"{path} has other content than was installed", moved
+            mode = os.lstat(full).st_mode
+            if not stat.S_ISREG(mode) or stat.S_IMODE(mode) not in MODES:
+                return f"{path} has another mode than was installed ({stat.S_IMODE(mode):o})", moved
         except OSError as e:
             return f"{path}: {e.strerror}", moved
         if not same:

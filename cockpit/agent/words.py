@@ -88,6 +88,7 @@ class Words:
         host = self._host
         name, version, sha256 = str(args["name"]), str(args["version"]), str(args["sha256"])
         if await _thread(host.releases.installed, name, version, sha256):
+            await _patiently(progress, host.releases.check, name, version, sha256)
             return {"bytes": 0}
         data = await host.fetcher.fetch(args, progress)
         host.releases_changed()

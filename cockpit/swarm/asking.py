@@ -17,6 +17,7 @@ from cockpit.swarm.wire import Any, Cancel, Data, Request
 REFUSALS = 64  # of one peer
 OVERDRAFT = 8  # pieces that a chooser may send more than we asked for (cancels that crossed)
 WAITS = 64  # times that are remembered
+FEW = 4  # pieces still to be asked: choosers are asked for exactly these
 DEPTH = 4  # requests to one peer over a long way
 LEAST = 4096  # bytes per second: a piece that comes more slowly is overdue, though it comes
 SPARE = 1024  # bytes that an encoded piece may have more than the piece
@@ -54,6 +55,8 @@ class Asking:
             return
         if swarm.chooser:
             return
+        if self._expected(now):
+            return
         depth = self._depth(neighbour, 1, DEPTH)
         room = self.room()
         active = sum(ask.got != ask.total for ask in neighbour.asked.values())
@@ -79,6 +82,21 @@ class Asking:
         first = int(swarm.random.random() * len(neighbours))
         for neighbour in neighbours[first:] + neighbours[:first]:
             self.fill(neighbour, now)
+
+    def _expected(self, now: float) -> bool:
+        """Choosers owe us all that is still to be asked: asking peers for it, too, would bring it twice."""
+        left = ones(self.swarm.missing & ~self.asked)
+        if not 0 < left <= FEW:
+            return False
+        hurry = self._hurry()
+        owed = 0
+        for neighbour in self.swarm.neighbours.values():
+            if neighbour.upstream and not neighbour.gone and neighbour.owed > 0:
+                since = neighbour.waits[-1] if neighbour.waits else now
+                if now < since + hurry:
+                    owed += neighbour.owed
+                    self.check = min(self.check, since + hurry)
+        return owed >= left
 
     def room(self) -> int:
         """How many requests may be out: fewer when our own link takes long, so that we do not block many senders."""
@@ -107,6 +125,10 @@ class Asking:
         """After these seconds an ask is slow."""
         return 0.25 + 3 * self.typical if self.typical else self.swarm.tuning.timeout
 
+    def _hurry(self) -> float:
+        """After these seconds, near the end, another may be asked besides."""
+        return 0.05 + 1.5 * self.typical if self.typical else 0.25
+
     def _patience(self, piece: int) -> float:
         """After these seconds without a byte an ask is overdue."""
         expected = self.typical * self.swarm.sizes[piece] / self.swarm.mean
@@ -122,11 +144,14 @@ class Asking:
         near = ones(swarm.missing) <= swarm.tuning.endgame
         if not near:
             mask &= self.slow
+        hurry = self._hurry()
         for piece in pieces(mask):
             askers = self.askers[piece]
             if len(askers) < 2 and askers[0] is not neighbour:
                 ask = askers[0].asked[piece]
-                if ask.got != ask.total:
+                if not ask.slow and now < ask.since + hurry:
+                    self.check = min(self.check, ask.since + hurry)
+                elif ask.got != ask.total:
                     self._ask(neighbour, piece, now)
                     return True
         return False
@@ -135,15 +160,27 @@ class Asking:
         """A peer tells a chooser how many pieces it can take."""
         swarm = self.swarm
         depth = self._depth(neighbour, swarm.tuning.anys, swarm.tuning.ahead)
-        active = sum(ask.chosen and not ask.overdue and ask.got != ask.total for ask in neighbour.asked.values())
+        active = sum(not ask.overdue and ask.got != ask.total for ask in neighbour.asked.values())
         more = depth - max(0, neighbour.owed) - active
         if more <= 0:
             return
-        missing = swarm.missing
-        if missing & ~self.asked or 0 < ones(missing) <= swarm.tuning.endgame:
-            neighbour.owed += more
-            neighbour.waits = (neighbour.waits + [now] * more)[-WAITS:]
-            swarm.say(neighbour, Any(more))
+        left = swarm.missing & ~self.asked
+        count = ones(left) - max(0, neighbour.owed)
+        exact = left & neighbour.bits
+        if count > FEW or not exact:
+            more = min(more, count)
+            if more > 0:
+                neighbour.owed += more
+                neighbour.waits = (neighbour.waits + [now] * more)[-WAITS:]
+                swarm.say(neighbour, Any(more))
+            return
+        if neighbour.owed > 0:
+            return  # it may choose the same
+        for _ in range(min(more, count)):  # it would choose what is on its way from others
+            self._ask(neighbour, choose(exact, swarm.count, swarm.random), now)
+            exact &= ~self.asked
+            if not exact:
+                return
 
     def _fill_upstream(self, neighbour: Neighbour, now: float) -> None:
         """A relay asks upstream for what nobody near has, in order (the pieces new to all come first)."""

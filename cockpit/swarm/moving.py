@@ -148,9 +148,11 @@ class Move:
                 "base": self._base,
             })  # fmt: skip
         if manifest is None:
-            manifest = await self._run(self._read, path)
-        if manifest is None:
-            raise heads.HeadError("digest", "the manifest that came is not one that may be installed")
+            try:
+                manifest = await self._run(self._parsed, path)
+            except ManifestError as error:
+                raise heads.HeadError("digest", f"the manifest that came may not be installed: {error}") from None
+        assert manifest is not None
         self.manifest = manifest
         try:
             self.cut = await self._run(self._cut, data, manifest)
@@ -176,10 +178,16 @@ class Move:
 
     def _read(self, path: str) -> Optional[Manifest]:
         try:
-            found = parse(heads.text_lines(path))
+            return self._parsed(path)
         except (OSError, ManifestError):
             return None
-        return found if found.sha256 == self.sha256 else None
+
+    def _parsed(self, path: str) -> Manifest:
+        """In a thread. Raises ManifestError, OSError."""
+        found = parse(heads.text_lines(path))
+        if found.sha256 != self.sha256:
+            raise ManifestError("it has another digest than was asked for")
+        return found
 
     def _cut(self, data: bytes, manifest: Manifest) -> Pieces:
         return pieces(parse_layout(data, manifest.sha256, len(manifest.chunks)), manifest.chunks)
@@ -229,6 +237,7 @@ class Move:
         runtime.on_complete = self._completed
         runtime.on_change = self.on_change
         runtime.on_trouble = self._troubled
+        runtime.on_fault = self._faulty
         runtime.allow = lambda link, count: self.allow(count)
         runtime.took = self.took
         if self.paused:
@@ -269,6 +278,10 @@ class Move:
     def _completed(self) -> None:
         if self._whole is not None and not self._whole.done():
             self._whole.set_result(None)
+
+    def _faulty(self, node: str, why: str) -> None:
+        if self._chooser is not None and self._chooser.name.node == node and self._tracking is not None:
+            self._tracking.avoid(node, why)
 
     def _troubled(self, error: OSError) -> None:
         if self._whole is not None and not self._whole.done():

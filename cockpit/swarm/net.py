@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from typing import Any, Callable, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Optional, Set, Tuple
 
 from cockpit.swarm.link import Link, handshake, options
 from cockpit.swarm.tls import Identity, Name, expect
@@ -14,6 +14,10 @@ HANDSHAKE = 10.0
 """Seconds for the TCP connection and TLS together."""
 AT_ONCE = 16
 """Handshakes of accepted connections at once: each costs a millisecond or two of the loop."""
+PROMPT = 0.1
+"""Seconds after which one that waits for the other side gives its turn to the next."""
+WAITING = 512
+"""Handshakes that wait for the other side; with more the oldest are given up."""
 BACKLOG = 512
 
 Message = Callable[[Link, Any], None]
@@ -76,6 +80,8 @@ class Listener:
         self._closed = on_closed
         self._sock: Optional[socket.socket] = None
         self._greeting: Set["asyncio.Task[None]"] = set()
+        self._open: Dict["asyncio.Task[None]", None] = {}
+        """All of them, also those who gave their turn away; the oldest first."""
         self._loop = asyncio.get_running_loop()
 
     def start(self, address: str, port: int) -> None:
@@ -99,7 +105,7 @@ class Listener:
             self._loop.remove_reader(self._sock)
             self._sock.close()
             self._sock = None
-        for task in self._greeting:
+        for task in self._open:
             task.cancel()
 
     def _accept(self) -> None:
@@ -115,10 +121,18 @@ class Listener:
                 return
             task = self._loop.create_task(self._greet(sock))
             self._greeting.add(task)
+            self._open[task] = None
+            if len(self._open) > WAITING:
+                next(iter(self._open)).cancel()
             task.add_done_callback(self._greeted)
+            self._loop.call_later(PROMPT, self._turned, task)
         self._loop.remove_reader(self._sock)  # the others wait in the kernel's queue
 
     def _greeted(self, task: "asyncio.Task[None]") -> None:
+        self._open.pop(task, None)
+        self._turned(task)
+
+    def _turned(self, task: "asyncio.Task[None]") -> None:
         self._greeting.discard(task)
         self._again()
 

@@ -27,6 +27,8 @@ PARTIALS = 8
 """Pieces that one connection may have begun and not ended."""
 VERIFYING = 3
 """Pieces that wait to be verified; the connections that bring more are not read meanwhile."""
+MOST = 128
+"""Nodes that are dialled and kept: several times what a tracker that is right names."""
 BROKEN = 3
 """Times that a peer may hang up in the middle of a piece."""
 BANNED = 60.0
@@ -78,6 +80,8 @@ class Runtime(Target):
         self.on_complete: Callable[[], None] = _nothing
         self.on_change: Callable[[], None] = _nothing
         """A piece came, or a node came or left."""
+        self.on_fault: Callable[[str, str], None] = lambda node, why: None
+        """A node was dropped for this reason."""
         self.on_trouble: Callable[[OSError], None] = lambda error: None
         """The store failed; the swarm holds still."""
         self.allow: Callable[[Link, int], float] = lambda link, count: 0.0
@@ -103,6 +107,8 @@ class Runtime(Target):
     def offer(self, name: Name, address: str, port: int, *, upstream: bool = False, delay: float = 0.0) -> None:
         """Keep a connection to this node: dialled by us after `delay` seconds, and again whenever it breaks."""
         node = name.node
+        if len(self._places) >= MOST and node not in self._places and not upstream:
+            return
         self._places[node] = Place(name, address, port, upstream)
         if node not in self.links and node not in self._dialling and not self.closed:
             self._dialling[node] = self._spawn(self._dial(node, delay))
@@ -124,8 +130,13 @@ class Runtime(Target):
                 if delay:
                     await asyncio.sleep(delay)
                 place = self._places.get(node)
-                if place is None or node in self.links or self._is_banned(node):
+                if place is None or node in self.links:
                     return
+                if self._is_banned(node):
+                    if not place.upstream:
+                        return
+                    delay = BANNED  # there may be no other
+                    continue
                 try:
                     link = await self.exchange.dial(place.address, place.port, place.name, self.id, self)
                 except OSError as error:
@@ -206,6 +217,7 @@ class Runtime(Target):
         self.faults[link.node] = why
         self._banned[link.node] = self._loop.time() + BANNED
         link.close(why)
+        self.on_fault(link.node, why)
 
     def _data(self, link: Link, message: wire.Data) -> None:
         piece, encoding, total, offset, payload = message

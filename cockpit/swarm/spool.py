@@ -17,7 +17,7 @@ from cockpit.swarm.content import SLACK, Readable, decode
 
 RECORD = struct.Struct(">IBIQ")  # piece, encoding, length, offset
 LONGEST = 1024 * 1024 + SLACK
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Full(OSError):

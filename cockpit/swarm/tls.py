@@ -40,6 +40,9 @@ class Name(NamedTuple):
 class WrongName(ssl.SSLError):
     """A certificate of our authority, but not of the node that was wanted."""
 
+    def __str__(self) -> str:
+        return str(self.args[0])  # an SSLError would show the whole tuple
+
 
 class Identity(NamedTuple):
     name: str

@@ -65,6 +65,7 @@ class Tracking(Target):
         self._ids = 0
         self._up = asyncio.Event()
         self._lost = asyncio.Event()
+        self._avoided = False
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     def close(self) -> None:
@@ -77,6 +78,12 @@ class Tracking(Target):
         self._members[swarm] = member
         if self._link is not None:
             self._link.send(wire.Words(member.doc))
+
+    def avoid(self, node: str, why: str) -> None:
+        """The chooser beside this tracker breaks the rules: the next tracker, when there is one."""
+        if self._link is not None and self._link.node == node and len(self.places) > 1:
+            self._avoided = True
+            self._link.close(why)
 
     def rescue(self, swarm: str) -> None:
         if self._link is not None:
@@ -155,7 +162,8 @@ class Tracking(Target):
                     self.why = f"{place.name}: {link.why or 'it closed the connection'}"
             except OSError as error:
                 self.why = f"{place.name} at {place.address}:{place.port}: {error.strerror or error}"
-            if loop.time() - since > PATIENCE or (self.place is None and tries >= 2):
+            if self._avoided or loop.time() - since > PATIENCE or (self.place is None and tries >= 2):
+                self._avoided = False
                 at, since = (at + 1) % len(self.places), loop.time()
             await asyncio.sleep(BACKOFF[min(tries, len(BACKOFF) - 1)] * random.uniform(0.5, 1.5))
             tries += 1

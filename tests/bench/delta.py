@@ -1,6 +1,6 @@
 """Bytes that a host with the version before has to get for the next one, of real packages and of a made-up bundle.
 
-    python -m tests.bench.delta [--wheels DIR]      the four pairs; wheels come from the package index
+    python -m tests.bench.delta [--wheels DIR]      the pairs; wheels come from the package index
 
 What travels is counted as it does: pieces as they lie in the pack, the manifest as the difference to the one that
 the host holds, and the layout; with a patch, its own manifest and layout besides. The whole is the uncompressed tar.
@@ -33,13 +33,17 @@ MODULES = 50
 WORDS = 4000
 FIRM = (
     "numpy==2.2.6", "pandas==2.2.3", "pillow==11.2.1", "lxml==5.4.0", "cryptography==44.0.3",
-    "pydantic-core==2.33.2", "aiohttp==3.11.18", "sqlalchemy==2.0.40", "rich==14.0.0", "httpx==0.28.1",
+    "pydantic-core==2.33.2", "rich==14.0.0", "httpx==0.28.1",
 )  # fmt: skip
+CORE = ("aiohttp==3.11.18", "sqlalchemy==2.0.40")
 PAIRS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "numpy": ((), ("numpy==2.2.5",), ("numpy==2.2.6",)),
     "textual": ((), ("textual==3.2.0",), ("textual==3.3.0",)),
     "grpcio": ((), ("grpcio==1.71.0",), ("grpcio==1.71.2",)),
-    "svc": (FIRM, ("requests==2.32.2", "textual==3.2.0"), ("requests==2.32.3", "textual==3.3.0")),
+    "svc": ((*FIRM, *CORE), ("requests==2.32.2", "textual==3.2.0"), ("requests==2.32.3", "textual==3.3.0")),
+    "svc-compiled": (
+        (*FIRM, "requests==2.32.3", "textual==3.3.0"), ("aiohttp==3.11.16", "sqlalchemy==2.0.39"), CORE,
+    ),
 }
 """Name -> (packages of both versions, those of the old one, those of the new one)."""
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "any")

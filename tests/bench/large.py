@@ -14,7 +14,6 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from tests.e2e.cluster import Cluster, cluster, processes
 
@@ -39,23 +38,32 @@ hosts:
 """
 
 
-def peaks(c: Cluster, *words: str) -> dict[str, float]:
-    """MiB at most, by the last part of the host's directory."""
-    found = {}
+def peaks(c: Cluster, *words: str) -> list[float]:
+    """MiB at most, of each process of the cluster with these words in its command line."""
+    found = []
     for pid in processes([str(c.root), *words]):
         with contextlib.suppress(OSError):
             status = Path(f"/proc/{pid}/status").read_text()
-            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
             peak = next(int(row.split()[1]) for row in status.splitlines() if row.startswith("VmHWM:"))
-            found[f"{pid} {line[-40:]}"] = round(peak / 1024, 1)
-    return found
+            found.append(round(peak / 1024, 1))
+    return sorted(found)
 
 
-def push(c: Cluster, version: str) -> dict[str, Any]:
-    start = time.monotonic()
-    c.cli("push", f"set/{version}", "--hosts", ",".join(NAMES), timeout=LATE)
-    seconds = time.monotonic() - start
-    return {"seconds": round(seconds, 1), "told": json.loads(c.cli("pushes", "--json", c.newest("push")))}
+def show(c: Cluster, version: str, seconds: float) -> None:
+    """One line of JSON; bytes are those of pieces, by host."""
+    hosts = {
+        row["host"]: {
+            "to_move": row["to_move"], "came": row["from_source"] + row["from_relay"] + row["from_peers"],
+            "source": row["from_source"], "duplicates": row["duplicates"],
+        }
+        for row in json.loads(c.cli("pushes", "--json"))
+        if row["artifact"] == f"set/{version}"
+    }
+    print(json.dumps({
+        "version": version, "seconds": round(seconds, 1), "hosts": hosts,
+        "agents": peaks(c, "-m cockpit.agent ", "--dir"), "keepers": peaks(c, "cockpit/agent/keeper"),
+        "peers": peaks(c, "cockpit.swarm.peer"), "origin": peaks(c, "cockpit.swarm.node"),
+    }), flush=True)  # fmt: skip
 
 
 def main() -> None:
@@ -73,17 +81,21 @@ def main() -> None:
         start = time.monotonic()
         c.cli("artifact", "add", "content", "--name", "set", "--version", "1", "--kind", "data", timeout=LATE)
         print(f"added in {time.monotonic() - start:.1f} s", flush=True)
+        start = time.monotonic()
         c.start()
-        print(json.dumps(push(c, "1")), flush=True)
-        print(json.dumps({"agents": peaks(c, "cockpit.agent"), "peers": peaks(c, "cockpit.swarm")}), flush=True)
-        c.wait_calm(300)
+        c.wait(lambda: len(c.instances()) == HOSTS and c.calm(), LATE, "every host has the first version")
+        show(c, "1", time.monotonic() - start)
+        pids = c.pids()
         with (content / "set").open("r+b") as f:
             f.seek(int(options.gib * 2**30) // 2 + 12345)
             f.write(os.urandom(CHANGE))
         c.cli("artifact", "add", "content", "--name", "set", "--version", "2", "--kind", "data", timeout=LATE)
         print(c.cli("artifact", "diff", "set/2"), flush=True)
-        print(json.dumps(push(c, "2")), flush=True)
-        print(json.dumps({"agents": peaks(c, "cockpit.agent"), "peers": peaks(c, "cockpit.swarm")}), flush=True)
+        start = time.monotonic()
+        c.cli("deploy", "reader", "2", "--data", "set", timeout=LATE)
+        c.wait(c.calm, LATE, "every host has the second version")
+        show(c, "2", time.monotonic() - start)
+        print(f"restarted: {sum(pids[id] != pid for id, pid in c.pids().items())}", flush=True)
 
 
 if __name__ == "__main__":

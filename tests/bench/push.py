@@ -15,7 +15,8 @@ from tests.bench.p2p.lab import possible
 from tests.bench.p2p.scenarios import RATE, SIZE, Figures, beside_rsync, push, wan
 from tests.bench.table import Figure, Lacking, measures, median
 
-RUNS = 3
+RUNS = {1: 1, 8: 3, 16: 2}
+"""By receivers: as many as the few minutes of a whole bench allow."""
 NEEDS = ("cockpit.swarm.peer",)
 LARGE = 512 * MIB
 
@@ -36,7 +37,7 @@ def lab() -> None:
 def beside(count: int, rate: float, rival: str, measure: Callable[[Field], float]) -> Figure:
     """A push, and one run of a rival on the same links."""
     lab()
-    runs = [push(count, rate) for _ in range(RUNS)]
+    runs = [push(count, rate) for _ in range(RUNS[count])]
     peer = None
     if rivals.here(rival):
         links = equal(count, rate)
@@ -50,7 +51,7 @@ def push_1() -> Figure:
     lab()
     if not rivals.here("rsync"):
         raise Lacking("needs rsync")
-    runs = [beside_rsync(1) for _ in range(RUNS)]
+    runs = [beside_rsync(1) for _ in range(RUNS[1])]
     ours, other = (median([run[key] for run in runs]) for key in ("seconds", "rsync_seconds"))
     return Figure(ours / other, note=f"{ours:.2f} s, rsync {other:.2f} s")
 

@@ -16,9 +16,12 @@ CHUNK = 16 * 1024
 
 
 class Bundle:
-    """One file of `size` bytes (random by `seed`, or zeros-heavy with `thin`)."""
+    """One file of `size` bytes (random by `seed`, or zeros-heavy with `thin`), and links that make its manifest long:
+    600 bytes each, packed."""
 
-    def __init__(self, size: int, seed: int = 1, *, thin: bool = False, version: str = "1.0.0") -> None:
+    def __init__(
+        self, size: int, seed: int = 1, *, thin: bool = False, version: str = "1.0.0", links: int = 0
+    ) -> None:
         self.version = version
         self.content = random.Random(seed).randbytes(size if not thin else size // 8).ljust(size, b"\0")
         chunks = Chunks()
@@ -27,7 +30,11 @@ class Bundle:
         entry = Entry(
             "f", "data.bin", mode=0o644, size=size, sha256=hashlib.sha256(self.content).digest(), extents=extents
         )
-        self.manifest = b"".join(text(Manifest("web", version, "any", "release", [entry], chunks)))
+        rng = random.Random(seed)
+        targets = ["/".join(rng.randbytes(100).hex() for _ in range(5)) for _ in range(links)]
+        far = [Entry("l", f"link{n:05}", target=target) for n, target in enumerate(targets)]
+        self.manifest = b"".join(text(Manifest("web", version, "any", "release", [entry, *far], chunks)))
+        self.packed_manifest = zlib.compress(self.manifest)
         self.sha256 = hashlib.sha256(self.manifest).hexdigest()
         made = layout(self.sha256, [0] * len(chunks))
         self.layout_data, self.layout = made.data, made.sha256

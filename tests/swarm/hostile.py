@@ -153,6 +153,11 @@ def send(link: Link, piece: int, encoding: int, data: bytes) -> None:
 # what liars do when they are asked for a piece
 
 
+def good(liar: Liar, link: Link, piece: int) -> None:
+    """No lie: what was asked for."""
+    send(link, piece, *liar.bundle.encoded[piece])
+
+
 def corrupt(liar: Liar, link: Link, piece: int) -> None:
     encoding, data = liar.bundle.encoded[piece]
     send(link, piece, encoding, data[:-1] + bytes([data[-1] ^ 1]))
@@ -254,49 +259,56 @@ assert len(BOMB) < 64 * 1024
 
 class FalseTracker(Hostile):
     """A tracker with the certificate of one. `manifest` and `layout` are what it hands out, `peers` what it tells
-    whoever joins."""
+    whoever joins with the word `doc`."""
 
     def __init__(
         self, identity: Identity, node: str, role: str, *, manifest: bytes | None = None, layout: bytes = b"",
-        base: str = "", peers: list[dict[str, Any]] | None = None, endless: bool = False,
+        base: str = "", peers: Callable[[dict[str, Any]], list[dict[str, Any]]] = lambda doc: [],
+        total: int | None = None,
     ) -> None:
         super().__init__(identity, node, role)
         self.manifest = manifest
         self.layout = layout
         self.base = base
-        self.peers = peers or []
-        self.endless = endless
-        self.told = 0
+        self.peers = peers
+        self.total = total
+        """What it says the manifest has, packed."""
+        self.bundle: Bundle | None = None
+        """Of which it sends pieces, when it is asked for any, that are spoilt."""
+
+    def met(self, link: Link, swarm: str) -> None:
+        if swarm and self.bundle is not None:
+            link.send(wire.Bits((1 << len(self.bundle.encoded)) - 1))
 
     def heard(self, link: Link, message: Any) -> None:
+        if isinstance(message, wire.Any) and self.bundle is not None:
+            for piece in range(message.count):
+                encoding, data = self.bundle.encoded[piece]
+                send(link, piece, encoding, data[:-1] + bytes([data[-1] ^ 1]))
         if not isinstance(message, wire.Words):
             return
         doc = message.doc
         if doc["op"] == "manifest" and self.manifest is not None:
             link.send(wire.Words({"id": doc["id"], "base": self.base}))
-            if self.endless:
-                self.spawn(self._endless(link, doc["id"]))
-            else:
-                self._blob(link, doc["id"], self.manifest)
+            self._blob(link, doc["id"], self.manifest, self.total)
         elif doc["op"] == "layout":
             self._blob(link, doc["id"], self.layout)
         elif doc["op"] == "join":
-            self.told += 1
-            for at in range(0, len(self.peers), 1000):  # as many as it likes, message after message
-                part = self.peers[at : at + 1000]
+            peers = self.peers(doc)
+            for at in range(0, len(peers), 1000):  # as many as it likes, message after message
+                part = peers[at : at + 1000]
                 link.send(wire.Words({"op": "peers", "swarm": doc["swarm"], "add": part, "drop": []}))
 
-    def _blob(self, link: Link, id: int, data: bytes) -> None:
+    def _blob(self, link: Link, id: int, data: bytes, total: int | None = None) -> None:
         for at in range(0, max(1, len(data)), wire.SLICE):
-            link.send(wire.Blob(id, len(data), at, data[at : at + wire.SLICE]))
+            link.send(wire.Blob(id, total or len(data), at, data[at : at + wire.SLICE]))
 
-    async def _endless(self, link: Link, id: int) -> None:
-        """Zeros, packed: they unpack to a gigabyte and more, for as long as somebody listens."""
-        part = zlib.compress(bytes(1024 * 1024 * 1024), 1)
-        at = 0
-        while not link.closed and at < len(part):
-            if len(link._control) < 1024 * 1024:
-                link.send(wire.Blob(id, len(part), at, part[at : at + wire.SLICE]))
-                at += wire.SLICE
-            else:
-                await asyncio.sleep(0.001)
+
+def _gibibyte() -> bytes:
+    packer = zlib.compressobj(1)
+    part = bytes(16 * 1024 * 1024)
+    return b"".join(packer.compress(part) for _ in range(64)) + packer.flush()
+
+
+GIBIBYTE = _gibibyte()
+"""Of zeros, packed."""

@@ -107,14 +107,16 @@ def test_a_chooser_is_only_told_how_many() -> None:
 def test_the_last_pieces_are_asked_of_a_second_peer_and_cancelled() -> None:
     core = peer(have=ALL & ~0b1)
     assert requests(core.joined("a", "peer", ALL, 0.0)) == [0]
-    assert requests(core.joined("b", "peer", ALL, 0.0)) == [0]
-    assert requests(core.joined("c", "peer", ALL, 0.0)) == []
-    effects = give(core, "b", 0, 0.1)
+    assert requests(core.joined("b", "peer", ALL, 0.0)) == [], "not at once: it would come twice"
+    assert core.wake == 0.25
+    assert requests(core.tick(0.25)) == [0]
+    assert requests(core.joined("c", "peer", ALL, 0.25)) == []
+    effects = give(core, "b", 0, 0.3)
     assert sent(effects, Cancel) == [Cancel(0)] and Complete() in effects and core.done
-    assert not core.progressed("a", Data(0, 0, SIZE, 0, bytes(SIZE)), 0.1)
+    assert not core.progressed("a", Data(0, 0, SIZE, 0, bytes(SIZE)), 0.3)
     with pytest.raises(PeerFault, match="not asked"):
         for _ in range(3):
-            core.progressed("a", Data(0, 0, SIZE, 0, bytes(SIZE)), 0.1)
+            core.progressed("a", Data(0, 0, SIZE, 0, bytes(SIZE)), 0.3)
     assert core.duplicates == 0 and core.received == {"b": 1}
 
 
@@ -176,6 +178,18 @@ def test_a_drip_is_as_good_as_nothing() -> None:
     assert asked[0] == (8, first) and core.fallbacks
 
 
+def test_one_that_is_silent_and_one_that_drips_do_not_cover_for_each_other() -> None:
+    core = peer()
+    core.joined("", "origin", 0, 0.0)
+    core.joined("silent", "peer", ALL, 0.0)
+    (second,) = requests(core.joined("drip", "peer", ALL, 0.0))
+    asked = []
+    for at in range(20):
+        core.progressed("drip", Data(second, 0, SIZE, at, bytes(1)), at * 1.0)
+        asked += requests(core.tick(at * 1.0), "")
+    assert asked[0] == second and len(asked) > 1
+
+
 def test_where_a_peer_refuses_or_breaks_the_rules_the_chooser_is_asked_at_once() -> None:
     for fault in (True, False):
         core = peer()
@@ -205,11 +219,28 @@ def test_a_refusal_and_a_broken_connection_free_the_piece() -> None:
     core.joined("a", "peer", ALL, 0.0)
     assert requests(core.heard("a", Refuse(0), 0.1)) == []
     assert requests(core.joined("b", "peer", ALL, 0.1)) == [0]
-    assert requests(core.joined("c", "peer", ALL, 0.1)) == [0]
-    core.left("c", 0.2)
-    effects = core.left("b", 0.2)
+    assert requests(core.joined("c", "peer", ALL, 0.1)) == []
+    assert requests(core.tick(0.35)) == [0]
+    core.left("c", 0.4)
+    effects = core.left("b", 0.4)
     assert requests(effects) == []
-    assert requests(core.heard("a", Have((0,)), 0.3)) == [0]
+    assert requests(core.heard("a", Have((0,)), 0.5)) == [0]
+
+
+def test_the_last_pieces_are_asked_of_a_chooser_by_name() -> None:
+    """It would choose among them what is on its way from others already."""
+    core = peer(have=ALL & ~0b11111)
+    assert [m.count for m in sent(core.joined("", "origin", ALL, 0.0), Any)] == [2]  # type: ignore[union-attr]
+    others = core.joined("a", "peer", ALL, 0.0)
+    assert len(requests(others)) == 1, "what the chooser owes is not asked of peers"
+    core = peer(have=ALL & ~0b111)
+    asked = requests(core.joined("", "origin", ALL, 0.0))
+    assert len(asked) == len(set(asked)) == 2 and set(asked) <= {0, 1, 2}
+    assert requests(core.joined("a", "peer", ALL, 0.0)) == [({0, 1, 2} - set(asked)).pop()]
+    lacks = peer(have=ALL & ~0b1)
+    assert [m.count for m in sent(lacks.joined("r", "relay", 0, 0.0), Any)] == [1]  # type: ignore[union-attr]
+    assert requests(lacks.joined("a", "peer", ALL, 0.0)) == [], "the relay may get it"
+    assert requests(lacks.tick(0.25)) == [0]
 
 
 def test_paused_nothing_new_is_asked_or_served() -> None:

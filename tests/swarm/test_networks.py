@@ -8,6 +8,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cockpit.swarm.asking import FEW
 from cockpit.swarm.core import Core, Drop, Effects, Send, Serve, Stop, Tuning
 from cockpit.swarm.wire import Cancel, Data, Message, Request
 
@@ -87,7 +88,7 @@ class Network:
             assert self.now - min(asked.values()) >= 0.25, "asked of two though the first is not slow"
         asked[to] = self.now
         fresh = sum(self.now - t < 0.25 for (n, _), a in self.asked.items() if n == node for t in a.values())
-        assert fresh <= Tuning().outstanding + 1
+        assert fresh <= Tuning().outstanding + FEW + 1
 
     def step(self) -> bool:
         """Something happens somewhere. False: nothing is under way."""

@@ -132,10 +132,11 @@ async def test_a_manifest_travels_as_the_difference_to_one_that_the_host_has(sho
         assert base == WEB.sha256
         return WEB.manifest.splitlines(True)
 
-    def get(bases: list[str], held: Any = lines) -> Any:
-        return ask_manifest(
+    async def get(bases: list[str], held: Any = lines) -> int:
+        came = await ask_manifest(
             asking.tracking.ask, asking.exchange.worker, near.sha256, near.layout, target, bases, held
         )
+        return came.travelled
 
     whole = await get([])
     assert b"".join(text_lines(target)) == near.manifest

@@ -20,11 +20,11 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one object for each scenario, with every run")
     options = parser.parse_args()
+    todo = {name: chosen(parser, name) for name in options.scenarios or SCENARIOS}
     if not possible():
         parser.error("this needs root, ip and tc")
     over = False
-    for name in options.scenarios or SCENARIOS:
-        once, limits = chosen(parser, name)
+    for name, (once, limits) in todo.items():
         runs: list[Figures] = []
         for _ in range(options.runs):
             runs.append(once())

@@ -91,7 +91,7 @@ class Field:
         if self.wan:
             there = self.lab.switch("b")
             self.lab.wan(here, there, self.wan)
-        self.here = here
+        self.here, self.there = here, there
         self.lab.host(SOURCE, here, up=self.source, down=self.source)
         self.lab.host("t", there)
         if self.wan:
@@ -195,6 +195,10 @@ class Field:
     def crossed(self) -> int:
         return self.lab.sent(self.here, "wan")
 
+    def came_back(self) -> int:
+        """Bytes that crossed the WAN towards the source."""
+        return self.lab.sent(self.there, "wan")
+
     def arrived(self, name: str) -> int:
         """Bytes that came down a host's link, headers included."""
         place = self.lab.places[name]
@@ -210,17 +214,24 @@ class Field:
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[dict[str, Any]]:
-        """Source copies, WAN bytes per byte of the artifact, CPU, and how busy the machine was meanwhile."""
+        """Source copies, WAN bytes per byte of the artifact, CPU seconds, and how busy all cores were meanwhile.
+
+        `others` is the part of `busy` that our processes did not use: that of the kernel, and of strangers.
+        """
         found: dict[str, Any] = {}
         time.sleep(SETTLE)
-        sent, cpu, clock = self.source_sent(), self.cpu(), Clock.now()
-        crossed = self.crossed() if self.wan else 0
+        sent, cpu, clock, start = self.source_sent(), self.cpu(), Clock.now(), time.monotonic()
+        crossed, back = (self.crossed(), self.came_back()) if self.wan else (0, 0)
         yield found
         found["busy"] = round(Clock.now().since(clock), 3)
         found["cpu"] = round(self.cpu() - cpu, 2)
+        ours = found["cpu"] / (time.monotonic() - start) / (os.cpu_count() or 1)
+        found["others"] = round(found["busy"] - ours, 3)
         found["copies"] = round((self.source_sent() - sent) / self.size, 3)
         if self.wan:
-            found["wan"] = round((self.crossed() - crossed) / self.size, 4)
+            found["wan_bytes"] = self.crossed() - crossed
+            found["wan"] = round(found["wan_bytes"] / self.size, 4)
+            found["wan_back"] = round((self.came_back() - back) / self.size, 4)
 
     def close(self) -> None:
         for process in (*self.others, *self.peers.values()):

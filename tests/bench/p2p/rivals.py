@@ -35,7 +35,8 @@ def rsync(f: Field) -> float:
     """Seconds until every receiver of a field has pulled the file."""
     folder = f.root / "rsync"
     folder.mkdir()
-    (folder / "conf").write_text(f"use chroot=no\nlog file=/dev/null\n[x]\npath={f.root}\nread only=yes\n")
+    settings = ("use chroot=no", "uid=0", "gid=0", "log file=/dev/null", "[x]", f"path={f.root}", "read only=yes", "")
+    (folder / "conf").write_text("\n".join(settings))
     f.spawn(SOURCE, "rsync", "--daemon", "--no-detach", f"--config={folder}/conf", f"--port={SYNC_PORT}")
     time.sleep(SETTLE)
     start = time.monotonic()
