@@ -18,7 +18,7 @@ test: # every check
 
 bench: # the table of budgets, peers beside ours
 	@tools/venv.sh dev
-	@tools/debian.sh supervisord=supervisor || echo "going on without the peer"
+	@tools/debian.sh supervisord=supervisor aria2c=aria2 rsync ip=iproute2 || echo "going on without some peers"
 	@$(BIN)/python -m tests.bench
 
 lock: # write down the versions that are installed now; installs follow them
