@@ -300,7 +300,9 @@ def reading(directory: Path, work: Callable[[Store], T], *, make: bool = False) 
     from cockpit.artifacts.store import Exists
 
     if make:
-        directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+        from cockpit.agent.files import make_dir
+
+        make_dir(str(directory), 0o710)
     elif not directory.is_dir():
         raise Fail(BAD, f"{directory}: there is no state")
     try:

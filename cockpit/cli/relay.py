@@ -39,7 +39,6 @@ def relay(args: argparse.Namespace) -> int:
     from cockpit.swarm.settings import BadSettings, Settings
 
     directory = Path(args.dir).absolute()
-    os.umask(0o077)
     make_dir(str(directory))
     told = _join(args, directory)
     given = {key: getattr(args, key) for key in ("address", "port", "upstream")}

@@ -105,7 +105,9 @@ def run(args: argparse.Namespace) -> int:
 
 def start_detached(args: argparse.Namespace, directory: Path) -> None:
     """A controller in a session of its own: it outlives this terminal."""
-    directory.mkdir(mode=0o710, parents=True, exist_ok=True)
+    from cockpit.agent.files import make_dir
+
+    make_dir(str(directory), 0o710)
     command = [sys.executable, "-I", "-m", "cockpit.cli.main", "serve", str(Path(args.file).absolute())]
     command += ["--state", str(directory), "--listen", args.listen, "--port", str(args.port)]
     if args.hosts:

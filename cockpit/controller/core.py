@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.act.journal import Journal
+from cockpit.agent.files import make_dir
 from cockpit.artifacts.opening import open_store
 from cockpit.controller.artifacts import Shelf
 from cockpit.controller.board import SLICE, Board
@@ -75,7 +76,7 @@ class Controller:
 
         Raises OSError when the port is taken, Tampered when the journal is.
         """
-        self.state.mkdir(mode=0o710, parents=True, exist_ok=True)
+        make_dir(str(self.state), 0o710)
         tables = await self.store.load()
         known = tables.get("meta", {}).get("journal", {})
         self.journal = Journal.open(

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from cockpit.agent.files import make_dir
 from cockpit.controller.core import Controller
 from cockpit.controller.serving import Options, controller, either, here, on_signals, shown
 from cockpit.model.load import load_text
@@ -65,7 +66,7 @@ class Demo:
         @contextlib.asynccontextmanager
         async def run() -> Any:
             loaded = load_text(sample().encode(), "sample_topology.yaml")
-            self.state.mkdir(mode=0o710, parents=True, exist_ok=True)
+            make_dir(str(self.state), 0o710)
             await asyncio.to_thread(self._artifacts)
             options = Options(state=self.state, file="sample_topology.yaml")
             async with controller(options, loaded.expected) as c:

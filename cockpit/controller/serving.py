@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from cockpit.act.journal import Tampered
+from cockpit.agent.files import make_dir
 from cockpit.artifacts.packed import Damaged
 from cockpit.artifacts.retention import DAYS, NEWEST
 from cockpit.artifacts.store import Exists
@@ -51,7 +52,7 @@ def here() -> Who:
 @contextlib.contextmanager
 def lock(state: Path) -> Any:
     """One controller per state directory. Raises Refused when another one has it."""
-    state.mkdir(mode=0o710, parents=True, exist_ok=True)
+    make_dir(str(state), 0o710)  # the group reaches the view socket
     path = state / "controller.lock"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
