@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,13 @@ from cockpit.artifacts.packed import Damaged
 from cockpit.artifacts.patch import PatchUnavailable
 from cockpit.artifacts.sign import judged
 from cockpit.artifacts.store import Record
+from cockpit.controller.origin import OriginError
 from cockpit.model.names import near
 from cockpit.model.topology import Expected
 from cockpit.model.view import DRIFT, OK, ArtifactDetail, ArtifactRow
 from cockpit.plan.signing import Demands, Signatures, accepted, demands, missing
 from cockpit.plan.steps import Bad
+from cockpit.swarm.layout import swarm_id
 
 if TYPE_CHECKING:
     from cockpit.controller.core import Controller
@@ -97,6 +100,14 @@ class Shelf:
             raise Bad(f"the patch to {id} cannot be made: {e}") from None
         await self.c.catalog.refresh()
         return {"base": other["version"], "chunks": moved.to_move, **made}
+
+    async def withdraw(self, before: Mapping[str, Record]) -> None:
+        """Serve no more what was deleted since `before`: an open pack would also keep its room on the disk."""
+        for id in before.keys() - self.c.catalog.records.keys():
+            swarm = swarm_id(before[id]["sha256"], before[id]["layout"])
+            if self.c.origin.published(swarm):
+                with contextlib.suppress(OriginError):  # it ended, and is told only what is left
+                    await self.c.origin.withdraw(swarm)
 
     def _pair(self, id: str, base: str, installed: Installed) -> tuple[Record, Record | None]:
         """The version, and the one it is compared with: `base`, or what most hosts have. Raises Bad."""

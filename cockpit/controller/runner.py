@@ -46,7 +46,6 @@ class Runner:
         self.running: dict[str, Running] = {}
         self.ended: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._futures: set[str] = set()
 
     # life of an action
 
@@ -249,8 +248,7 @@ class Runner:
 
     def _record(self, id: str) -> Any:
         """Of `name/version`. Raises KeyError when the store has it no more."""
-        name, _, version = id.partition("/")
-        record = self.c.artifacts.find(name, version)
+        record = self.c.catalog.records.get(id)
         if record is None:
             raise KeyError(f"artifact {id}")
         return record

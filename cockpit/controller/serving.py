@@ -173,11 +173,13 @@ def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Await
 
     async def artifact_collect(who: Who, args: dict[str, Any]) -> Any:
         newest, days = int(args.get("newest", NEWEST)), float(args.get("days", DAYS))
+        before = dict(c.catalog.records)
         try:
             found = await collect_artifacts(c, newest=newest, days=days, dry_run=bool(args.get("dry_run")))
         except (Damaged, OSError) as e:
             raise Bad(str(e)) from None
         await c.catalog.refresh()
+        await c.shelf.withdraw(before)
         return found._asdict()
 
     async def artifact_patch(who: Who, args: dict[str, Any]) -> Any:

@@ -230,11 +230,11 @@ class Desk(Target):
 
 def _place(doc: Dict[str, Any]) -> Tuple[str, str, int]:
     """(swarm, address, port) of a node that takes part. Raises wire.WireError."""
-    swarm, address, port = (doc.get(key) for key in ("swarm", "address", "port"))
-    fine = isinstance(swarm, str) and HEX.fullmatch(swarm) and isinstance(address, str) and type(port) is int
-    if not fine or not 0 < port < 65536 or not 0 < len(address) <= wire.NAME:  # type: ignore
-        raise wire.WireError("it takes part without a proper swarm, address and port")
-    return swarm, address, port  # type: ignore[return-value]
+    swarm, address, port = doc.get("swarm"), doc.get("address"), doc.get("port")
+    if isinstance(swarm, str) and HEX.fullmatch(swarm) and isinstance(address, str) and type(port) is int:
+        if 0 < port < 65536 and 0 < len(address) <= wire.NAME:
+            return swarm, address, port
+    raise wire.WireError("it takes part without a proper swarm, address and port")
 
 
 def _region(doc: Dict[str, Any]) -> str:

@@ -107,7 +107,6 @@ class Move:
         self.cut: Optional[Pieces] = None
         self.had = 0
         """Mask of what was here before this fetch."""
-        self.head_bytes = 0
         self._base = ""
         """The manifest to which we hold the difference as it came."""
         self.on_change = on_change
@@ -137,7 +136,6 @@ class Move:
                     tracking.ask, self._slow, self.sha256, self.layout, path,
                     [digest for _, digest in holdings.heads], holdings.manifest_lines, tracking.elsewhere, region,
                 )
-                self.head_bytes += came.travelled
                 self._base = came.base
             data = await layout
         finally:
@@ -172,7 +170,6 @@ class Move:
         data: bytes = await self._run(_read_file, path)
         if hashlib.sha256(data).hexdigest() != self.layout:
             data = await heads.ask_layout(tracking.ask, self.sha256, self.layout, tracking.elsewhere, region)
-            self.head_bytes += len(data)
             await self._run(_write_file, path, data)
         return data
 

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import zlib
-from typing import Iterable, Iterator, List, Tuple
+from typing import Iterable, Iterator, List
 
 from cockpit.swarm.manifest import MAX_LINE, MAX_TEXT, Manifest, ManifestError, parse
 from cockpit.swarm.textlines import lines_of
@@ -20,7 +20,6 @@ from cockpit.swarm.textlines import lines_of
 BLOCK = 64 * 1024
 MAX_FACTS = 64 * 1024 * 1024
 HEAD = re.compile(rb'\{"sha256": ?"([0-9a-f]{64})"')
-Fact = Tuple[str, int, int, int, int, int]
 """Of a file: SHA-256 (hex), device, inode, size, mtime_ns, ctime_ns."""
 
 

@@ -299,21 +299,20 @@ class Runtime(Target):
 
     def _apply(self, effects: Effects) -> None:
         for effect in effects:
-            kind = type(effect)
-            if kind is Complete:
+            if isinstance(effect, Complete):
                 self._loop.call_soon(self.on_complete)
                 continue
-            link = self.links.get(effect.peer)  # type: ignore[union-attr]
+            link = self.links.get(effect.peer)
             if link is None:
                 continue
-            if kind is Send:
-                link.send(effect.message)  # type: ignore[union-attr]
-            elif kind is Serve:
-                self._serve(link, effect.piece)  # type: ignore[union-attr]
-            elif kind is Stop:
-                self._stop(link, effect.piece)  # type: ignore[union-attr]
-            elif kind is Drop:
-                self._ban(link, effect.why)  # type: ignore[union-attr]
+            if isinstance(effect, Send):
+                link.send(effect.message)
+            elif isinstance(effect, Serve):
+                self._serve(link, effect.piece)
+            elif isinstance(effect, Stop):
+                self._stop(link, effect.piece)
+            elif isinstance(effect, Drop):
+                self._ban(link, effect.why)
         self._arm()
 
     def _serve(self, link: Link, piece: int) -> None:

@@ -16,10 +16,11 @@ from cockpit.artifacts import patches
 from cockpit.artifacts.sign import approve, keygen, read_key, take
 from cockpit.controller.core import Controller
 from cockpit.controller.pushes import fetch_args
-from cockpit.controller.serving import here
+from cockpit.controller.serving import here, operations
 from cockpit.model.topology import Data, Expected, Relay
 from cockpit.model.view import PushRow
 from cockpit.plan.steps import Bad, Intent
+from cockpit.swarm.layout import swarm_id
 from tests.controller.fakes import FakeAgent, agent, engine, identity, topology
 
 FACTS = {
@@ -235,3 +236,15 @@ async def test_what_screens_are_told_of_the_store(c: Controller, short_dir: Path
         with pytest.raises(Bad, match=why):
             await session.artifact(id, base)
     await one.stop()
+
+
+async def test_what_was_collected_is_served_no_more(c: Controller, short_dir: Path) -> None:
+    record = c.catalog.records["words/2"]
+    swarm = swarm_id(record["sha256"], record["layout"])
+    await c.catalog.publish(c.origin, record)
+    assert c.origin.published(swarm)
+    collect = operations(c)["artifact_collect"]
+    kept = await collect(here(), {"newest": 0, "days": 0, "dry_run": True})
+    assert kept["versions"] == ("words/2",) and c.origin.published(swarm)
+    await collect(here(), {"newest": 0, "days": 0})
+    assert not c.origin.published(swarm) and set(c.catalog.records) == {"words/1"}
