@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from cockpit.model.check_artifacts import check_artifacts
+from cockpit.model.check_links import check_links
 from cockpit.model.constraints import OWN_KEYS, eligible_of_all, parse_requirement, value_on
 from cockpit.model.problems import Path, Report, Wrong, nearest
 from cockpit.model.room import Eligible, check_room
@@ -89,6 +90,7 @@ def check(expected: Expected, to: Report) -> None:
         _service_rest(path, service, to)
         _instances(path, service, expected, values, to, sound)
     check_artifacts(expected, to, spot)
+    check_links(expected, values, to, spot)
     _cycles(expected, to)
     if sound and not to.tainted("regions"):
         _reach(expected, eligible, to)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from cockpit.model.fields_places import HOSTS, REGION, RELAY, RUNTIME, SCHEDULE
 from cockpit.model.kinds import (
     BAD,
     Doc,
@@ -28,7 +29,6 @@ from cockpit.model.nodes import LIST, MAP, Node, entries
 from cockpit.model.problems import Path, Report, Wrong, nearest
 from cockpit.model.scalars import (
     ABSOLUTE,
-    ADDRESS,
     ARGV,
     CONSTRAINT,
     DURATION,
@@ -39,8 +39,6 @@ from cockpit.model.scalars import (
     MANY,
     NAME,
     PORT,
-    PORT_RANGE,
-    RATE,
     SERVICE_NAME,
     SIGNAL,
     SIGNING_KEY,
@@ -64,6 +62,7 @@ from cockpit.model.topology import (
     Region,
     Relay,
     Restart,
+    Schedule,
     Secret,
     Service,
     Stop,
@@ -94,6 +93,7 @@ class File(msgspec.Struct, frozen=True):
     hosts: dict[str, Host] = {}
     relays: dict[str, Relay] = {}
     signers: dict[str, tuple[str, ...]] = {}
+    schedules: dict[str, Schedule] = {}
     tree: dict[str, Any] = {}
 
 
@@ -277,55 +277,6 @@ DATA = Object(
     ),
 )  # fmt: skip
 
-REGION = Object(
-    Region, "a region",
-    (
-        Field(
-            "reaches", ListOf(NAME, "a list of regions", unique=True),
-            "Regions that processes here can open connections to; left out: all of them.",
-        ),
-        Field("push_rate", RATE, "Bytes per second that pushes may take on the way into this region."),
-    ),
-    none=True,
-)  # fmt: skip
-
-HOSTS = Object(
-    Host, "a host",
-    (
-        Field("region", NAME, "Name of its region.", fill=""),
-        Field("address", ADDRESS, "IP address that its services listen on and are reached at.", fill=""),
-        Field("labels", MapOf(LABEL, WORDS, "labels"), "Free labels that constraints can ask for."),
-        Field(
-            "connection", word("agent", "local"),
-            "agent: its agent dials in. local: started on this machine by the controller.", default="agent",
-        ),
-        Field(
-            "ports", PORT_RANGE, "Dynamic ports, first and last.", attribute="port_range",
-            default="20000-20999",
-        ),
-        Field("max_instances", _COUNT, "Place at most so many instances here."),
-        Field("push_rate", RATE, "Bytes per second that pushes may receive here, and as many to send."),
-    ),
-)  # fmt: skip
-
-RELAY = Object(
-    Relay, "a relay",
-    (
-        Field("region", NAME, "The region it serves.", fill=""),
-        Field("address", ADDRESS, "IP address that it listens on and is reached at.", fill=""),
-        Field("port", integer("a port number", 0, 65535), "Port; 0 is any free one (local relays only)."),
-        Field("upstream", HOST, "The relay that it asks; left out: the controller."),
-        Field("cache", SIZE, "Room for artifacts; the least recently used goes first.", default="20G"),
-        Field("push_rate", RATE, "Bytes per second that it may send."),
-        Field(
-            "connection", word("agent", "local"),
-            "agent: runs on its own machine. local: started on this machine by the controller.",
-            default="agent",
-        ),
-    ),
-)  # fmt: skip
-
-
 class _ServiceKind(Object):
     """Exactly one of `command` and `processes`; both fill the same attribute."""
 
@@ -382,6 +333,11 @@ SERVICE = _ServiceKind(
         Field("stop", STOP, "How it is stopped."),
         Field("update", UPDATE, "How a new version is rolled out."),
         Field("attributes", MapOf(LABEL, WORDS, "attributes"), "Free key-values beside its endpoints."),
+        Field("runtime", RUNTIME, "Who runs it instead: exactly one of systemd, supervisord, pidfile."),
+        Field(
+            "logs", MapOf(TREE_NAME, WORDS, "log files by name"),
+            "Further log files, followed and rotated like its output; templates as in the command.",
+        ),
     ),
     block=True,
     refused={"children": "this has a command: it is a service, and only groups have children"},
@@ -454,6 +410,8 @@ FILE = Object(
         Field("signers", MapOf(TREE_NAME, ListOf(SIGNING_KEY, "a list of public keys", least=1, unique=True),
                                "public keys by role"),
               "Who may sign: role to Ed25519 public keys."),
+        Field("schedules", MapOf(TREE_NAME, SCHEDULE, "schedules by name", block=True),
+              "Commands that hosts run by the clock."),
         Field("tree", CHILDREN, "The service tree: groups with children, services with a command."),
     ),
     block=True,

@@ -92,6 +92,10 @@ class Digests(dict[str, str]):
             }
             if s.data:
                 parts["data"] = {name: data.artifact for name, data in s.data.items()}
+            if s.runtime is not None:
+                parts["runtime"] = s.runtime
+            if s.logs:
+                parts["logs"] = s.logs
             found = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).digest()
             self._services[path] = found
         return found

@@ -75,6 +75,7 @@ def flatten(file: File, to: Report) -> Expected:
 
     walk(file.tree, "")
     above = Expected(
-        name=file.name, regions=file.regions, hosts=file.hosts, relays=file.relays, signers=file.signers
+        name=file.name, regions=file.regions, hosts=file.hosts, relays=file.relays, signers=file.signers,
+        schedules=file.schedules,
     )
     return resolve(msgspec.structs.replace(above, groups=groups, services=services), to)

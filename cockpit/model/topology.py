@@ -21,17 +21,42 @@ class Region(Spec, frozen=True, kw_only=True):
     """Regions this one can open connections to (itself always); None means all."""
     push_rate: int | None = None
     """Bytes per second that pushes may take on the way into the region; None is unlimited."""
+    transports: tuple[Literal["websocket", "http2", "polling"], ...] = ()
+    """In which order agents here try them; empty: as they stand in the type."""
+    proxy: str = ""
+    """`http://HOST:PORT` that agents here go through (CONNECT)."""
+
+
+class Ssh(Spec, frozen=True, kw_only=True):
+    """How the controller enters a machine. What is left out comes from the user's ssh_config."""
+
+    address: str = ""
+    """Empty: the host's own."""
+    port: int = 22
+    user: str = ""
+    jump: tuple[str, ...] = ()
+    """`[user@]host[:port]`, in the order they are passed."""
+    listen: int = 0
+    """Port on the far side's loopback where the controller's link appears, for its agent; 0: none."""
+    listen_origin: int = 0
+    """The same for artifacts."""
+    directory: str = ""
+    """Where releases and records lie on a host without an agent; empty: ~/.cockpit."""
 
 
 class Relay(Spec, frozen=True, kw_only=True):
-    """Cache, seeder and tracker of a region: nobody else there asks the source."""
+    """Cache, seeder and tracker of a region, and its agents' way to the controller."""
 
     region: str
     address: str
     port: int = 0
     """It listens here; 0: any free port (`connection: local` only, where the controller reads it)."""
+    link_port: int | None = None
+    """It listens for agents here; 0: any free port (`connection: local` only); None: it carries no links."""
     upstream: str = ""
     """The relay it asks; empty: the controller."""
+    ssh: Ssh | None = None
+    """The controller enters by SSH, because nothing there can reach it."""
     cache: int = 20 * 1024**3
     """Bytes of artifacts it keeps, least recently used first to go."""
     push_rate: int | None = None
@@ -44,8 +69,10 @@ class Host(Spec, frozen=True, kw_only=True):
     region: str
     address: str
     labels: dict[str, str] = {}
-    connection: Literal["agent", "local"] = "agent"
-    """`agent` dials in by itself; `local` is started by the controller on this machine."""
+    connection: Literal["agent", "local", "ssh"] = "agent"
+    """`agent` dials in by itself; `local` is started by the controller on this machine; `ssh` has no agent."""
+    ssh: Ssh | None = None
+    """The controller enters by SSH: to act there, or to open the way for its agent (`listen`)."""
     port_range: tuple[int, int] = (20000, 20999)
     """First and last dynamic port, inclusive."""
     max_instances: int | None = None
@@ -149,6 +176,31 @@ class Data(Spec, frozen=True, kw_only=True):
     signal: str = "HUP"
 
 
+class Runtime(Spec, frozen=True, kw_only=True):
+    """Who runs the processes when the keeper does not. Exactly one; templates as in the command."""
+
+    systemd: str | None = None
+    """Name of the unit."""
+    supervisord: str | None = None
+    """`program` or `group:program`."""
+    pidfile: str | None = None
+    """The program writes it."""
+
+
+class Schedule(Spec, frozen=True, kw_only=True):
+    """A command that hosts run by the clock."""
+
+    cron: str
+    """Five fields in the host's local time, or `@hourly` and the like."""
+    argv: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
+    """Constraints on hosts, as of instances; empty: all."""
+    timeout: float = 60.0
+    user: str = ""
+    overlap: Literal["skip", "allow"] = "skip"
+    """What happens when the one before still runs."""
+
+
 class Instances(Spec, frozen=True, kw_only=True):
     """Either a count with constraints, or an explicit host list (one slot each, in order)."""
 
@@ -194,6 +246,10 @@ class Service(Spec, frozen=True, kw_only=True):
     stop: Stop = Stop()
     update: Update = Update()
     attributes: dict[str, str] = {}
+    runtime: Runtime | None = None
+    """None: the keeper; on a host without an agent a pid file of ours."""
+    logs: dict[str, str] = {}
+    """Further log files by name, followed and rotated like its output."""
 
 
 class Expected(Spec, frozen=True, kw_only=True):
@@ -205,6 +261,7 @@ class Expected(Spec, frozen=True, kw_only=True):
     relays: dict[str, Relay] = {}
     signers: dict[str, tuple[str, ...]] = {}
     """Role -> Ed25519 public keys (`ed25519:BASE64`) that may sign for it."""
+    schedules: dict[str, Schedule] = {}
     groups: dict[str, Group] = {}
     """Inner nodes by full path."""
     services: dict[str, Service] = {}

@@ -16,7 +16,7 @@ from cockpit.plan.context import Draft, PlanContext, affected, finish, nodes_of
 from cockpit.plan.placement import misplaced, place
 from cockpit.plan.steps import Bad, Intent, Plan
 
-TOPOLOGY = ("name", "regions", "hosts", "relays", "signers", "groups", "services")
+TOPOLOGY = ("name", "regions", "hosts", "relays", "signers", "schedules", "groups", "services")
 """What a file says. Placement, stopped instances and modes are the operators' and stay."""
 
 

@@ -41,6 +41,11 @@ def unit_spec(
             "version": service.version,
             "sha256": str((artifact or {}).get("sha256", "")),
         }
+    more: dict[str, Any] = {}
+    if service.runtime is not None:
+        more["runtime"] = _plain(service.runtime)
+    if service.logs:
+        more["logs"] = dict(service.logs)
     return {
         "unit": unit_id(instance, gen),
         "instance": instance,
@@ -74,6 +79,7 @@ def unit_spec(
             for name, wanted in service.data.items()
             if (found := (data or {}).get(name, {})) or wanted.version
         },
+        **more,
     }
 
 

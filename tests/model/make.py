@@ -19,8 +19,11 @@ from cockpit.model.topology import (
     Region,
     Relay,
     Restart,
+    Runtime,
+    Schedule,
     Secret,
     Service,
+    Ssh,
     Stop,
     Update,
 )
@@ -130,7 +133,18 @@ def services(draw: st.DrawFn, hosts: list[str], number: int, others: list[str], 
         depends=tuple(draw(st.lists(st.sampled_from(others), unique=True, max_size=2))) if others else (),
         check=draw(checks(ports)), probe=probe, instances=instances, restart=draw(restarts), stop=draw(stops),
         update=update, attributes=draw(labels),
+        runtime=draw(st.sampled_from([None, Runtime(systemd="web@{slot}"), Runtime(pidfile="/run/x.pid")])),
+        logs=draw(st.sampled_from([{}, {"access": "/var/log/{instance}.log"}])),
     )  # fmt: skip
+
+
+TIDY = Schedule(cron="*/5 * * * *", argv=("x", "y"), hosts=("region!=x",))
+ways = st.sampled_from([
+    {"connection": "agent"}, {"connection": "local"}, {"connection": "ssh"},
+    {"connection": "ssh", "ssh": Ssh(user="ops", jump=("li@bastion:2222", "b"), directory="/srv/x")},
+    {"connection": "agent", "ssh": Ssh(address="h.example", port=2200, listen=7700, listen_origin=7701)},
+])
+"""How the controller reaches a host."""
 
 
 @st.composite
@@ -166,13 +180,19 @@ def topologies(draw: st.DrawFn) -> Expected:
     return Expected(
         name=draw(st.from_regex(r"[a-z0-9][A-Za-z0-9_.-]{0,6}", fullmatch=True)),
         regions={
-            r: Region(reaches=draw(st.sampled_from([None, tuple(regions)])), push_rate=draw(rates)) for r in regions
+            r: Region(
+                reaches=draw(st.sampled_from([None, tuple(regions)])), push_rate=draw(rates),
+                transports=draw(st.sampled_from([(), ("polling", "http2")])),
+                proxy=draw(st.sampled_from(["", "http://10.0.0.9:3128"])),
+            )
+            for r in regions
         },
+        schedules=draw(st.sampled_from([{}, {"tidy": TIDY}])),
         relays=draw(relays(regions)), signers={role: (KEY,) for role in roles},
         hosts={
             h: Host(
                 region=draw(st.sampled_from(regions)), address=f"10.0.0.{n + 1}", labels=draw(labels),
-                connection=draw(st.sampled_from(["agent", "local"])),
+                **draw(ways),
                 port_range=draw(st.sampled_from([(20000, 20999), (30000, 40000)])),
                 max_instances=draw(st.none() | st.integers(12, 20)), push_rate=draw(rates),
             )

@@ -177,7 +177,7 @@ HOSTS = [
     ("address: 10.0.0.9, labels: ¦[ssd]", "expected labels, found a list"),
     ("address: 10.0.0.9, labels: {disk: ¦[ssd]}", "expected text, found a list"),
     ("address: 10.0.0.9, labels: {¦region: x}", '"region" cannot be a label'),
-    ("address: 10.0.0.9, connection: ¦ssh", "is not one of agent, local"),
+    ("address: 10.0.0.9, connection: ¦smoke", "is not one of agent, local, ssh"),
     ("address: 10.0.0.9, connection: ¦locl", '(did you mean "local"?)'),
     ("address: 10.0.0.9, ports: ¦20000", "expected a range of ports"),
     ("address: 10.0.0.9, ports: ¦20999-20000", "smaller one first"),

@@ -106,7 +106,7 @@ def test_what_is_exported_is_valid(x: Expected) -> None:
 
 BROKEN: list[tuple[str, Any]] = [
     ("name", 5), ("cockpit", 2), ("nmae", "x"), ("hosts.sh-1.region", None), ("hosts.sh-1.lables", {}),
-    ("hosts.sh-1.ports", "20000"), ("hosts.sh-1.connection", "ssh"), ("hosts.SH", {}), ("regions.sh.reaches", "bj"),
+    ("hosts.sh-1.ports", "20000"), ("hosts.sh-1.connection", "smoke"), ("hosts.SH", {}), ("regions.sh.reaches", "bj"),
     ("tree.puzzle.cluster", "yes"), ("tree.puzzle.chidlren", {}),
     *[(f"tree.puzzle.children.web.{key}", value) for key, value in [
         ("command", "python3 web.py"), ("command", []), ("processes", {"a": ["x"]}), ("cmd", ["x"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cockpit.model.topology import Check, Data, Limits, Secret, Stop
+from cockpit.model.topology import Check, Data, Limits, Runtime, Secret, Stop
 from cockpit.plan.unitspec import config_digest, unit_spec
 from tests.plan.world import expected, service
 
@@ -36,6 +36,15 @@ def test_every_field_of_the_protocol() -> None:
     assert spec["probe"] is None and spec["stop"] == {"signal": "INT", "grace": 3.0}
     assert spec["restart"]["mode"] == "always" and "attempts" not in spec["restart"]
     assert spec["config"] == config_digest(world, "p.web/1")
+
+
+def test_runtime_and_logs_stand_only_where_they_are_declared() -> None:
+    web = service(runtime=Runtime(systemd="web@{slot}"), logs={"access": "/var/log/a"})
+    world = expected({"p.web": web})
+    spec = unit_spec(world, "p.web/0", 1)
+    assert spec["runtime"] == {"systemd": "web@{slot}"} and spec["logs"] == {"access": "/var/log/a"}
+    others = [service(), service(logs=web.logs), web]
+    assert len({config_digest(expected({"p.web": other}), "p.web/0") for other in others}) == 3
 
 
 def test_without_an_artifact_and_unknown() -> None:

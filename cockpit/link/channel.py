@@ -1,0 +1,46 @@
+"""A channel: one authenticated connection that carries whole frames both ways, in order.
+
+Which transport it is (`cockpit.link.dial`, `cockpit.link.listen`) is nobody's business above it.
+Standard library only; both sides use it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Protocol, Union
+
+WEBSOCKET, HTTP2, POLLING = "websocket", "http2", "polling"
+TRANSPORTS = (WEBSOCKET, HTTP2, POLLING)
+"""In the order in which they are tried unless somebody says otherwise."""
+
+
+class ChannelClosed(ConnectionError):
+    """It carries nothing any more; the text says why."""
+
+
+class Channel(Protocol):
+    """One end. `send` and `recv` are used by one task each at a time."""
+
+    @property
+    def kind(self) -> str:
+        """One of TRANSPORTS (or another word for connections inside one machine)."""
+        ...
+
+    @property
+    def peercert(self) -> Dict[str, Any]:
+        """The other side's verified certificate, as `getpeercert()` gives it."""
+        ...
+
+    async def send(self, text: str) -> None:
+        """One frame of at most MAX_FRAME bytes. Waits while the other side does not read.
+
+        Raises ChannelClosed.
+        """
+        ...
+
+    async def recv(self) -> Union[str, bytes]:
+        """The next frame. Raises ChannelClosed."""
+        ...
+
+    def abort(self) -> None:
+        """End it now, without ceremony. May be called twice."""
+        ...
