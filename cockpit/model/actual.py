@@ -108,6 +108,17 @@ class HostActual(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     releases: tuple[str, ...] = ()
     """`name/version` of every installed release."""
     reason: str = ""
+    path: tuple[str, ...] = ()
+    """Relays between it and the controller, the nearest to the host first."""
+    transport: str = ""
+    """What its link is: websocket, http2, polling, or ssh without an agent."""
+    keeper_version: str = ""
+    upgrading: str = ""
+    """The agent version that is being started beside the present one."""
+    missing: tuple[str, ...] = ()
+    """What is not available here, in sentences (without an agent)."""
+    trouble: tuple[str, ...] = ()
+    """What its operator should know: a certificate that ends soon, a full disk, a broken plug-in."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):

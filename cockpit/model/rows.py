@@ -188,6 +188,9 @@ def host_row(name: str, expected: Expected, actual: Actual, *, instances: int, w
         instances=instances, want=want, mark=mark, reason=reason,
         since=seen.since, seen=seen.seen, latency=seen.latency,
         names_applied=seen.names_applied, releases=seen.releases,
+        connection=entry.connection if entry is not None else "agent",
+        agent_version=seen.agent_version, keeper_version=seen.keeper_version, upgrading=seen.upgrading,
+        path=seen.path, transport=seen.transport, missing=seen.missing, trouble=seen.trouble,
     )  # fmt: skip
 
 

@@ -87,6 +87,17 @@ class HostRow(Row, frozen=True, kw_only=True):
     boot_id: str = ""
     names_applied: int = 0
     releases: tuple[str, ...] = ()
+    connection: str = "agent"
+    agent_version: str = ""
+    keeper_version: str = ""
+    upgrading: str = ""
+    path: tuple[str, ...] = ()
+    """Relays between it and the controller, the nearest to the host first."""
+    transport: str = ""
+    missing: tuple[str, ...] = ()
+    """What is not available here, in sentences."""
+    trouble: tuple[str, ...] = ()
+    """What its operator should know, in sentences."""
 
 
 class NodeRow(Row, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tests.bench.p2p import rivals
 from tests.bench.p2p.field import CPU_BOUND, MIB, Field, bound, equal, field
-from tests.bench.p2p.lab import possible
+from tests.netlab import possible
 from tests.bench.p2p.scenarios import RATE, SIZE, Figures, beside_rsync, push, wan
 from tests.bench.table import Figure, Lacking, measures, median
 

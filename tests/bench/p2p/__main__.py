@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 
 from tests.bench.p2p.field import CPU_BOUND
-from tests.bench.p2p.lab import possible
+from tests.netlab import possible
 from tests.bench.p2p.scenarios import RATE, SCENARIOS, Figures, push
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from tests.bench.p2p import cluster
 from tests.bench.p2p.cluster import FILE, RELAY, Cost, Process
-from tests.bench.p2p.lab import Lab
+from tests.netlab import Lab
 
 SOURCE = "src"
 MIB = 2**20

@@ -14,7 +14,7 @@ from typing import Any
 from tests.bench.p2p import rivals
 from tests.bench.p2p.cluster import RELAY
 from tests.bench.p2p.field import MIB, Field, Link, bound, equal, field, until
-from tests.bench.p2p.lab import run
+from tests.netlab import run
 
 SIZE = 32 * MIB
 RATE = 40.0

@@ -1,7 +1,8 @@
-"""A network of namespaces on this machine: hosts on switches, links with a rate, and byte counters.
+"""A network of namespaces on this machine: hosts on switches, links with a rate, cuts, losses and byte counters.
 
-Needs root, `ip` and `tc`. Nothing is made in the namespace of the caller but veth ends that are moved away
-at once, and nothing in the lab has a way out. `close` ends what still runs inside and removes everything.
+Needs root, `ip`, `tc`, and `iptables` for cuts. Nothing is made in the namespace of the caller but veth ends
+that are moved away at once, and nothing in the lab has a way out. `close` ends what still runs inside and
+removes everything.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SEGMENT = 16384
 
 def possible() -> bool:
     """May this process make namespaces, and has it the tools?"""
-    return os.geteuid() == 0 and bool(shutil.which("ip") and shutil.which("tc"))
+    return os.geteuid() == 0 and all(shutil.which(tool) for tool in ("ip", "tc", "iptables"))
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Place:
     namespace: str
     switch: str
     address: str
+    """On its first switch."""
     port: str
     """The switch's end of its cable."""
 
@@ -45,25 +47,77 @@ class Lab:
         self.prefix = prefix or f"ck{os.getpid() % 100000}"
         self.places: dict[str, Place] = {}
         self._namespaces: list[str] = []
+        self._nets: dict[str, str] = {}
+        """Of switches with a network of their own: the first three numbers."""
+        self._cables = 0
 
-    def switch(self, name: str) -> str:
+    def switch(self, name: str, net: str = "") -> str:
+        """`net`: the first three numbers of its own network; hosts on different ones reach each other only by name
+        of a host that is on both. Without it: one flat network."""
         namespace = self._namespace(name)
+        if net:
+            self._nets[namespace] = net
         run("ip", "-n", namespace, "link", "add", "br0", "type", "bridge")
         run("ip", "-n", namespace, "link", "set", "br0", "up")
         return namespace
 
     def host(self, name: str, switch: str, *, up: float = 0, down: float = 0) -> Place:
         """Rates in Mbit/s; 0 is unlimited."""
-        number = len(self.places) + 1
-        namespace, address, port = self._namespace(name), f"{NET}.{number >> 8}.{number & 255}", f"p{number}"
-        run("ip", "-n", namespace, "link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", switch)
-        run("ip", "-n", namespace, "addr", "add", f"{address}/16", "dev", "eth0")
-        run("ip", "-n", namespace, "link", "set", "eth0", "up")
-        run("ip", "-n", switch, "link", "set", port, "master", "br0", "up")
+        namespace = self._namespace(name)
+        address, port = self._cable(namespace, "eth0", switch)
         self._shape(namespace, "eth0", up)
         self._shape(switch, port, down)
         self.places[name] = Place(name, namespace, switch, address, port)
         return self.places[name]
+
+    def plug(self, name: str, device: str, switch: str) -> str:
+        """Another cable of a host; its address there. Nothing is forwarded between the two."""
+        return self._cable(self.places[name].namespace, device, switch)[0]
+
+    def _cable(self, namespace: str, device: str, switch: str) -> tuple[str, str]:
+        """(address, the switch's end)."""
+        self._cables += 1
+        number = self._cables
+        net = self._nets.get(switch, "")
+        address = f"{net}.{number}/24" if net else f"{NET}.{number >> 8}.{number & 255}/16"
+        port = f"p{number}"
+        run("ip", "-n", namespace, "link", "add", device, "type", "veth", "peer", "name", port, "netns", switch)
+        run("ip", "-n", namespace, "addr", "add", address, "dev", device)
+        run("ip", "-n", namespace, "link", "set", device, "up")
+        run("ip", "-n", switch, "link", "set", port, "master", "br0", "up")
+        return address.partition("/")[0], port
+
+    # faults, inside a host's namespace
+
+    def cut(self, name: str, *, into: bool = True, out: bool = True, peer: str = "") -> None:
+        """Packets vanish without a word, in one or both directions; of one other address, or all but loopback."""
+        for chain, side, wanted in (("INPUT", "-s", into), ("OUTPUT", "-d", out)):
+            if wanted:
+                what = [side, peer] if peer else ["!", "-i" if chain == "INPUT" else "-o", "lo"]
+                self._tables(name, "-I", chain, *what, "-j", "DROP")
+
+    def lose(self, name: str, part: float) -> None:
+        """So many of the packets that come in are lost (0.1: every tenth)."""
+        chance = ["-m", "statistic", "--mode", "random", "--probability", str(part)]
+        self._tables(name, "-I", "INPUT", "!", "-i", "lo", *chance, "-j", "DROP")
+
+    def reset(self, name: str, port: int) -> None:
+        """Connections to this port of others are refused by the network, as a stern middlebox does."""
+        refuse = ["-p", "tcp", "--dport", str(port), "-j", "REJECT", "--reject-with", "tcp-reset"]
+        self._tables(name, "-I", "OUTPUT", *refuse)
+
+    def mend(self, name: str) -> None:
+        """Everything of the above is over."""
+        self._tables(name, "-F")
+
+    def slow(self, name: str, mbit: float) -> None:
+        """Its first cable sends at most so much from now on; 0: as before it was slow."""
+        namespace = self.places[name].namespace
+        subprocess.run(["tc", "-n", namespace, "qdisc", "del", "dev", "eth0", "root"], stderr=subprocess.DEVNULL)
+        self._shape(namespace, "eth0", mbit)
+
+    def _tables(self, name: str, *rule: str) -> None:
+        run("ip", "netns", "exec", self.places[name].namespace, "iptables", "-w", *rule)
 
     def wan(self, a: str, b: str, mbit: float) -> None:
         """Join two switches by a link of this rate in both directions."""
