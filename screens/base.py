@@ -332,6 +332,8 @@ class ClusterScreen(KeyScreen[None]):
             await self.cockpit.goto(("node", aim.ids[0]))
         elif aim.kind == "node":
             await self.cockpit.goto(("instances", aim.ids[0]))
+        elif aim.kind == "host":
+            await self.cockpit.goto(("host", aim.ids[0]))
         elif aim:
             await self.action_open()
         else:

@@ -16,6 +16,7 @@ SCREENS: dict[str, str] = {
     "overview": "the tree, what needs you, what runs",
     "instances": "all instances; with a name, those under it",
     "hosts": "all hosts",
+    "host": "one host: how it is reached, what it lacks, what it holds",
     "graph": "who calls whom",
     "node": "one instance: expected beside actual",
     "naming": "endpoints in the registry",
@@ -169,6 +170,7 @@ def completions(text: str, board: Board) -> list[str]:
     if verb is None:
         pool = {
             "instances": nodes, "logs": nodes + instances, "node": instances, "action": list(board.actions),
+            "host": list(board.hosts),
             "pushes": list(dict.fromkeys(row.action for row in board.pushes.values())),
         }.get(head[0], [])
     elif len(head) == 1 or verb.many:

@@ -25,7 +25,9 @@ class HostsScreen(TableScreen):
     TABLE = "hosts"
     VERB_NAMES = ("drain", "start")
     BINDINGS: ClassVar[list[BindingType]] = verb_keys("drain", "start")
-    HINTS = ("filter", "open", "verb.drain", "verb.start", "logs", "sort", "wide", "go.instances", "command")
+    HINTS = (
+        "filter", "open", "explain", "verb.drain", "verb.start", "logs", "sort", "wide", "go.instances", "command",
+    )  # fmt: skip
 
     def __init__(self, name: str = "") -> None:
         super().__init__()

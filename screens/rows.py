@@ -185,6 +185,16 @@ def host_columns(board: Board, look: Look) -> list[Column]:
         behind = row.presence == UP and row.names_applied < want
         return str(row.names_applied) if row.names_applied else "", DRIFT if behind else "muted"
 
+    def link(row: HostRow) -> Piece:
+        """The relay nearest to it, and the transport where that is not the usual one."""
+        first = row.path[0] if row.path else "direct" if row.transport else ""
+        return f"{first} {row.transport if row.transport != 'websocket' else ''}".strip(), "muted"
+
+    def agent(row: HostRow) -> Piece:
+        if row.upgrading:
+            return f"{row.agent_version} {look.sign('to')} {row.upgrading}", CHANGING
+        return (row.agent_version or ("none" if row.connection == "ssh" else "")), "muted"
+
     def have(row: HostRow) -> Piece:
         return str(row.instances), "muted" if row.instances == row.want else (row.mark if row.mark != OK else DRIFT)
 
@@ -201,6 +211,8 @@ def host_columns(board: Board, look: Look) -> list[Column]:
         Column("names", "NAMES", names, leave=8, right=True, sort=lambda r: r.names_applied),
         Column("releases", "RELEASES", lambda r: (str(len(r.releases) or ""), "muted"), leave=9, right=True,
                sort=lambda r: len(r.releases)),
+        Column("link", "LINK", link, leave=8, most=40),
+        Column("agent", "AGENT", agent, leave=9, most=24),
         Column("labels", "LABELS", lambda r: (pairs(r.labels), "muted"), leave=10, most=40),
         Column("why", "WHY", lambda r: (look.text(r.reason), "muted" if r.mark == OK else r.mark), leave=5,
                grow=True, least=30, most=120),

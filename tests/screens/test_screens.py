@@ -40,7 +40,7 @@ async def test_a_key_opens_its_screen_and_escape_comes_back(size: tuple[int, int
 
 
 async def test_every_screen_of_the_table_can_be_opened_by_command() -> None:
-    arguments = {"node": " sudoku/3", "action": " #118", "logs": " web", "artifact": " sudoku/1.2.0"}
+    arguments = {"node": " sudoku/3", "action": " #118", "logs": " web", "host": " bj-1", "artifact": " sudoku/1.2.0"}
     async with driven() as d:
         for name, (_, cls) in MADE.items():
             await d.type(":" + name + arguments.get(name, ""))
