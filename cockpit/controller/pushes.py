@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cockpit.controller.origin import OriginError
 from cockpit.link.hub import Answer
 from cockpit.model.push_rows import in_state, merged, with_facts
-from cockpit.model.topology import Expected
+from cockpit.model.topology import Expected, Host
 from cockpit.model.view import PushRow
 from cockpit.plan.signing import demands
 from cockpit.swarm.layout import swarm_id
@@ -27,17 +27,20 @@ Record = Mapping[str, Any]
 
 
 def fetch_args(
-    expected: Expected, host: str, record: Record, *, action: str, origin_port: int,
+    expected: Expected, host: str, record: Record, *, action: str, origin: tuple[str, int],
     relay_port: Callable[[str], int], signatures: list[dict[str, Any]], patch: Record | None,
     receivers: int = 1,
 ) -> dict[str, Any]:
-    """The arguments of the word `fetch` (docs/artifacts.md). `patch` leads here from a version the host has."""
+    """The arguments of the word `fetch` (docs/artifacts.md). `patch` leads here from a version the host has.
+
+    `origin` is where it listens.
+    """
     where = expected.hosts[host]
     trackers = [
         {"name": name, "address": relay.address, "port": relay.port or relay_port(name)}
         for name, relay in sorted(expected.relays.items()) if relay.region == where.region
     ]
-    trackers.append({"name": "", "address": "", "port": origin_port})
+    trackers.append({"name": "", **_origin_for(expected, where, origin)})
     args = {
         key: record[key] for key in ("name", "version", "sha256", "layout", "kind", "size")
     } | {
@@ -49,6 +52,17 @@ def fetch_args(
     if where.push_rate:
         args["rates"] = {"down": where.push_rate, "up": where.push_rate}
     return args
+
+
+def _origin_for(expected: Expected, host: Host, origin: tuple[str, int]) -> dict[str, Any]:
+    """An empty address is that of the host's link: the origin is beside the controller, not beside a relay."""
+    if host.ssh is not None and host.ssh.listen:
+        return {"address": "127.0.0.1", "port": host.ssh.listen_origin}
+    carried = any(r.region == host.region and r.link_port is not None for r in expected.relays.values())
+    if not carried:
+        return {"address": "", "port": origin[1]}
+    anywhere = origin[0] in ("", "0.0.0.0", "::")
+    return {"address": origin[0], "port": 0 if anywhere else origin[1]}
 
 
 Receiver = tuple[str, str]
@@ -80,7 +94,7 @@ class Pushes:
         ), record)  # fmt: skip
         have = self.c.world.hosts[host].releases if host in self.c.world.hosts else ()
         return fetch_args(
-            expected, host, record, action=action, origin_port=self.c.origin.port,
+            expected, host, record, action=action, origin=(self.c.address, self.c.origin.port),
             relay_port=self.c.local.relays.port, signatures=catalog.signatures(name, version),
             patch=catalog.patch_for(record, have), receivers=receivers,
         )

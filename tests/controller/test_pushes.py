@@ -17,7 +17,7 @@ from cockpit.artifacts.sign import approve, keygen, read_key, take
 from cockpit.controller.core import Controller
 from cockpit.controller.pushes import fetch_args
 from cockpit.controller.serving import here, operations
-from cockpit.model.topology import Data, Expected, Relay
+from cockpit.model.topology import Data, Expected, Relay, Ssh
 from cockpit.model.view import PushRow
 from cockpit.plan.steps import Bad, Intent
 from cockpit.swarm.layout import swarm_id
@@ -185,7 +185,7 @@ def test_what_a_host_is_told() -> None:
         "name": "words", "version": "1", "sha256": "a", "layout": "b", "kind": "data", "size": 9, "packed": 3,
     }
     args = fetch_args(
-        expected, "a-1", record, action="#1", origin_port=99, relay_port={"r-1": 7001, "r-3": 0}.__getitem__,
+        expected, "a-1", record, action="#1", origin=("10.0.0.1", 99), relay_port={"r-1": 7001, "r-3": 0}.__getitem__,
         signatures=[{"role": "qa"}], patch=None, receivers=1000,
     )
     assert [(t["name"], t["address"], t["port"]) for t in args["trackers"]] == [
@@ -195,11 +195,37 @@ def test_what_a_host_is_told() -> None:
     assert (args["require"], args["signers"]) == (["qa"], {"qa": ["ed25519:x"]})
     assert "packed" not in args
     other = fetch_args(
-        expected, "b-1", {**record, "name": "free"}, action="#1", origin_port=99, relay_port=lambda _: 0,
+        expected, "b-1", {**record, "name": "free"}, action="#1", origin=("10.0.0.1", 99), relay_port=lambda _: 0,
         signatures=[], patch={"sha256": "p"}, receivers=1,
     )
     assert other["require"] == [] and "rates" not in other and other["patch"] == {"sha256": "p"}
     assert [t["name"] for t in other["trackers"]] == ["far", ""]
+
+
+@pytest.mark.parametrize(
+    ("ssh", "link_port", "address", "origin"),
+    [
+        (None, None, "10.0.0.1", ("", 99)),
+        (None, 7001, "10.0.0.1", ("10.0.0.1", 99)),
+        (None, 7001, "0.0.0.0", None),
+        (Ssh(listen=7710, listen_origin=7711), None, "10.0.0.1", ("127.0.0.1", 7711)),
+        (Ssh(listen=7710), None, "10.0.0.1", None),
+    ],
+)
+def test_where_a_host_finds_the_origin(
+    ssh: Ssh | None, link_port: int | None, address: str, origin: tuple[str, int] | None
+) -> None:
+    """Beside the controller, which is not always where its link goes."""
+    base = topology()
+    host = msgspec.structs.replace(base.hosts["a-1"], ssh=ssh)
+    relay = Relay(region="sh", address="10.0.0.2", port=7000, link_port=link_port)
+    expected = msgspec.structs.replace(base, hosts={**base.hosts, "a-1": host}, relays={"r": relay})
+    record = {"name": "w", "version": "1", "sha256": "a", "layout": "b", "kind": "data", "size": 9}
+    args = fetch_args(
+        expected, "a-1", record, action="#1", origin=(address, 99), relay_port=lambda _: 0, signatures=[], patch=None
+    )
+    found = [(t["address"], t["port"]) for t in args["trackers"] if not t["name"]]
+    assert found == ([] if origin is None else [origin])
 
 
 async def test_the_catalog_knows_signatures_and_patches(c: Controller, short_dir: Path) -> None:
