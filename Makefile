@@ -11,7 +11,7 @@ demo: # a six-host cluster on this machine, and the cockpit on it
 test: # every check
 	@tools/venv.sh dev
 	@tools/debian.sh redis-server tmux openssl git ps=procps ip=iproute2 iptables sshd=openssh-server \
-	    ssh=openssh-client supervisord=supervisor
+	    ssh=openssh-client supervisord=supervisor systemd-nspawn=systemd-container debootstrap faketime
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
