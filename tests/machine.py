@@ -19,6 +19,7 @@ KEPT = Path("/var/cache/cockpit-tests")
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "supervisor")
 VERSION = "1"
 """Of the content below; another one is made anew."""
+AUTHORIZED = Path("/", "root", ".ssh", "authorized_keys")
 TOOLS = ("debootstrap", "systemd-nspawn", "ssh", "ssh-keygen")
 
 
@@ -69,7 +70,7 @@ class Machine:
             [
                 "systemd-nspawn", "--quiet", "-D", str(root_tree()), "--volatile=overlay", "--register=no",
                 "--keep-unit", f"--machine={name}", f"--network-namespace-path={namespace}",
-                f"--bind-ro={bind}:/root/.ssh/authorized_keys", "--boot",
+                f"--bind-ro={bind}:{AUTHORIZED}", "--boot",
             ],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
         )  # fmt: skip
