@@ -46,7 +46,12 @@ def state_dir(args: argparse.Namespace, *, name: str = "") -> Path:
     raise Fail(BAD if live else NO_ANSWER, f"{which}: say which with --state DIR or COCKPIT_STATE")
 
 
-def add_state(parser: argparse.ArgumentParser) -> None:
+def add_state(parser: argparse.ArgumentParser, *, ssh: bool = False) -> None:
+    """`ssh`: for commands that only ask the controller, so that it may be on another machine."""
+    if ssh:
+        from cockpit.cli.attaching import add_ssh
+
+        add_ssh(parser)
     parser.add_argument("--state", metavar="DIR", help="the controller's state directory (or COCKPIT_STATE)")
 
 
@@ -76,6 +81,10 @@ def connect(args: argparse.Namespace, *, view: bool = False, directory: Path | N
     """
     from cockpit.session.client import RemoteSession
 
+    if getattr(args, "ssh", None):
+        from cockpit.cli.attaching import far_session
+
+        return far_session(args, view=view)
     directory = directory or state_dir(args)
     read_only = READ_ONLY if getattr(args, "read_only", False) else ""
     control = directory / "control.sock"

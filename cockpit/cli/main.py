@@ -11,7 +11,7 @@ from collections.abc import Callable
 from cockpit import __version__
 from cockpit.cli.common import BAD, DONE, Fail, warn
 
-FAMILIES = ("serve", "show", "verbs", "records", "artifacts", "hosts", "relay")
+FAMILIES = ("serve", "show", "verbs", "records", "artifacts", "hosts", "relay", "importing")
 """Modules of this package; each has `add(subparsers)`."""
 
 

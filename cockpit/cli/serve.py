@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cockpit.cli import attaching
 from cockpit.cli.common import (
     BAD,
     DONE,
@@ -62,6 +63,7 @@ def add(commands: Any) -> None:
         "attach", help="Open the cockpit on a running controller.", epilog="Example: cockpit attach --state DIR"
     )
     add_state(parser)
+    attaching.add_attach(parser)
     _screen_options(parser)
     parser.set_defaults(run=attach)
 
@@ -128,6 +130,9 @@ def start_detached(args: argparse.Namespace, directory: Path) -> None:
 
 
 def attach(args: argparse.Namespace) -> int:
+    attaching.checked(args)
+    if args.ssh:
+        return attaching.attach(args)
     return _attach(args, state_dir(args))
 
 

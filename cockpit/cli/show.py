@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "status", help="What should run and what does.", epilog="Example: cockpit status --json"
     )
-    add_state(parser)
+    add_state(parser, ssh=True)
     add_json(parser)
     parser.set_defaults(run=lambda args: drive(lambda: _status(args)))
 
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
         epilog="Example: cockpit pushes '#118'",
     )
     parser.add_argument("action", metavar="ACTION", nargs="?", help="only the push of this action")
-    add_state(parser)
+    add_state(parser, ssh=True)
     add_json(parser)
     parser.set_defaults(run=lambda args: drive(lambda: _pushes(args)))
 
@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
         "export", help="Print the head revision as a topology file.",
         epilog="Example: cockpit export --onto topology.yaml",
     )
-    add_state(parser)
+    add_state(parser, ssh=True)
     parser.add_argument("--onto", metavar="FILE", help="write into this file, keeping its comments and order")
     parser.set_defaults(run=lambda args: drive(lambda: _export(args)))
 

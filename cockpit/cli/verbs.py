@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
             verb.name, help=verb.help, description=verb.help, epilog=f"Example: {verb.example}"
         )
         add_arguments(parser, verb)
-        add_state(parser)
+        add_state(parser, ssh=True)
         add_json(parser)
         parser.add_argument(
             "--confirm", default="", metavar="NAME", help="the name that a destructive verb asks for"
@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
     for verb in VERBS.values():
         child = inner.add_parser(verb.name, help=verb.help, epilog=f"Example: cockpit plan {verb.example[8:]}")
         add_arguments(child, verb)
-        add_state(child)
+        add_state(child, ssh=True)
         add_json(child)
         child.set_defaults(run=show_plan, verb=verb.name)
 

@@ -1,0 +1,1 @@
+"""Inventories of other tools, and what runs on hosts already, as a topology file."""
