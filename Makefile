@@ -2,7 +2,7 @@
 
 BIN = .venv/bin
 
-.PHONY: demo test bench lock clean
+.PHONY: demo test bench agent lock clean
 
 demo: # a six-host cluster on this machine, and the cockpit on it
 	@tools/venv.sh
@@ -15,12 +15,18 @@ test: # every check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: # the table of budgets, peers beside ours
 	@tools/venv.sh dev
 	@tools/debian.sh supervisord=supervisor aria2c=aria2 rsync ip=iproute2 || echo "going on without some peers"
 	@$(BIN)/python -m tests.bench
+
+agent: # dist/cockpit-agent for hosts without Python, dist/cockpit-agent.pyz for those with 3.9 or newer
+	@tools/venv.sh dev
+	@tools/agent/build.sh
+	@tools/debian.sh busybox=busybox-static
+	@$(BIN)/pytest tests/bundle
 
 lock: # write down the versions that are installed now; installs follow them
 	@tools/venv.sh dev

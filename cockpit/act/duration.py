@@ -21,6 +21,7 @@ from cockpit.plan.steps import (
     REMOVE,
     START,
     STOP,
+    UPGRADE,
     WARM,
     Plan,
     Step,
@@ -31,7 +32,7 @@ KEPT = 40
 
 ASSUMED = {
     FETCH: 2.0, WARM: 2.0, PREPARE: 0.05, START: 0.05, HEALTHY: 1.0, DRAIN: 0.5, STOP: 0.3, ACTIVATE: 0.05,
-    REMOVE: 0.02,
+    REMOVE: 0.02, UPGRADE: 2.0,
 }
 """Seconds of a step that was never recorded. HEALTHY is the time to the first good health."""
 

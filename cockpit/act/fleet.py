@@ -12,7 +12,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from cockpit.act.duration import Durations, Health, subject, version_key
-from cockpit.act.messages import Answer, Event, Send, UnitGone, UnitSeen
+from cockpit.act.messages import Answer, Event, HostSeen, Send, UnitGone, UnitSeen
 from cockpit.act.stepper import HEARD
 from cockpit.model.actual import Actual, Endpoint, Exit, HostActual, Unit
 from cockpit.model.judge import Digests
@@ -49,6 +49,7 @@ class Fleet:
         self.effects: dict[str, Callable[[Send, Step, float], Event]] = {
             "fetch": self._fetch, "prepare": self._prepare, "start": self._start, "stop": self._stop,
             "remove": self._remove, "drain": self._drained, "tail": self._tail, "activate": self._activate,
+            "upgrade": self._upgrade,
         }  # fmt: skip
         """By command word: carries it out; returns what the controller learns of it."""
 
@@ -123,6 +124,14 @@ class Fleet:
         if release not in host.releases:
             self.hosts[send.host] = replace(host, releases=tuple(sorted((*host.releases, release))))
         return Answer(send.task, True)
+
+    def _upgrade(self, send: Send, step: Step, now: float) -> Event:
+        host = self.hosts.get(send.host) or HostActual(name=send.host, presence=UP)
+        version = str(send.args["version"])
+        if send.args["part"] == "keeper":
+            return HostSeen(send.host, host.presence, host.agent_version, version)
+        self.hosts[send.host] = replace(host, agent_version=version)
+        return HostSeen(send.host, host.presence, version)
 
     def _prepare(self, send: Send, step: Step, now: float) -> Event:
         version = str(send.args.get("version", ""))

@@ -54,6 +54,9 @@ class HostSeen(Message, frozen=True):
 
     host: str
     presence: str
+    agent: str = ""
+    """Version of the agent that serves there, where it is known."""
+    keeper: str = ""
 
 
 class Answer(Message, frozen=True):

@@ -7,7 +7,19 @@ from typing import Any
 
 from cockpit.model.actual import Unit
 from cockpit.model.states import LIVE, NO_CHECK, State
-from cockpit.plan.steps import ACTIVATE, DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, WARM, Step
+from cockpit.plan.steps import (
+    ACTIVATE,
+    DRAIN,
+    FETCH,
+    HEALTHY,
+    PREPARE,
+    REMOVE,
+    START,
+    STOP,
+    UPGRADE,
+    WARM,
+    Step,
+)
 
 RESTARTS = 3
 """So many restarts of an awaited unit mean that it will not become healthy."""
@@ -89,6 +101,7 @@ _DOES = {
     STOP: "stop {name} on {host}",
     ACTIVATE: "give {name} on {host} {thing}",
     REMOVE: "remove {name} from {host}",
+    UPGRADE: "upgrade {host} to {thing}",
 }
 
 

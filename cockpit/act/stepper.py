@@ -44,6 +44,7 @@ from cockpit.plan.steps import (
     REMOVE,
     START,
     STOP,
+    UPGRADE,
     WARM,
     Plan,
     Step,
@@ -59,7 +60,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 _READY, _RUNNING, _REJECTED = State.READY, State.RUNNING, State.REJECTED  # a look-up costs more than <=
 _WORDS = {
     FETCH: "fetch", WARM: "warm", PREPARE: "prepare", START: "start", STOP: "stop", REMOVE: "remove", DRAIN: "drain",
-    ACTIVATE: "activate",
+    ACTIVATE: "activate", UPGRADE: "upgrade",
 }
 
 
@@ -113,6 +114,8 @@ class Stepper:
                 self._units[unit.unit] = unit
         self._silent = {h: now for h, p in hosts.items() if p not in HEARD}
         """Host -> since when it does not answer."""
+        self._versions: dict[str, tuple[str, str]] = {}
+        """Host -> versions of its agent and keeper, as far as anybody said."""
         self._out: list[Command] = []
         self._running: dict[int, Work] = {}
         self._bulk = 0
@@ -179,6 +182,7 @@ class Stepper:
 
     def _host_seen(self, event: HostSeen) -> None:
         host = event.host
+        self._versions[host] = (event.agent, event.keeper)
         works = [w for w in self._running.values() if w.step.host == host]
         if event.presence not in HEARD:
             if host not in self._silent:
@@ -193,7 +197,9 @@ class Stepper:
         for work in works:
             if work.index not in self._running:
                 continue
-            if work.asked is not None:
+            if work.step.kind == UPGRADE and self._upgraded(work.step):
+                self._finish(work)
+            elif work.asked is not None:
                 self._out.append(work.asked)
             elif work.step.kind == HEALTHY and (unit := self._units.get(work.step.unit)) is not None:
                 self._look(work, unit)
@@ -220,10 +226,18 @@ class Stepper:
         elif kind == DRAIN:
             left = event.data.get("remaining", 0)
             self._finish(work, note=f"{left} connections remain" if left else "")
+        elif kind == UPGRADE:
+            # the answer says that another one serves; the host itself has to say that it is this version
+            if event.data.get("already") or self._upgraded(work.step):
+                self._finish(work, note="already so" if event.data.get("already") else "")
         elif unit is not None:
             self._look(work, unit)
         elif kind in (STOP, REMOVE):
             self._finish(work)
+
+    def _upgraded(self, step: Step) -> bool:
+        agent, keeper = self._versions.get(step.host, ("", ""))
+        return bool(step.args["version"] == (keeper if step.args["part"] == "keeper" else agent))
 
     def _refusal(self, work: Work, event: Answer) -> str:
         step, name = work.step, self._name(work.step.instance)
@@ -279,6 +293,8 @@ class Stepper:
         elif unit is not None and self._reached(kind, unit, work):
             self._finish(work, note="already so")
         else:
+            if kind == UPGRADE:
+                self._may_take(float(step.args["timeout"]))
             if kind == STOP:
                 self._draining.discard(step.unit)
                 self._may_take(float(step.args.get("grace", 0)))

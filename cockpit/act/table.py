@@ -118,6 +118,18 @@ _ALL = (
         example="cockpit adopt puzzle.web",
     ),
     Verb(
+        name="upgrade", target="host", many=True, optional=True,
+        params=(
+            Param("version", "str", "version of the agent to run"),
+            Param("batch", "str", "hosts at a time, as a number or in percent (default: a tenth)", required=False),
+            Param("pause", "bool", "only the first batch; the same again goes on", required=False),
+            Param("keeper", "bool", "the keepers, too: each becomes the new one in place", required=False),
+            Param("artifact", "str", "name of the agent's artifact (default: cockpit-agent)", required=False),
+        ),
+        help="Replace the agents of hosts, batch by batch; a batch that does not come back holds the rest.",
+        example="cockpit upgrade 1.2.0",
+    ),
+    Verb(
         name="pause", target="action", key="P",
         params=(Param("after", "str", "id of the step after which to hold (default: now)", required=False),),
         help="Hold an action before its next step.",

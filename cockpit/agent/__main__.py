@@ -24,6 +24,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     )
     _dir(run)
     run.add_argument("--boot-id", default="", help="what the keeper takes for the boot id (tests)")
+    run.add_argument("--candidate", type=int, default=-1, metavar="FD", help=argparse.SUPPRESS)
     run.add_argument("--controller", help="URL of the controller, to join when there is no identity")
     run.add_argument("--join", metavar="TOKEN", help="one-time token, when there is no identity")
     run.add_argument("--host", default="", help="name of this host, when the token names none")
@@ -66,12 +67,14 @@ def _run(args: argparse.Namespace) -> int:
         code = _join(args, args.join)
         # a fresh process: without the token in its arguments, and without what joining has loaded
         if code == DONE and not _renewed(args.dir):
-            again = [sys.executable, "-I", "-m", "cockpit.agent", "run", "--dir", args.dir]
+            from cockpit.agent.turns import run_argv
+
+            again = run_argv(args.dir)
             os.execv(again[0], again + (["--boot-id", args.boot_id] if args.boot_id else []))
         return code
-    from cockpit.agent.daemon import serve
+    from cockpit.agent.serving import serve
 
-    return serve(args.dir, identity, args.boot_id)
+    return serve(args.dir, identity, args.boot_id, args.candidate)
 
 
 def _renewed(host_dir: str) -> bool:

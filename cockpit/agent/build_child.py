@@ -198,6 +198,15 @@ def _status(status: Optional[int]) -> Tuple[Optional[int], Optional[int]]:
 
 def _prctl(option: int, value: int) -> None:
     try:
+        import _cockpit  # the one-file agent has no ctypes
+
+        _cockpit.prctl(option, value)
+        return
+    except ImportError:
+        pass
+    except OSError:
+        return
+    try:
         import ctypes
 
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -14,13 +14,13 @@ import json
 import os
 import re
 import shutil
-import sys
 import threading
 import time
 from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional
 from urllib.parse import urlsplit
 
 import cockpit
+from cockpit.agent import own
 from cockpit.agent.build_files import collect, extract, forget
 from cockpit.agent.files import make_dir
 from cockpit.agent.identity import Identity, WrongController, check_controller, origin
@@ -51,7 +51,6 @@ BREAK = re.compile("\r?\n|\r(?=[^\n])")
 """A lone carriage return also ends a line: so do programs redraw theirs."""
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "build_child.py")
 
 Send = Callable[[Frame], Awaitable[None]]
 """Waits while too much is on its way already."""
@@ -93,6 +92,10 @@ class Builder:
         job = self._jobs.get(id)
         if job is not None:
             job.stop()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._jobs)
 
     def end_all(self) -> None:
         for job in self._jobs.values():
@@ -209,7 +212,7 @@ class Builder:
         started = time.time()
         try:
             child = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", CHILD, str(write), stdin=asyncio.subprocess.PIPE,
+                *own.script_argv("build_child.py", str(write)), stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, pass_fds=(write,), cwd="/",
                 env={"PATH": os.environ.get("PATH", DEFAULT_PATH)}, start_new_session=True,
             )

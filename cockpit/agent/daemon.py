@@ -3,52 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import cockpit
-from cockpit.agent import checks, connections, rotate, units
+from cockpit.agent import units, upkeep
 from cockpit.agent.building import Builder
 from cockpit.agent.fetch import Fetcher
 from cockpit.agent.follow import Stream
+from cockpit.agent.following import Following
 from cockpit.agent.health import Health
 from cockpit.agent.identity import Identity
 from cockpit.agent.install import Releases
 from cockpit.agent.keeper_link import KeeperError, KeeperGone, KeeperLink, ensure_keeper
-from cockpit.agent.link import Link, Outbox, Owner
-from cockpit.agent.local import LocalSocket
-from cockpit.agent.logs import log_dir
+from cockpit.agent.link import Link, Outbox
 from cockpit.agent.names import Names
+from cockpit.agent.plugins.manager import Plugins
+from cockpit.agent.renewal import Renewal
+from cockpit.agent.revoked import Revoked
+from cockpit.agent.takeover import Candidacy, NearSocket, inherit
 from cockpit.agent.tasks import CommandError, Tasks
+from cockpit.agent.turns import Turn, ended_mark, made_up_boot, run_argv
 from cockpit.agent.units import Book, Memory
+from cockpit.agent.upgrade import Upgrader
 from cockpit.agent.waiting import within
 from cockpit.agent.words import Words, head_of
 from cockpit.link.frames import MAX_FRAME, PROTOCOL, Frame, encode
 
 DURABLE = frozenset({"start", "exit", "hold", "rejected", "ctl"})
 """Keeper events that are forwarded until the controller has acknowledged them."""
-LOCK_WAIT = 10.0
 KEEPER_WAIT = 10.0
 FIRST_CHECKS = 0.5
 """Seconds the first full set waits for the first health checks after a start of the agent."""
 WATCHERS_WAIT = 1.0
+MAX_EARLY = 10_000
 MAX_SINGLE = 8
 """Units that are looked at one by one; for more the whole list is cheaper."""
-SWEEP = 5.0
-COUNT = 3.0
 DEFAULT_RANGE = (20000, 20999)
+WELCOME = ("address", "port_range", "cluster", "region", "ways", "transports", "proxy")
+"""What is kept of a welcome: it holds, too, until the next one."""
 
 
-class Agent(Owner):
+class Agent(Following):
     """Call `run` once, inside a running loop that made it."""
 
-    def __init__(self, host_dir: str, identity: Identity, boot_id: str, ended_before: str) -> None:
+    def __init__(
+        self, host_dir: str, identity: Identity, boot_id: str, ended_before: str, turn: Turn,
+        candidacy: Optional[Candidacy] = None,
+    ) -> None:
         """`ended_before`: the end mark before we waited for the lock. When it changes, we go too."""
         self.dir = host_dir
+        self.turn = turn
+        self.role = "" if candidacy is None else "candidate"
+        self.version = cockpit.__version__
+        self.upgrader = Upgrader(self)
+        self.candidacy = candidacy
+        self.queue: List[Frame] = []
+        self.taking = False
+        self.telling = candidacy is None
         self.identity = identity
         self.memory = Memory(host_dir)
         self.book = Book(self.memory, self.unit_changed)
@@ -60,14 +75,22 @@ class Agent(Owner):
         self.streams: Dict[str, Tuple[Stream, "asyncio.Task[None]"]] = {}
         self.outbox = Outbox(self._unit_frame)
         self.link = Link(identity, self, self.outbox)
-        self.local = LocalSocket(host_dir, self.names)
+        self.renewal = Renewal(identity.dir, identity.name, identity.uuid, self.outbox.put, _say)
+        self.renewal.on_change = self._tell_identity
+        self.revoked = Revoked(host_dir, self.fetcher.tell)
+        self.local = NearSocket(host_dir, self.names)
         self.health = Health(self.unit_changed, self._was_good, self.book.record, self._look_again)
-        self.tasks = Tasks(identity.uuid, Words(self).table(), self.outbox.put)
-        self._boot_id = boot_id
+        self.plugins = Plugins(
+            host_dir, identity.name, self.releases, send=self.outbox.put, bulk=self.send_bulk,
+            records=lambda: self.book.records,
+            builtin={**Words(self).modules(), "upgrade": {"upgrade": self.upgrader.word}},
+        )
+        self.tasks = Tasks(identity.uuid, self.plugins.words, self.outbox.put)
+        self.boot_id = boot_id
         self._ended_before = ended_before
-        self._argv = [*run_argv(host_dir), *(["--boot-id", boot_id] if boot_id else [])]
-        self._keeper: Optional[KeeperLink] = None
-        self._keeper_ready = asyncio.Event()
+        self.argv = [*run_argv(host_dir), *self.boot_arguments()] if candidacy is None else candidacy.argv
+        self.keeper_link: Optional[KeeperLink] = None
+        self.keeper_ready = asyncio.Event()
         self._wake = asyncio.Event()
         self._touched: Set[str] = set()
         self._more_events = False
@@ -76,9 +99,13 @@ class Agent(Owner):
         self._events: Dict[int, Frame] = {}
         """Unacknowledged keeper events by number, ascending."""
         self._seen = 0
+        self._listed = False
+        """The keeper's unacknowledged events of before this connection are known: what it pushes comes after them."""
+        self._early: List[Frame] = []
+        """Events that were pushed before that; an acknowledgement counts for all before it, so they must wait."""
         self._ending = False
         self._ended = asyncio.Event()
-        self._stop = asyncio.Event()
+        self.stopped = asyncio.Event()
         self._background: "Set[asyncio.Task[Any]]" = set()
         self._head: Optional[Dict[str, Any]] = None
 
@@ -87,13 +114,20 @@ class Agent(Owner):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
-        await loop.run_in_executor(None, self.builder.clean)
-        await self.local.start()
         work = [
-            self._hold_keeper(), self._refresher(), self._first_link(), self._sweeper(), self._counter(),
+            self._hold_keeper(), self._refresher(), self._first_link(), self.renewal.run(),
+            upkeep.rotated(self.dir, self.book, lambda: bool(self.role), _say),
+            upkeep.counted(self.book, self.own_address),
         ]
+        if self.candidacy is None:
+            await loop.run_in_executor(None, self.builder.clean)
+            await self.local.start()
+            inherit(self)
+        else:
+            work.append(self._stand_by(self.candidacy))
+        await self.plugins.start()
         running = [asyncio.ensure_future(each) for each in work]
-        stopped = asyncio.ensure_future(self._stop.wait())
+        stopped = asyncio.ensure_future(self.stopped.wait())
         try:
             done, _ = await asyncio.wait([*running, stopped], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -104,23 +138,37 @@ class Agent(Owner):
             await self.tasks.stop()
             await asyncio.gather(*running, stopped, *self._background, return_exceptions=True)
             self.health.stop()
+            await self.plugins.stop()
             await self.fetcher.close()
             await self.local.stop()
-            if self._keeper is not None:
-                await self._keeper.close()
+            if self.keeper_link is not None:
+                await self.keeper_link.close()
 
     # the link's owner
 
     def hello(self) -> Frame:
-        keeper = self._keeper.hello if self._keeper is not None else {}
-        return {
+        keeper = self.keeper_link.hello if self.keeper_link is not None else {}
+        hello = {
             "t": "hello", "host": self.identity.name, "uuid": self.identity.uuid,
             "boot_id": str(keeper.get("boot_id") or ""), "agent_pid": os.getpid(),
-            "keeper_pid": keeper.get("pid"), "version": cockpit.__version__, "protocol": PROTOCOL,
+            "keeper_pid": keeper.get("pid"), "keeper_version": str(keeper.get("release") or ""),
+            "version": self.version, "protocol": PROTOCOL, "role": self.role,
+            "note": str(keeper.get("agent_note") or ""),
         }
+        if self.candidacy is not None:
+            hello["replaces"] = self.candidacy.old
+        return hello
 
     def address(self) -> str:
         return str(self.memory.welcome.get("address") or self.identity.address)
+
+    def facts(self) -> Dict[str, Any]:
+        """Where the link may go: what the last welcome said."""
+        return self.memory.welcome
+
+    def busy(self) -> bool:
+        """What runs would end with this connection: it does not move to a better way now."""
+        return bool(self.streams) or self.builder.busy
 
     def place(self) -> Dict[str, Any]:
         """Where this host is, for its peer."""
@@ -136,38 +184,63 @@ class Agent(Owner):
         return int(given[0]), int(given[1])
 
     def welcome(self, frame: Frame) -> None:
-        facts = {k: frame.get(k) for k in ("address", "port_range", "cluster", "region") if frame.get(k)}
+        facts = {key: frame[key] for key in WELCOME if frame.get(key)}
         if facts != self.memory.welcome:
             self.memory.welcome = facts
-            self.memory.save()
+            if not self.role:
+                self.memory.save()
+        self.renewal.connected(not self.role)
 
     async def everything(self) -> List[Frame]:
-        await within(self._keeper_ready.wait(), KEEPER_WAIT)
+        if (aside := await self.aside()) is not None:
+            return aside
+        await within(self.keeper_ready.wait(), KEEPER_WAIT)
         await self.refresh()
         reports = [r for r in (self._report(u) for u in self.book.units()) if r is not None]
         releases = await asyncio.get_running_loop().run_in_executor(None, self.releases.listing)
-        keeper = self._keeper.hello if self._keeper is not None else {}
+        keeper = self.keeper_link.hello if self.keeper_link is not None else {}
         full: Frame = {
             "t": "full", "units": reports, "releases": releases, "names": self.names_told,
             "head": await asyncio.get_running_loop().run_in_executor(None, head_of, self.dir),
-            "keeper_pid": keeper.get("pid"), "agent_pid": os.getpid(),
+            "keeper_pid": keeper.get("pid"), "keeper_version": str(keeper.get("release") or ""),
+            "agent_pid": os.getpid(),
         }
         more: List[Frame] = []
         if len(encode(full)) > MAX_FRAME:  # probes may be long: they follow one by one
             more = [{"t": "unit", "unit": r} for r in reports if r["probe"]]
             full["units"] = [{**r, "probe": {}} for r in reports]
-        return [full, *more, *self._events.values()]
+        if (aside := await self.aside()) is not None:  # the turn went meanwhile
+            return aside
+        self.telling = True
+        self.plugins.connected()
+        identity: Frame = {"t": "identity", **self.renewal.report()}
+        return [full, identity, *more, self.plugins.frame(), *self._events.values()]
 
     def frame(self, frame: Frame) -> None:
         kind = frame["t"]
-        if kind == "cmd":
+        if kind == "serve":
+            if self.candidacy is not None:
+                self.candidacy.yours.set()
+        elif self.role == "candidate":
+            if kind == "cmd":
+                self.queue.append(frame)
+        elif kind == "cmd":
             self.tasks.take(frame)
+        elif kind == "plugin-settings":
+            self.plugins.settings(frame["settings"])
+        elif kind == "retire":
+            if not self.upgrader.retire(int(frame["pid"])):
+                self.serve_again()
         elif kind == "ack":
             self._acknowledged(int(frame.get("seq", 0)))
         elif kind == "names":
             changed = self.names.apply(frame)
             self.local.publish(changed)
-            self._spawn(self._tell_names(self.names.version))
+            self.spawn(self._tell_names(self.names.version))
+        elif kind == "certificate":
+            self.spawn(self.renewal.frame(frame))
+        elif kind == "revoked":
+            self.spawn(self.revoked.frame(frame))
         elif kind == "credit":
             found = self.streams.get(str(frame.get("stream")))
             if found is not None:
@@ -175,7 +248,9 @@ class Agent(Owner):
 
     def disconnected(self) -> None:
         """Streams and builds belong to a connection; commands run on, their answers are remembered."""
+        self.renewal.connected(False)
         self.builder.end_all()
+        self.plugins.disconnected()
         for _, task in list(self.streams.values()):
             task.cancel()
         self.streams.clear()
@@ -190,10 +265,10 @@ class Agent(Owner):
         timeout = None if op == "stop" else 30.0
         for last in (False, False, True):
             try:
-                await within(self._keeper_ready.wait(), KEEPER_WAIT)
-                if self._keeper is None:
+                await within(self.keeper_ready.wait(), KEEPER_WAIT)
+                if self.keeper_link is None:
                     raise KeeperGone("no keeper answers")
-                return await self._keeper.request(op, timeout, **args)
+                return await self.keeper_link.request(op, timeout, **args)
             except asyncio.TimeoutError:
                 raise KeeperGone("no keeper answers on this host") from None
             except KeeperGone:
@@ -205,16 +280,24 @@ class Agent(Owner):
     async def refresh(self, unit: str = "") -> None:
         """Look at the keeper's full list, or at one unit. Without a keeper all stays as it was seen."""
         async with self._listing:
-            keeper = self._keeper
+            keeper = self.keeper_link
             if keeper is None or keeper.lost.is_set():
                 return
             try:
                 if unit:
                     self.book.put(await keeper.unit(unit))
                 else:
+                    self._early.clear()
                     records, events, self._more_events = await keeper.everything()
                     for event in events:
                         self._note(event)
+                    if len(self._early) >= MAX_EARLY:
+                        self._look_again()
+                    elif not self._listed and not self._more_events:
+                        self._listed = True
+                        for event in self._early:
+                            self._note(event)
+                        self._early.clear()
                     for gone in self.book.update(records):
                         self.unit_changed(gone)
             except KeeperGone:
@@ -228,6 +311,7 @@ class Agent(Owner):
 
     def unit_changed(self, unit: str) -> None:
         self.outbox.unit(unit)
+        self.plugins.units_changed()
 
     def releases_changed(self) -> None:
         self.outbox.put({"t": "releases", "releases": self.releases.listing()})
@@ -244,30 +328,33 @@ class Agent(Owner):
         if asking.done():
             asking.result()
         ended.cancel()
-        self._spawn(self._leave())
+        self.spawn(self._leave())
 
     async def _ask_end(self) -> None:
-        if self._keeper is None:
+        if self.keeper_link is None:
             raise CommandError("failed", "no keeper answers")
         try:
-            await self._keeper.request("end", None)
+            await self.keeper_link.request("end", None)
         except KeeperGone:
             pass  # it went, as it was told
 
     async def _leave(self) -> None:
         await asyncio.sleep(0)  # let the answer into the outbox
         await self.outbox.flushed(1.0)
-        self._stop.set()
+        self.stopped.set()
 
     # inside
+
+    def _tell_identity(self) -> None:
+        self.outbox.put({"t": "identity", **self.renewal.report()})
 
     def _terminate(self) -> None:
         if self._ending:
             self._ended.set()
         else:
-            self._stop.set()
+            self.stopped.set()
 
-    def _spawn(self, work: Any) -> None:
+    def spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -283,11 +370,16 @@ class Agent(Owner):
         return self.book.report(unit, self.health.gauges.get(unit), self.health.probes.get(unit))
 
     def _unit_frame(self, unit: str) -> Optional[Frame]:
+        if not self.telling:
+            return None
         found = self._report(unit)
         return {"t": "gone", "unit": unit} if found is None else {"t": "unit", "unit": found}
 
     def _event(self, doc: Frame) -> None:
-        self._note(doc)
+        if self._listed:
+            self._note(doc)
+        elif len(self._early) < MAX_EARLY:  # beyond that they come with another list
+            self._early.append(doc)
         self._touched.add(str(doc.get("unit") or ""))
         self._wake.set()
 
@@ -297,19 +389,20 @@ class Agent(Owner):
             self._seen = seq
             frame = {"t": "event", "seq": seq, "event": event}
             self._events[seq] = frame
-            self.outbox.put(frame)
+            if self.telling:
+                self.outbox.put(frame)
 
     def _acknowledged(self, seq: int) -> None:
         known = [s for s in self._events if s <= seq]
         for old in known:
             del self._events[old]
         if known:
-            self._spawn(self._ack_keeper(known[-1]))
+            self.spawn(self._ack_keeper(known[-1]))
 
     async def _ack_keeper(self, seq: int) -> None:
         try:
-            if self._keeper is not None:
-                await self._keeper.request("ack", seq=seq)
+            if self.keeper_link is not None:
+                await self.keeper_link.request("ack", seq=seq)
             if self._more_events and not self._events:
                 self._look_again()
         except (KeeperGone, KeeperError):
@@ -317,7 +410,7 @@ class Agent(Owner):
 
     async def _tell_names(self, version: int) -> None:
         await self.local.flushed(WATCHERS_WAIT)
-        if version == self.names.version:
+        if version == self.names.version and not self.role:
             self.names_told = version
             self.outbox.put({"t": "names", "version": version})
 
@@ -328,20 +421,23 @@ class Agent(Owner):
             if ended_mark(self.dir) not in ("", self._ended_before):
                 _say("keeper: this host was told to end")
                 return
+            self._listed = False
             try:
-                keeper = await ensure_keeper(self.dir, self._boot_id, self._event)
+                if self.role:  # to start one is the business of the agent that serves
+                    keeper = await KeeperLink.open(self.dir, self._event)
+                else:
+                    keeper = await ensure_keeper(self.dir, self.boot_id, self._event)
             except (KeeperGone, OSError) as e:
                 _say(f"keeper: {e}")
                 await asyncio.sleep(1.0)
                 continue
-            self._keeper = keeper
-            self._remember_boot(str(keeper.hello.get("boot_id") or ""))
+            self.keeper_link = keeper
             try:
-                await keeper.request("agent", argv=self._argv, pid=os.getpid())
+                await self._introduce(keeper)
                 await self.refresh()
                 if first:
                     await self.health.settled(FIRST_CHECKS)
-                self._keeper_ready.set()
+                self.keeper_ready.set()
                 if not first:
                     self.link.again()
                 first = False
@@ -351,24 +447,29 @@ class Agent(Owner):
             except KeeperError as e:
                 _say(f"keeper: {e}")
             finally:
-                self._keeper_ready.clear()
+                self.keeper_ready.clear()
                 await keeper.close()
             if self._ending:
                 self._ended.set()
-                await self._stop.wait()
+                await self.stopped.wait()
             _say("keeper: gone; starting another one")
 
-    def _remember_boot(self, boot_id: str) -> None:
-        """A keeper that we start later must take the same boot id as the one before, even a made-up one:
-        another would mean a reboot, after which nothing is adopted."""
-        try:
-            with open("/proc/sys/kernel/random/boot_id") as f:
-                real = f.read().strip()
-        except OSError:
-            real = ""
-        if boot_id and boot_id != real and boot_id != self._boot_id:
-            self._boot_id = boot_id
-            self._argv = [*run_argv(self.dir), "--boot-id", boot_id]
+    async def _introduce(self, keeper: KeeperLink) -> None:
+        """The keeper keeps this agent alive. One that it started itself is started again in the same way."""
+        hello = keeper.hello
+        boot_id = str(hello.get("boot_id") or "")
+        if made_up_boot(boot_id) and boot_id != self.boot_id:
+            self.boot_id = boot_id
+        if self.role:
+            return
+        known = hello.get("agent_argv") if hello.get("agent_pid") == os.getpid() else None
+        if known:
+            self.argv = [str(word) for word in known]
+        if self.boot_id and "--boot-id" not in self.argv:
+            self.argv += self.boot_arguments()
+        if self.argv != known:
+            leave = self.candidacy.old if self.candidacy is not None else None
+            await keeper.request("agent", argv=self.argv, pid=os.getpid(), leave=leave)
 
     async def _refresher(self) -> None:
         """Events only say `look again`: at one unit, or at everything."""
@@ -384,101 +485,8 @@ class Agent(Owner):
 
     async def _first_link(self) -> None:
         """Dial once the keeper was seen: hello carries its facts."""
-        await self._keeper_ready.wait()
+        await self.keeper_ready.wait()
         await self.link.run()
-
-    async def _sweeper(self) -> None:
-        """Links of data; and log rotation, in a thread and only where a file has grown."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(SWEEP)
-            self.book.look_at_links()
-            for unit, record in list(self.book.records.items()):
-                dir = log_dir(self.dir, unit)
-                if rotate.needs_sweep(dir):
-                    live = int(record.get("run") or 0) if record.get("pids") else None
-                    try:
-                        await loop.run_in_executor(None, rotate.sweep, dir, live)
-                    except OSError as e:
-                        _say(f"logs of {unit}: {e}")
-
-    async def _counter(self) -> None:
-        """Connections of units with ports; a report goes out only while a unit drains."""
-        loop = asyncio.get_running_loop()
-        pause = COUNT
-        while True:
-            await asyncio.sleep(pause)
-            wanted = {
-                unit: set(units.ports_of(record).values())
-                for unit, record in self.book.records.items()
-                if record.get("pids") and units.ports_of(record) and unit not in self.book.draining
-            }
-            if not wanted:
-                continue
-            began = time.monotonic()
-            numbers = set().union(*wanted.values())
-            ours = frozenset(checks.ours)
-            found = await loop.run_in_executor(None, connections.count, self.own_address(), numbers, ours)
-            pause = max(COUNT, 50 * (time.monotonic() - began))  # busy hosts have long tables
-            for unit, mine in wanted.items():
-                if unit not in self.book.draining:
-                    self.book.connections[unit] = sum(found[n] for n in mine)
-
-
-def ended_mark(host_dir: str) -> str:
-    """What tells one `end` of this host from another; empty when its keeper was started since."""
-    try:
-        s = os.stat(os.path.join(host_dir, "keeper", "ended"))
-    except OSError:
-        return ""
-    return f"{s.st_ino} {s.st_mtime_ns}"
-
-
-def run_argv(host_dir: str) -> List[str]:
-    """How an agent of this directory is started."""
-    return [sys.executable, "-I", "-m", "cockpit.agent", "run", "--dir", host_dir]
-
-
-def lock(host_dir: str, wait: float = LOCK_WAIT) -> Optional[int]:
-    """The lock that makes this the only agent of the directory; None when another one keeps it."""
-    fd = os.open(os.path.join(host_dir, "agent.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(fd)
-                return None
-            time.sleep(0.02)
-
-
-def serve(host_dir: str, identity: Identity, boot_id: str) -> int:
-    """Run the agent of a directory until it is told to go. Exit code."""
-    before = ended_mark(host_dir)
-    held = lock(host_dir)
-    if held is None:
-        _say(f"another agent serves {host_dir}")
-        return 3
-    identity = Identity.load(host_dir) or identity  # it may have joined anew while we waited
-    _cheap_children()
-
-    async def main() -> None:
-        await Agent(host_dir, identity, boot_id, before).run()
-
-    try:
-        asyncio.run(main())
-    finally:
-        os.close(held)
-    return 0
-
-
-def _cheap_children() -> None:
-    """Before Python 3.12 asyncio waits for each child in a thread of its own unless told otherwise."""
-    watcher: Optional[Callable[[], Any]] = getattr(asyncio, "PidfdChildWatcher", None)
-    if watcher is not None and sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
-        asyncio.get_event_loop_policy().set_child_watcher(watcher())
 
 
 def _say(text: str) -> None:

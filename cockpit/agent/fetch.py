@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 from typing import Any, Callable, Dict, Mapping, Optional
 from urllib.parse import urlsplit
 
+from cockpit.agent import own
 from cockpit.agent.files import make_dir
 from cockpit.agent.identity import Identity, origin
 from cockpit.agent.waiting import within
@@ -148,9 +148,8 @@ class Peer:
         log = os.open(os.path.join(work, "peer.out"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-m", "cockpit.swarm.peer", "--dir", host_dir,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, limit=MAX_LINE,
-                cwd="/", start_new_session=True,
+                *own.argv_of("cockpit.swarm.peer", "--dir", host_dir), stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE, stderr=log, limit=MAX_LINE, cwd="/", start_new_session=True,
             )
         except OSError as e:
             raise PeerGone(e.strerror or str(e)) from None

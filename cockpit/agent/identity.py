@@ -1,4 +1,9 @@
-"""DIR/identity: who this host is, and how it knows its controller."""
+"""DIR/identity: who this host is, and how it knows its controller.
+
+`cert.pem` is replaced by renewals together with its key. Two files cannot be replaced at one moment, so since the
+first renewal `cert.pem` holds the certificate and the key, and `key.pem` is a link to it: readers of either file
+always find a pair that belongs together.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,8 @@ from typing import Any, Dict, List, Optional
 from urllib.parse import unquote, urlsplit
 
 from cockpit.agent.files import make_dir, read_json, sync_dir, write_atomic, write_json
+
+MAX_PEM = 64 * 1024
 
 
 class IdentityError(Exception):
@@ -34,7 +41,7 @@ class Identity:
     def load(cls, host_dir: str) -> Optional["Identity"]:
         """None when this host has not joined. Raises IdentityError when it is damaged."""
         dir = os.path.join(host_dir, "identity")
-        if not os.path.isdir(dir):
+        if not os.path.isdir(dir) and not _put_back(host_dir):
             return None
         doc = read_json(os.path.join(dir, "host.json"))
         missing = [n for n in ("key.pem", "cert.pem", "ca.pem") if not os.path.isfile(os.path.join(dir, n))]
@@ -123,9 +130,45 @@ def write_identity(
         }
         write_json(os.path.join(new, "host.json"), doc)
         if os.path.isdir(target):
-            shutil.rmtree(target)
+            shutil.rmtree(_old(host_dir), ignore_errors=True)
+            os.rename(target, _old(host_dir))
         os.rename(new, target)
         sync_dir(host_dir)
+        shutil.rmtree(_old(host_dir), ignore_errors=True)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+
+
+def replace_pair(dir: str, *, key: str, cert: str) -> None:
+    """Put a renewed certificate and its key (PEM) into the identity directory DIR.
+
+    Whenever this is interrupted, what is on disk is the old pair or the new one. Raises OSError.
+    """
+    one, link = os.path.join(dir, "cert.pem"), os.path.join(dir, "key.pem")
+    if not os.path.islink(link):
+        with open(one, "rb") as c, open(link, "rb") as k:
+            both = c.read(MAX_PEM) + b"\n" + k.read(MAX_PEM)
+        write_atomic(one, both, 0o600)
+        new = f"{link}.new.{os.getpid()}"
+        try:
+            os.unlink(new)
+        except FileNotFoundError:
+            pass
+        os.symlink("cert.pem", new)
+        os.replace(new, link)
+        sync_dir(dir)
+    write_atomic(one, cert.encode() + b"\n" + key.encode(), 0o600)
+
+
+def _old(host_dir: str) -> str:
+    return os.path.join(host_dir, ".identity.old")
+
+
+def _put_back(host_dir: str) -> bool:
+    """Joining anew was cut off between its two renames: what was there before is the identity."""
+    try:
+        os.rename(_old(host_dir), os.path.join(host_dir, "identity"))
+    except OSError:
+        return False
+    return True

@@ -20,7 +20,8 @@ import uuid as uuids
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
 
-from cockpit.agent.identity import WrongController, check_controller, origin, pinned_context, write_identity
+from cockpit.agent.identity import WrongController, origin, pinned_context, write_identity
+from cockpit.link.dial import check_upstream
 from cockpit.link.tokens import BadToken, Token, fingerprint_der, parse_token
 
 TIMEOUT = 10.0
@@ -70,7 +71,8 @@ def enrol(
     name = str(answer.get("host", name))
     write_identity(
         host_dir, key=key, cert=answer["cert"], ca=ssl.DER_cert_to_PEM_cert(ca), name=name, uuid=uuid,
-        controllers=[base], cluster=cluster, address=address,
+        controllers=list(dict.fromkeys([base, *map(str, answer.get("controllers") or [])])), cluster=cluster,
+        address=address,
     )
     return name, answer
 
@@ -126,7 +128,7 @@ def _ask(peer: Tuple[str, int], ca: bytes, body: Any, address: str) -> Tuple[Any
     )
     try:
         link.connect()
-        cluster = check_controller(link.sock.getpeercert(), None)
+        kind, cluster = check_upstream(link.sock.getpeercert(), None)
         link.request("POST", "/join", json.dumps(body), {"Content-Type": "application/json"})
         reply = link.getresponse()
         data = reply.read(MAX_ANSWER)
@@ -145,11 +147,23 @@ def _ask(peer: Tuple[str, int], ca: bytes, body: Any, address: str) -> Tuple[Any
         raise JoinError(f"the controller refused: {text or f'HTTP {reply.status} {reply.reason}'}")
     if not isinstance(answer, dict):
         raise JoinError(f"{peer[0]}:{peer[1]} gave an answer that makes no sense")
+    if kind == "relay":  # the authority that the token pinned vouches for it, and each cluster has its own
+        cluster = str(answer.get("cluster", ""))
     return answer, cluster
 
 
 def make_key(name: str) -> Tuple[str, str]:
-    """(private key, certificate request), PEM, EC P-256; `cryptography` where it is, else openssl."""
+    """(private key, certificate request), PEM, EC P-256: by the one-file agent's own module, else by `cryptography`
+    where it is, else by openssl."""
+    try:
+        import _cockpit
+
+        key, csr = _cockpit.make_key(name)
+        return str(key), str(csr)
+    except ImportError:
+        pass
+    except OSError as e:
+        raise JoinError(str(e)) from None
     try:
         return _make_key_here(name)
     except ImportError:

@@ -11,12 +11,12 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from cockpit.agent.own import keeper_argv
 from cockpit.agent.waiting import within
 
 MAX_REPLY = 64 * 1024 * 1024
 """A list of many units may be longer than the keeper lets us write."""
 START_TIME = 10.0
-KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "keeper")
 # forks twice, so that the keeper is nobody's child and outlives whoever started it
 DETACH = "import os,sys;os.setsid();os.fork() and os._exit(0);os.execv(sys.argv[1],sys.argv[1:])"
 
@@ -171,9 +171,7 @@ def answers(host_dir: str) -> bool:
 
 def start_keeper(host_dir: str, boot_id: str = "") -> None:
     """Start a keeper in a session of its own. Two at once are its own business: one of them ends."""
-    argv: List[str] = [sys.executable, "-I", "-S", KEEPER, host_dir]
-    if boot_id:
-        argv += ["--boot-id", boot_id]
+    argv = keeper_argv(host_dir, boot_id)
     log = os.open(os.path.join(host_dir, "keeper.out"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         subprocess.run(

@@ -1,128 +1,45 @@
-"""The agent's end of the link: one WebSocket over mutual TLS, dialled from here, for ever."""
+"""The agent's end of the link: a channel over mutual TLS, dialled from here, for ever.
+
+Which way and transport comes next is `cockpit.link.ways`' to say; here it is done.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import random
-import socket
+import os
 import ssl
 import sys
 import time
-from asyncio import sslproto
-from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Set, Union
-from urllib.parse import urlsplit
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
-from websockets.typing import Subprotocol
-
-from cockpit.agent.identity import Identity, check_controller, origin
+from cockpit.agent.files import read_json, write_json
+from cockpit.agent.identity import Identity, origin
+from cockpit.agent.outbox import EVERYTHING, Outbox, Overflow
 from cockpit.agent.waiting import within
-from cockpit.link.frames import MAX_FRAME, SUBPROTOCOL, Frame, ProtocolError, decode, encode
+from cockpit.link.channel import TRANSPORTS, ChannelClosed, DialledChannel
+from cockpit.link.dial import dial
+from cockpit.link.frames import Frame, ProtocolError, decode, encode
+from cockpit.link.proxy import BadProxy, Unreachable, proxy_address
+from cockpit.link.ways import BROKEN, SILENCE, SILENT, UNREACHABLE, WELCOME_TIME, Chooser, Pair, pause
 
-HELLO_TIME = 15.0
-DEAD_AFTER = 15_000
-"""Milliseconds without an acknowledgement of sent data after which the kernel ends the connection.
-Beats are sent all the time, so a silent death is seen without pings that would wake both sides."""
-MAX_URGENT = 20_000
-MAX_BULK = 64
-SOON, LATER = 2.0, 5.0
+__all__ = ["EVERYTHING", "Link", "Outbox", "Overflow", "Owner", "pause"]
 
-EVERYTHING: Frame = {"t": "everything"}
-"""In the outbox: tell the full set anew on this connection."""
-
-# CPython keeps a buffer of this size per TLS connection: 256 KiB by default.
-if hasattr(sslproto.SSLProtocol, "max_size"):
-    sslproto.SSLProtocol.max_size = 16 * 1024
+LOOK = 20.0
+"""Seconds between two looks whether a better pair could be tried."""
+LONGEST_FRAME = 60.0
+"""Seconds that one frame may take to come in."""
+MAX_WAYS = 64
 
 
-class Overflow(Exception):
-    """The controller does not read; the connection is dropped and everything is told anew."""
+class Refused(Exception):
+    """The other side does not want this host; the text says why."""
 
 
-FAILURES = (OSError, WebSocketException, ProtocolError, Overflow, asyncio.TimeoutError, EOFError)
+class Silence(ConnectionError):
+    """The connection stands and nothing comes."""
 
 
-class Outbox:
-    """What waits to be sent: units and results first, log lines when nothing else does.
-
-    Units are kept by name and composed when they are sent: however often one changes meanwhile, it
-    is one frame with the latest. `compose` returns None for nothing to say.
-    """
-
-    def __init__(self, compose: Callable[[str], Optional[Frame]]) -> None:
-        self._compose = compose
-        self._urgent: Deque[Union[str, Frame]] = deque()
-        self._marked: Set[str] = set()
-        self._bulk: Deque[Frame] = deque()
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.open = False
-        """False while there is no connection: what is put is left out, the full set comes first."""
-
-    def clear(self, *, open: bool) -> None:
-        self._urgent.clear()
-        self._marked.clear()
-        self._bulk.clear()
-        self.open = open
-        self._room.set()
-        self._idle.set()
-        self._wake.set()
-
-    def put(self, frame: Frame) -> None:
-        if self.open:
-            self._urgent.append(frame)
-            self._idle.clear()
-            self._wake.set()
-
-    def unit(self, unit: str) -> None:
-        if self.open and unit not in self._marked:
-            self._marked.add(unit)
-            self._urgent.append(unit)
-            self._idle.clear()
-            self._wake.set()
-
-    async def bulk(self, frame: Frame) -> None:
-        """Wait for room. Frames of a connection that is gone are left out."""
-        while self.open and len(self._bulk) >= MAX_BULK:
-            self._room.clear()
-            await self._room.wait()
-        if self.open:
-            self._bulk.append(frame)
-            self._idle.clear()
-            self._wake.set()
-
-    async def take(self) -> Frame:
-        """The next frame. Raises Overflow."""
-        while True:
-            if len(self._urgent) > MAX_URGENT:
-                raise Overflow(f"{len(self._urgent)} frames wait")
-            while self._urgent:
-                item = self._urgent.popleft()
-                if isinstance(item, dict):
-                    return item
-                self._marked.discard(item)
-                frame = self._compose(item)
-                if frame is not None:
-                    return frame
-            if self._bulk:
-                frame = self._bulk.popleft()
-                self._room.set()
-                return frame
-            self._idle.set()
-            self._wake.clear()
-            await self._wake.wait()
-
-    async def flushed(self, timeout: float) -> None:
-        """Wait until everything was handed to the connection."""
-        try:
-            await within(self._idle.wait(), timeout)
-        except asyncio.TimeoutError:
-            pass
+FAILURES = (OSError, ProtocolError, Overflow, Refused, asyncio.TimeoutError, EOFError, ValueError)
 
 
 class Owner:
@@ -135,6 +52,14 @@ class Owner:
         """The host's own address, to connect from; empty when it is not known yet."""
         raise NotImplementedError
 
+    def facts(self) -> Dict[str, Any]:
+        """What is kept of the last welcome; `ways`, `transports` and `proxy` are looked at."""
+        return {}
+
+    def busy(self) -> bool:
+        """Does something run that belongs to the present connection? Then it is not left for a better one."""
+        return False
+
     def welcome(self, frame: Frame) -> None:
         raise NotImplementedError
 
@@ -143,10 +68,19 @@ class Owner:
         raise NotImplementedError
 
     def frame(self, frame: Frame) -> None:
+        """Any frame but pings and refusals; unknown ones are to be left alone."""
         raise NotImplementedError
 
     def disconnected(self) -> None:
         raise NotImplementedError
+
+
+class Standing(NamedTuple):
+    """A link that was welcomed."""
+
+    pair: Pair
+    channel: DialledChannel
+    welcome: Frame
 
 
 class Link:
@@ -154,107 +88,173 @@ class Link:
 
     def __init__(self, identity: Identity, owner: Owner, outbox: Outbox) -> None:
         self.connected = False
+        self.pair: Optional[Pair] = None
+        """Where the link stands, or stood last."""
         self._identity = identity
         self._owner = owner
         self._outbox = outbox
         self._said = ""
+        self._memory = os.path.join(os.path.dirname(identity.dir.rstrip("/")), "link.json")
+        self._facts: Dict[str, Any] = {}
+        self._heard = 0.0
+        self._greeted = False
+        self._beside = False
+        """Is one tried beside the standing link, and has it said hello (`_greeted`)?"""
 
     async def run(self) -> None:
-        failures = 0
-        n = 0
+        self._facts = dict(self._owner.facts())
+        ways, transports = self._routes()
+        chooser = self._chooser = Chooser(ways, transports, last=_remembered(self._memory))
+        following: Optional[Standing] = None
         while True:
-            url = self._identity.controllers[n % len(self._identity.controllers)]
-            refused = False
+            pair, wait = chooser.attempt()
+            if following is None:
+                await asyncio.sleep(wait)
+            else:
+                pair = following.pair
             try:
-                await self._session(url)
-                failures = 0
+                standing = following or await self._open(pair)
+                following = None
+                following = await self._stand(standing)
             except FAILURES as e:
-                refused = isinstance(e, OSError) and e.errno == errno.ECONNREFUSED
-                failures = 0 if self.connected else failures + 1
-                self._say(f"{url}: {_why(e)}")
+                self._say(f"{pair.way} ({pair.transport}): {_why(e)}")
+                if isinstance(e, Refused):
+                    chooser.refused(pair, time.monotonic())
+                else:
+                    chooser.failed(pair, self._how(e), time.monotonic())
             finally:
                 if self.connected:
                     self.connected = False
                     self._outbox.clear(open=False)
                     self._owner.disconnected()
-            n += 1
-            await asyncio.sleep(pause(failures, refused))
 
     def again(self) -> None:
         """Tell everything anew on the present connection (the keeper is another one now)."""
         self._outbox.put(EVERYTHING)
 
-    async def _session(self, url: str) -> None:
-        ws = await self._dial(url)
+    # one link
+
+    async def _open(self, pair: Pair) -> Standing:
+        """Dial, say hello, and be welcomed, in WELCOME_TIME from the moment a connection is taken.
+
+        Raises FAILURES.
+        """
+        taken = asyncio.Event()
+        work = asyncio.ensure_future(self._greet(pair, taken.set))
+        waiting = asyncio.ensure_future(taken.wait())
         try:
-            ssl_object = ws.transport.get_extra_info("ssl_object")
-            check_controller(ssl_object.getpeercert(), self._identity.cluster)
-            sock = ws.transport.get_extra_info("socket")
-            sock.setsockopt(socket.IPPROTO_TCP, 18, DEAD_AFTER)  # TCP_USER_TIMEOUT
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await ws.send(encode(self._owner.hello()))
-            welcome = decode(await within(ws.recv(), HELLO_TIME))
+            await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            return await within(work, WELCOME_TIME)
+        except asyncio.TimeoutError:
+            raise Silence(f"no welcome within {WELCOME_TIME:g} s") from None
+        finally:
+            for task in (work, waiting):
+                task.cancel()
+            await asyncio.gather(work, waiting, return_exceptions=True)
+
+    async def _greet(self, pair: Pair, taken: Callable[[], None]) -> Standing:
+        self._greeted = False
+        channel = await dial(
+            pair.way, context=self._identity.context(), transport=pair.transport, cluster=self._identity.cluster,
+            proxy=str(self._facts.get("proxy") or ""), address=self._owner.address(), connected=taken,
+        )  # fmt: skip
+        try:
+            self._greeted = True
+            await channel.send(encode({**self._owner.hello(), "transport": channel.kind}))
+            welcome = decode(await channel.recv())
+            if welcome["t"] == "refused":
+                raise Refused(str(welcome.get("why") or "no reason given")[:500])
             if welcome["t"] != "welcome":
                 raise ProtocolError(f"welcome was expected, not {welcome['t']}")
-            self._owner.welcome(welcome)
+            return Standing(pair, channel, welcome)
+        except BaseException:
+            channel.abort()
+            raise
+
+    async def _stand(self, link: Standing) -> Optional[Standing]:
+        """Until it ends, which raises FAILURES, or until a better one stands, which is returned."""
+        try:
+            self._learn(link)
+            self._owner.welcome(link.welcome)
             self._outbox.clear(open=True)
             self.connected = True
-            self._say(f"connected to {url}")
-            await self._serve(ws, float(welcome.get("period", 5.0)), float(welcome.get("slot", 0.0)))
+            self.pair = link.pair
+            self._say(f"connected to {link.pair.way} ({link.pair.transport})")
+            return await self._serve(link)
         finally:
-            ws.transport.abort()
+            link.channel.abort()
 
-    async def _dial(self, url: str) -> ClientConnection:
-        where = urlsplit(origin(url))
-        address = self._owner.address()
-        options: Dict[str, Any] = {"local_addr": (address, 0)} if address else {}
-        while True:
-            try:
-                return await connect(
-                    f"wss://{where.netloc}/link", ssl=self._identity.context(),
-                    subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None,
-                    max_size=MAX_FRAME, max_queue=64, proxy=None, ping_interval=None, open_timeout=HELLO_TIME,
-                    close_timeout=1, user_agent_header=None, **options,
-                )
-            except OSError as e:
-                # the address is one that others see, not one of this machine's
-                if not options or e.errno != errno.EADDRNOTAVAIL and "assign requested" not in str(e):
-                    raise
-                options = {}
-
-    async def _serve(self, ws: ClientConnection, period: float, slot: float) -> None:
-        tasks = [
-            asyncio.ensure_future(self._send(ws)), asyncio.ensure_future(self._receive(ws)),
-            asyncio.ensure_future(self._beat(max(0.1, period), slot)),
-        ]
+    async def _serve(self, link: Standing) -> Optional[Standing]:
+        self._heard = time.monotonic()
+        channel, welcome = link.channel, link.welcome
+        period, slot = max(0.1, float(welcome.get("period", 5.0))), float(welcome.get("slot", 0.0))
+        better = asyncio.ensure_future(self._better())
+        tasks = [asyncio.ensure_future(work) for work in (
+            self._send(channel), self._receive(channel), self._beat(period, slot), self._listen(channel),
+        )]  # fmt: skip
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([*tasks, better], return_when=asyncio.FIRST_COMPLETED)
+            if better not in done and self._beside and self._greeted and done:
+                # whoever we said hello to elsewhere may have ended this one: its welcome is on the way
+                await asyncio.wait({better}, timeout=WELCOME_TIME)
+            if better.done():
+                return better.result()
             for task in done:
                 task.result()
+            return None
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for each in [*tasks, better]:
+                each.cancel()
+            await asyncio.gather(*tasks, better, return_exceptions=True)
 
-    async def _send(self, ws: ClientConnection) -> None:
+    async def _better(self) -> Standing:
+        """Look now and then for a better pair, and open it beside the link that stands."""
+        while True:
+            await asyncio.sleep(LOOK)
+            pair = self._chooser.better(time.monotonic())
+            if pair is None or self._owner.busy():
+                continue
+            self._beside = True
+            try:
+                found = await self._open(pair)
+                self._say(f"{pair.way} ({pair.transport}) answers again: moving there")
+                return found
+            except FAILURES:
+                self._chooser.not_better(pair, time.monotonic())
+            finally:
+                self._beside = False
+
+    async def _send(self, channel: DialledChannel) -> None:
         frame = EVERYTHING
         while True:
             frames = await self._owner.everything() if frame is EVERYTHING else [frame]
             for each in frames:
-                await ws.send(encode(each))
+                await channel.send(encode(each))
             frame = await self._outbox.take()
 
-    async def _receive(self, ws: ClientConnection) -> None:
-        async for data in ws:
-            frame = decode(data)
+    async def _receive(self, channel: DialledChannel) -> None:
+        while True:
+            frame = decode(await channel.recv())
+            self._heard = time.monotonic()
             if frame["t"] == "ping":
                 self._outbox.put({"t": "pong", "at": frame.get("at", 0.0)})
                 continue
+            if frame["t"] == "refused":
+                raise Refused(str(frame.get("why") or "no reason given")[:500])
             try:
                 self._owner.frame(frame)
             except (KeyError, TypeError, ValueError) as e:
                 raise ProtocolError(f"frame {frame['t']}: {type(e).__name__}: {e}") from None
-        raise EOFError("the controller closed the connection")
+
+    async def _listen(self, channel: DialledChannel) -> None:
+        """Raises Silence when nothing came for SILENCE; a long frame that is coming in is not silence."""
+        while True:
+            silent = time.monotonic() - self._heard
+            if silent >= SILENCE:
+                if channel.quiet() >= SILENCE or silent >= LONGEST_FRAME:
+                    raise Silence(f"nothing heard for {silent:.1f} s")
+                silent = SILENCE - 0.5
+            await asyncio.sleep(max(0.1, SILENCE - silent))
 
     async def _beat(self, period: float, slot: float) -> None:
         while True:
@@ -262,22 +262,77 @@ class Link:
             await asyncio.sleep(period - (now - slot) % period)
             self._outbox.put({"t": "beat", "at": time.time()})
 
+    # ways
+
+    def _routes(self) -> Tuple[List[str], Sequence[str]]:
+        """(ways, transports): what the last welcome said, then the controllers this host joined."""
+        given, order = self._facts.get("ways"), self._facts.get("transports")
+        ways = [*_urls(given), *_urls(self._identity.controllers)]
+        transports = [t for t in order if t in TRANSPORTS] if isinstance(order, list) else []
+        return list(dict.fromkeys(ways)), transports or TRANSPORTS
+
+    def _learn(self, link: Standing) -> None:
+        for name in ("ways", "transports", "proxy"):
+            if name in link.welcome:
+                self._facts[name] = link.welcome[name]
+        self._facts["proxy"] = _proxy(self._facts.get("proxy"))
+        ways, transports = self._routes()
+        self._chooser.update(ways, transports)
+        self._chooser.welcomed(link.pair, time.monotonic())
+        if _remembered(self._memory) != link.pair:
+            try:
+                write_json(self._memory, {"way": link.pair.way, "transport": link.pair.transport}, sync=False)
+            except OSError as e:  # a full disk does not keep a host from its controller
+                self._say(f"{self._memory}: {e.strerror}")
+
+    def _how(self, e: BaseException) -> str:
+        if isinstance(e, (Unreachable, BadProxy)):
+            return UNREACHABLE
+        return BROKEN if self.connected and not isinstance(e, Silence) else SILENT
+
     def _say(self, text: str) -> None:
         if text != self._said:
             self._said = text
             print(f"{time.strftime('%H:%M:%S')} link: {text}", file=sys.stderr, flush=True)
 
 
-def pause(failures: int, refused: bool) -> float:
-    """Seconds before the next try. A refused connection is cheap and means that nobody listens yet:
-    it is tried again within 2 s however long it lasts; what costs a handshake grows to 5 s."""
-    most = SOON if refused else LATER
-    return random.uniform(0.1, min(most, 0.5 * 2.0 ** min(failures, 6)))
+def _urls(given: Any) -> List[str]:
+    """Those of a list that are URLs of a controller or relay, in their one form."""
+    found = []
+    for url in given[:MAX_WAYS] if isinstance(given, list) else []:
+        try:
+            found.append(origin(url))
+        except (AttributeError, TypeError, ValueError):
+            continue
+    return found
+
+
+def _proxy(given: Any) -> str:
+    """What a welcome says, if it is the URL of a proxy; one that is not would end all links."""
+    try:
+        if isinstance(given, str) and given:
+            proxy_address(given)
+            return given
+    except BadProxy:
+        pass
+    return ""
+
+
+def _remembered(path: str) -> Optional[Pair]:
+    doc = read_json(path, limit=4096)
+    try:
+        return Pair(str(doc["way"]), str(doc["transport"])) if doc is not None else None
+    except (KeyError, TypeError):
+        return None
 
 
 def _why(e: BaseException) -> str:
     if isinstance(e, ssl.SSLError):
         return f"TLS: {e.reason or e}"
+    if isinstance(e, Refused):
+        return f"refused: {e}"
+    if isinstance(e, ChannelClosed):
+        return str(e)
     if isinstance(e, asyncio.TimeoutError):
         return "no answer"
     return getattr(e, "strerror", None) or str(e) or type(e).__name__

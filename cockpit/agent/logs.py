@@ -20,12 +20,12 @@ MARK = " [cut: the line is longer than 16 KiB]"
 BLOCK = 64 * 1024
 MAX_BACK = 8 * 1024 * 1024
 """Bytes looked back in one file for its last lines."""
-FILE = re.compile(r"([0-9]+)\.([A-Za-z0-9_-]+)\.(out|err)")
-SEGMENT = re.compile(r"([0-9]+)\.([A-Za-z0-9_-]+)\.(out|err)\.([0-9]+)\.gz")
+FILE = re.compile(r"([0-9]+)\.([A-Za-z0-9_-]+)\.(out|err|log)")
+SEGMENT = re.compile(r"([0-9]+)\.([A-Za-z0-9_-]+)\.(out|err|log)\.([0-9]+)\.gz")
 STREAMS = {"out": "stdout", "err": "stderr"}
 
 Line = Tuple[int, str, str, str]
-"""run, stdout or stderr, process, text."""
+"""run, stdout, stderr or the name of a declared log, process (empty for a declared log), text."""
 
 
 @dataclass(frozen=True, order=True)
@@ -39,10 +39,10 @@ class LogFile:
 
     @property
     def stream(self) -> str:
-        return STREAMS[self.kind]
+        return STREAMS.get(self.kind, self.process)
 
     def line(self, data: bytes) -> Line:
-        return (self.run, self.stream, self.process, text_of(data))
+        return (self.run, self.stream, "" if self.kind == "log" else self.process, text_of(data))
 
 
 def log_dir(host_dir: str, unit: str) -> str:

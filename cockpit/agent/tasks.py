@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Any, Awaitable, Callable, Dict, Mapping, Optional
+from typing import Any, Awaitable, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from cockpit.link.frames import Frame
 
@@ -28,7 +28,12 @@ class CommandError(Exception):
 
 
 class Tasks:
-    """Runs the words of `cmd` frames; `send` gets result and progress frames."""
+    """Runs the words of `cmd` frames; `send` gets result and progress frames.
+
+    While one agent follows another, `handed` of the old one goes to `adopt` of the new one: what the old one
+    answered is answered here too, and what it still runs is not begun a second time, nor is anything with the
+    same key (the same unit) until it is over there.
+    """
 
     def __init__(self, uuid: str, words: Mapping[str, Word], send: Callable[[Frame], None]) -> None:
         self._uuid = uuid
@@ -38,6 +43,54 @@ class Tasks:
         self._running: Dict[str, "asyncio.Task[None]"] = {}
         self._locks: Dict[str, asyncio.Lock] = {}
         self._users: Dict[str, int] = {}
+        self._what: Dict[str, Tuple[str, Optional[str]]] = {}
+        """Running task -> its word and key."""
+        self._elsewhere: Dict[str, Tuple[str, Optional[str]]] = {}
+        """The same of tasks that another agent of this host runs."""
+        self._asked: Dict[str, Frame] = {}
+        """Commands that were repeated here meanwhile."""
+        self._moved = asyncio.Event()
+        self.answered: Callable[[Frame], None] = lambda answer: None
+        """Is told of each answer before it is sent."""
+
+    @property
+    def running(self) -> List[str]:
+        return list(self._running)
+
+    def handed(self) -> Dict[str, Any]:
+        """What the next agent of this host has to know."""
+        running = {t: [w, k] for t, (w, k) in self._what.items() if w not in OBSERVING}
+        return {"answers": list(self._answers.values()), "running": {**running, **self._elsewhere}}
+
+    def adopt(self, answers: Iterable[Frame], running: Mapping[str, Any]) -> None:
+        """Of the agent before this one. May be repeated while that one goes on."""
+        for answer in answers:
+            task = str(answer["task"])
+            self._answers.setdefault(task, answer)
+            self._elsewhere.pop(task, None)
+            if self._asked.pop(task, None) is not None:
+                self._send(answer)
+        for task, (word, key) in running.items():
+            if task not in self._answers and task not in self._running:
+                self._elsewhere[str(task)] = (str(word), key if isinstance(key, str) else None)
+        self._change()
+
+    def elsewhere(self) -> Dict[str, str]:
+        """Task -> word of what the agent before this one has not answered yet."""
+        return {task: word for task, (word, _) in self._elsewhere.items()}
+
+    def orphaned(self, own: Mapping[str, Frame]) -> None:
+        """The agent before this one is gone. `own`: answers that are given in its place; what was
+        asked here too begins here, now."""
+        self.adopt(own.values(), {})
+        asked, self._asked, self._elsewhere = self._asked, {}, {}
+        self._change()
+        for frame in asked.values():
+            self.take(frame)
+
+    def _change(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     def take(self, frame: Frame) -> None:
         """A `cmd` frame. Its answer is sent now, or when it ends."""
@@ -49,6 +102,9 @@ class Tasks:
             self._send(known)
             return
         if task in self._running:
+            return
+        if task in self._elsewhere:
+            self._asked[task] = frame
             return
         if len(self._running) >= MAX_RUNNING:
             self._send(_error(task, "busy", f"{MAX_RUNNING} commands are running on this host"))
@@ -62,16 +118,19 @@ class Tasks:
 
     async def _run(self, task: str, frame: Frame) -> None:
         word, args = str(frame.get("word", "")), frame.get("args")
+        args = args if isinstance(args, dict) else {}
+        key = None if getattr(self._words.get(word), "parallel", False) else _key(word, args)
+        self._what[task] = (word, key)
         try:
-            answer = await self._answer(task, frame, word, args if isinstance(args, dict) else {})
-        except asyncio.CancelledError:
+            answer = await self._answer(task, frame, word, args)
+        finally:
             self._running.pop(task, None)
-            raise
-        self._running.pop(task, None)
-        if word not in OBSERVING:
+            self._what.pop(task, None)
+        if word not in OBSERVING and not getattr(self._words.get(word), "observing", False):
             self._answers[task] = answer
             while len(self._answers) > MEMORY:
                 self._answers.popitem(last=False)
+            self.answered(answer)
         self._send(answer)
 
     async def _answer(self, task: str, frame: Frame, word: str, args: Data) -> Frame:
@@ -84,7 +143,7 @@ class Tasks:
         if handler is None:
             known = ", ".join(sorted(self._words))
             return _error(task, "bad", f"no command {word!r:.40}; known are {known}")
-        key = _key(word, args)
+        key = None if getattr(handler, "parallel", False) else _key(word, args)
         try:
             if key is None:
                 data = await handler(args, progress)
@@ -104,6 +163,8 @@ class Tasks:
         self._users[key] = self._users.get(key, 0) + 1
         try:
             async with lock:
+                while any(key == other for _, other in self._elsewhere.values()):
+                    await self._moved.wait()
                 return await handler(args, progress)
         finally:
             self._users[key] -= 1

@@ -43,6 +43,10 @@ FIELDS = {
 Record = dict[str, Any]
 
 
+ADDED = tuple(kind for kind in KINDS if kind != "patch")
+"""Kinds that can be added; patches are made."""
+
+
 class Exists(Exception):
     """This version exists with other content. A version is never changed: give it a new number."""
 
@@ -328,8 +332,8 @@ def _check(name: str, version: str, platform: str, kind: str) -> None:
     check_word("name", name)
     check_word("version", version)
     check_word("platform", platform)
-    if kind not in KINDS[:2]:
-        raise ValueError(f"kind {kind!r} is neither {KINDS[0]} nor {KINDS[1]}")
+    if kind not in ADDED:
+        raise ValueError(f"kind {kind!r} is not one of {', '.join(ADDED)}")
 
 
 def _exists(old: Record, sha256: str) -> Exists:

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from cockpit import __version__
 from cockpit.cli.common import BAD, DONE, Fail, warn
 
-FAMILIES = ("serve", "show", "verbs", "records", "artifacts", "hosts", "relay", "importing")
+FAMILIES = (
+    "serve", "show", "verbs", "records", "artifacts", "hosts", "revoking", "relay", "ssh", "exec", "plugins",
+    "importing", "backup",
+)  # fmt: skip
 """Modules of this package; each has `add(subparsers)`."""
 
 

@@ -13,8 +13,9 @@ from cockpit.cli.common import BAD, Fail, say
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
-        "relay", help="Run a region's relay: the cache, seeder and tracker of its hosts.",
-        description="Run a region's relay. The token is needed once; DIR keeps identity, settings and cache.",
+        "relay", help="Run a region's relay: its hosts' way to the controller, cache, seeder and tracker.",
+        description="Run a region's relay. The token is needed once; DIR keeps identity, settings and cache. What the"
+        " topology says of it comes from the controller, also while it runs; options are for before that.",
         epilog="Example: cockpit relay --dir /var/lib/cockpit-relay --join TOKEN --controller https://10.0.0.1:7700",
     )
     parser.add_argument("--dir", metavar="DIR", required=True, help="the relay's directory")
@@ -22,7 +23,12 @@ def add(commands: Any) -> None:
     parser.add_argument("--controller", metavar="URL", help="where the controller listens")
     parser.add_argument("--name", metavar="RELAY", help="this relay's name in the topology (default: the token's)")
     parser.add_argument("--address", metavar="IP", help="where it listens, and its source address")
-    parser.add_argument("--port", metavar="N", type=int, help="where it listens")
+    parser.add_argument("--port", metavar="N", type=int, help="where it listens for artifacts")
+    parser.add_argument("--link-port", metavar="N", type=int, help="where it listens for agents (its link_port)")
+    parser.add_argument(
+        "--link-upstream", metavar="URL", action="append",
+        help="where it dials for links: a relay above it, or the controller; may be repeated, in order",
+    )
     parser.add_argument(
         "--upstream", metavar="[RELAY@]HOST:PORT", help="what it asks: a relay by name, or the controller's origin"
     )
@@ -34,6 +40,7 @@ def add(commands: Any) -> None:
 def relay(args: argparse.Namespace) -> int:
     """Options go before what the controller said at joining; both are for this run and later ones."""
     from cockpit.agent.files import make_dir, write_json
+    from cockpit.agent.identity import origin
     from cockpit.model.problems import Wrong
     from cockpit.model.units import parse_size
     from cockpit.swarm.settings import BadSettings, Settings
@@ -41,19 +48,20 @@ def relay(args: argparse.Namespace) -> int:
     directory = Path(args.dir).absolute()
     make_dir(str(directory))
     told = _join(args, directory)
-    given = {key: getattr(args, key) for key in ("address", "port", "upstream")}
+    given = {key: getattr(args, key) for key in ("address", "port", "upstream", "link_port")}
     try:
+        given["link_upstream"] = args.link_upstream and [origin(url) for url in args.link_upstream]
         for key in ("cache", "rate"):
             size = getattr(args, key)
             given[key] = None if size is None else parse_size(size.upper())
         known = Settings.load(str(directory)) if told is None else Settings.of(told)
         settings = known.merged(given).complete()
-    except (BadSettings, Wrong) as e:
+    except (BadSettings, Wrong, ValueError) as e:
         raise Fail(BAD, str(e)) from None
     if told is not None or any(value is not None for value in given.values()):
         write_json(str(directory / "relay.json"), settings.doc())
     sys.stdout.flush()
-    command = [sys.executable, "-I", "-m", "cockpit.swarm.node", "relay", "--dir", str(directory)]
+    command = [sys.executable, "-I", "-m", "cockpit.relay", "--dir", str(directory)]
     os.execv(sys.executable, command)
 
 

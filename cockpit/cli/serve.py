@@ -25,8 +25,11 @@ from cockpit.cli.common import (
     say,
     state_dir,
 )
+from cockpit.cli.ssh import answer_prompts
 
 START_LIMIT = 30.0
+SETTLE = 3.0
+"""Seconds that the screen waits for hosts entered by SSH: they may have to ask something first."""
 
 
 def add(commands: Any) -> None:
@@ -149,6 +152,7 @@ async def _attached(args: argparse.Namespace, directory: Path) -> int:
 
             say(overview(await session.snapshot()))
             return DONE
+        await answer_prompts(session, settle=SETTLE)
         return await _screen(session, args)
     finally:
         await session.close()

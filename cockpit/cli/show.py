@@ -122,7 +122,7 @@ def status_object(snapshot: Any) -> dict[str, Any]:
         "hosts": [
             {
                 "name": h.name, "region": h.region, "presence": h.presence, "address": h.address,
-                "agent_pid": h.agent_pid, "keeper_pid": h.keeper_pid,
+                "agent_pid": h.agent_pid, "keeper_pid": h.keeper_pid, "reason": h.reason,
             }
             for h in _sorted(snapshot.hosts)
         ],

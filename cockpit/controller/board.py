@@ -17,11 +17,12 @@ from cockpit.model.actual import Actual
 from cockpit.model.drift import drift_key, drift_of_host, drift_of_instance
 from cockpit.model.judge import Digests
 from cockpit.model.naming_rows import endpoint_row
+from cockpit.model.relay_rows import relay_row
 from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts
 from cockpit.model.topology import Expected
 from cockpit.model.view import ActionRow, Delta, DriftRow, Head, PushRow, Snapshot
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes")
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays")
 SLICE = 200
 """Rows that are recomputed before the loop has its turn: some 5 ms."""
 BACKLOG = 200
@@ -101,7 +102,7 @@ class Board:
             delta = Delta(head=head, notices=self.notices, **changed)
             for subscriber in self._subscribers:
                 subscriber.push(delta)
-        return bool(world.dirty or world.dirty_hosts)
+        return bool(world.dirty or world.dirty_hosts or world.dirty_relays)
 
     def subscribe(self) -> Subscriber:
         subscriber = Subscriber(self)
@@ -123,6 +124,7 @@ class Board:
         # a host may have changed while a revision that was never drawn placed other instances there
         world.dirty |= {i for i, host in world.expected.placement.items() if host in world.dirty_hosts}
         world.dirty_hosts.update(world.hosts, self.tables["hosts"])
+        world.dirty_relays.update(world.relays, world.expected.relays, self.tables["relays"])
         every = {*self.tables["instances"], *world.expected.placement, *world.units}
         world.dirty |= every if before is None else touched(before, world.expected, every)
 
@@ -151,6 +153,8 @@ class Board:
         self._nodes.clear()
         for host in _take(world.dirty_hosts, limit):
             self._host(host, actual, now)
+        for name in _take(world.dirty_relays, limit):
+            self._put("relays", name, relay_row(name, world.expected, world.relays.get(name)))
         self._endpoints()
 
     def _host(self, host: str, actual: Actual, now: float) -> None:

@@ -18,18 +18,25 @@ from cockpit.controller.board import SLICE, Board
 from cockpit.controller.building import builds_of
 from cockpit.controller.catalog import Catalog
 from cockpit.controller.desk import Desk
+from cockpit.controller.executing import Executions
+from cockpit.controller.gateway import Gateway
 from cockpit.controller.joining import Joining
 from cockpit.controller.ledger import Ledger
 from cockpit.controller.local import LocalHosts
 from cockpit.controller.logs import LogStreams
 from cockpit.controller.names import NamesFeed
 from cockpit.controller.origin import Origin, OriginError
+from cockpit.controller.plugins import HostPlugins
 from cockpit.controller.pushes import Pushes
 from cockpit.controller.relays import settings
+from cockpit.controller.reports import Reports
 from cockpit.controller.runner import Runner
+from cockpit.controller.securing import Security
 from cockpit.controller.session import EngineSession
+from cockpit.controller.trunks import Trunks
+from cockpit.controller.upgrades import HubFacts
 from cockpit.controller.world import World
-from cockpit.link import messages
+from cockpit.link.candidates import HubCandidates
 from cockpit.link.hub import Hub
 from cockpit.link.pki import Authority
 from cockpit.model.actual import Unit
@@ -96,30 +103,42 @@ class Controller:
         self.authority = Authority.load(ca) if ca.exists() else Authority.create(ca, cluster)
         self.joining = Joining(self.authority, self.ledger, self.world)
         self.joining.load(tables)
-        self.hub = Hub(self, self.authority.controller_context())
+        context = self.authority.controller_context()
+        self.reports = Reports(self)
+        self.hub = Hub(self.reports, context)
+        self.security = Security(self, lambda: [context])
+        self.hub.cluster = cluster
+        self.hub.candidates = HubCandidates(self.hub, HubFacts(self))
         self.builds = builds_of(self)
         joined = [h for h in self.world.expected.hosts if h in tables.get("host", {})]
         self.names = NamesFeed(self.hub, self.world, joined)
         self._look_until = time.monotonic() + FIRST_LOOK
         self.logs = LogStreams(self.hub, self.world)
         self.pushes = Pushes(self)
+        self.plugins = HostPlugins(self)
+        self.executions = Executions(self)
         self.shelf = Shelf(self)
         self.runner = Runner(self)
         self.desk = Desk(self)
         port = port or int(self.ledger.meta.get("port", 0))
-        await self.hub.start(address, port)
         self.address = address
+        self.local = LocalHosts(self.hosts_root, self.authority, cluster)
+        self.trunks = Trunks(self)
+        self.gateway = Gateway(self, self._entered)
+        await self.hub.start(address, port)
         await self.ledger.commit([("meta", "port", self.hub.port), ("meta", "address", address)])
         self.ledger.meta["port"] = self.hub.port
-        self.local = LocalHosts(self.hosts_root, self.authority, cluster)
-        self.joining.facts = self._relay_facts
+        self.joining.facts = self.relay_facts
         await self._open_origin(address)
+        self.hub.relays = self.trunks
         await self.catalog.refresh()
         self.runner.interrupted()
         self.board.refresh(time.time())
-        self._spawn(self._tick())
-        self._keeping = self._spawn(self._keep_local_hosts())
-        self._spawn(self._ping())
+        self.spawn(self._tick())
+        self._keeping = self.spawn(self._keep_local_hosts())
+        self.spawn(self._ping())
+        self.spawn(self.security.run())
+        self.spawn(self.gateway.run())
 
     async def stop(self) -> None:
         """Stop controlling. Services, keepers and agents run on."""
@@ -157,14 +176,20 @@ class Controller:
     def url(self) -> str:
         return f"https://{self.address}:{self.hub.port}"
 
+    def look_at_local(self) -> None:
+        """A local host or relay may have to be started: look at once."""
+        self._local_wake.set()
+
     def set_expected(self, doc: Doc, revision: int) -> None:
         """A new head: rows, names, and the copies on the hosts follow."""
         self.world.set_expected(doc, revision)
         self._shorts = short_names(self.world.expected.services)
-        for host in self.hub.links:
-            self._send_head(host)
+        self.plugins.expected_changed()
+        self.send_head(*self.hub.links)
+        self.trunks.review()
+        self.gateway.look()
         self._local_wake.set()
-        self._spawn(self._tell_rates())
+        self.spawn(self._tell_rates())
 
     def _cataloged(self) -> None:
         records = self.catalog.records
@@ -193,70 +218,9 @@ class Controller:
             probe=next((u.probe for u in units if u.probe), {}),
         )
 
-    # what the hub reports
-
-    def welcome(self, host: str, uuid: str) -> dict[str, Any] | None:
-        where = self.world.expected.hosts.get(host)
-        if where is None or not self.joining.admits(host, uuid):
-            return None
-        return {
-            "address": where.address, "port_range": list(where.port_range),
-            "cluster": self.world.expected.name, "region": where.region,
-        }
-
-    def connected(self, host: str, hello: messages.Hello) -> None:
-        self.world.connected(host, hello, time.time())
-
-    def disconnected(self, host: str, why: str) -> None:
-        self.world.lost(host, why, time.time())
-        self.runner.host_seen(host)
-        self.pushes.lost(host)
-        self._local_wake.set()
-
-    def frame(self, host: str, frame: messages.AnyFrame) -> None:
-        now = time.time()
-        match frame:
-            case messages.UnitFrame(unit=unit):
-                self.world.unit(host, unit, now)
-                self.runner.unit_seen(unit, host)
-            case messages.Full():
-                self._full(host, frame, now)
-            case messages.Gone(unit=unit_id):
-                self.world.gone(host, unit_id, now)
-                self.runner.unit_gone(unit_id)
-            case messages.Event(seq=seq, event=event):
-                self.runner.host_event(host, event)
-                self.hub.send(host, {"t": "ack", "seq": seq})
-            case messages.Releases(releases=releases):
-                self.world.host_fact(host, releases=tuple(sorted(releases)))
-            case messages.Names(version=version):
-                self.world.host_fact(host, names_applied=version)
-                self.runner.names_applied()
-            case messages.Log():
-                self.logs.frame(frame)
-            case messages.Progress(task=task, data=data):
-                if not self.builds.progress(task, data):
-                    self.runner.progress(task, data)
-            case messages.Beat() | messages.Pong():
-                self.world.seen(host, now, self.hub.links[host].latency)
-
-    def _full(self, host: str, frame: messages.Full, now: float) -> None:
-        gone = self.world.full(host, frame, now)
-        for unit_id in gone:
-            self.runner.unit_gone(unit_id)
-        for unit in frame.units:
-            self.runner.unit_seen(unit, host)
-        self.runner.host_seen(host)
-        self.names.greet(host)
-        if (frame.head or {}).get("digest") != self.world.digest:
-            self._send_head(host)
-
-    async def join(self, request: dict[str, Any]) -> dict[str, Any]:
-        return await self.joining.join(request, self.url)
-
     # periodic work
 
-    def _spawn(self, work: Any) -> asyncio.Task[None]:
+    def spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.append(task)
         task.add_done_callback(self.watched)
@@ -279,12 +243,20 @@ class Controller:
             if now - last_save >= SAVE_NAMES:
                 last_save = now
                 for host in self.world.silent(now):
-                    self.hub.cut(host)
+                    self.hub.silent(host)
                 if await self.store.lost():
                     self.lost = True
                     self._end(f"the state directory {self.state} is gone; services run on: cockpit recover")
                     return
                 await self._save_names()
+                await self.plugins.save()
+
+    def _entered(self) -> None:
+        """How the ways in by SSH stand is another thing now: the cards of hosts say it."""
+        for host, text in self.gateway.troubles().items():
+            known = self.world.hosts.get(host)
+            if known is not None and known.trouble != text:
+                self.world.host_fact(host, trouble=text)
 
     def watched(self, task: asyncio.Task[None]) -> None:
         """A part that ends by an error ends the controller: nothing stands still in silence."""
@@ -315,6 +287,7 @@ class Controller:
             + (" (undo)" if a.revision is not None and not a.cause else "")
             for a in stuck
         ]
+        said += self.security.notices(time.time())
         return (self.hint, *said) if self.hint else tuple(said)
 
     async def looked(self) -> None:
@@ -346,16 +319,20 @@ class Controller:
         with contextlib.suppress(OriginError):
             await self.origin.rates({n: r.push_rate for n, r in regions.items() if r.push_rate})
 
-    def _relay_facts(self, relay: str) -> dict[str, Any]:
+    def relay_facts(self, relay: str) -> dict[str, Any]:
         place = (self.address, self.origin.port)
-        return settings(relay, self.world.expected.relays, place, self.local.relays.port) or {}
+        expected, local = self.world.expected, self.local.relays
+        return settings(
+            relay, expected.relays, place, local.port, controller=self.url, link_port_of=local.link_port,
+            regions=expected.regions,
+        ) or {}
 
     async def _ping(self) -> None:
         while True:
             await asyncio.sleep(PING)
-            self.hub.broadcast({"t": "ping", "at": time.time()})
+            self.hub.ping()
 
-    def _send_head(self, host: str) -> None:
+    def send_head(self, *hosts: str) -> None:
         doc, revision = self.world.doc, self.world.revision
         if not revision:
             return
@@ -364,7 +341,8 @@ class Controller:
             "import": self.ledger.last_import, "journal": self.journal.head,
         }
         task = f"head-{revision}-{self.world.digest[:12]}-{os.getpid()}-{time.monotonic_ns()}"
-        self.hub.begin(task, host, "head", args).add_done_callback(_seen)
+        for future in self.hub.fan("head", args, {host: f"{task}-{host}" for host in hosts}).values():
+            future.add_done_callback(_seen)
 
     async def _keep_local_hosts(self) -> None:
         """Start local hosts that are neither connected nor alive: at once when a link breaks."""
@@ -378,9 +356,13 @@ class Controller:
                 await self.joining.admit(name, uuid)
             await self.local.watch(hosts, set(self.hub.links))
             place = (self.address, self.origin.port)
-            relays = await self.local.watch_relays(self.world.expected.relays, [self.url], place)
+            relays = await self.local.watch_relays(
+                self.world.expected.relays, [self.url], place, regions=self.world.expected.regions,
+                connected=self.trunks.connected_relays(),
+            )
             for name, uuid in relays.items():
                 await self.joining.admit_relay(name, uuid)
+            self.trunks.review()  # where a local one listens is known now
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
                     await self._local_wake.wait()

@@ -17,12 +17,12 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from cockpit.controller.relays import LocalRelays, settings, top_down
 from cockpit.link.pki import Authority
-from cockpit.model.topology import Relay
+from cockpit.model.topology import Region, Relay
 
 END_LIMIT = 20.0
 """Seconds a host gets to end all its services."""
@@ -109,20 +109,25 @@ class LocalHosts:
                 await asyncio.to_thread(self.start, host, address)
 
     async def watch_relays(
-        self, relays: Mapping[str, Relay], controllers: list[str], origin: tuple[str, int] | None
+        self, relays: Mapping[str, Relay], controllers: list[str], origin: tuple[str, int] | None, *,
+        regions: Mapping[str, Region] | None = None, connected: Container[str] = (),
     ) -> dict[str, str]:
         """Start the local ones of `relays` (the whole topology's) that do not run, or run with other settings.
 
-        `origin` is where the origin listens, None while it does not. Returns the UUIDs of the local ones.
+        `origin` is where the origin listens, None while it does not; those in `connected` have a trunk, which
+        tells them what changed. Returns the UUIDs of the local ones.
         """
         uuids: dict[str, str] = {}
         for name in top_down(relays):
             if relays[name].connection != "local" or self.ending:
                 continue
             uuids[name] = await asyncio.to_thread(self.relays.identify, name, controllers)
-            wanted = settings(name, relays, origin, self.relays.port)
+            wanted = settings(
+                name, relays, origin, self.relays.port, controller=controllers[0] if controllers else "",
+                link_port_of=self.relays.link_port, regions=regions,
+            )
             if wanted is not None:
-                await asyncio.to_thread(self.relays.start, name, wanted)
+                await asyncio.to_thread(self.relays.start, name, wanted, connected=name in connected)
         return uuids
 
 

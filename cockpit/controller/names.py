@@ -30,18 +30,30 @@ class NamesFeed:
         registry = self.world.registry
         if not self._held() and registry.version != self._sent:
             if self._sent < 0:
-                frame = self._full()
+                self.hub.greet(self._full())
             else:
                 version, services = registry.delta_since(self._sent)
-                frame = {"t": "names", "version": version, "full": False, "services": services}
+                self.hub.broadcast({"t": "names", "version": version, "full": False, "services": services})
             self._sent = registry.version
-            self.hub.broadcast(frame)
         return registry.version
 
     def greet(self, host: str) -> None:
-        """The full set for a host that has just connected; later, when names are still held."""
-        if self._sent >= 0:
+        """The full set for a host that has just connected; later, when names are still held.
+
+        A relay keeps the names for the hosts behind it, and greets them itself.
+        """
+        if self._sent >= 0 and not self.hub.carried(host):
             self.hub.send(host, self._full())
+
+    def greeting(self) -> dict[str, Any] | None:
+        """The full set for a relay that has just connected; None while names are still held.
+
+        It is the set of the last version that was sent: what comes after it is sent to everybody.
+        """
+        if self._sent < 0:
+            return None
+        self.send()
+        return self._full()
 
     def unsaved(self) -> dict[str, Any] | None:
         """The registry to keep, when it changed since the last call."""

@@ -88,6 +88,11 @@ class Origin:
         self._standing["rates"] = {"op": "rates", "regions": regions}
         await self.ask("rates", regions=regions)
 
+    async def revoked(self, uuids: list[str]) -> None:
+        """Refuse these hosts and relays; what they have open is cut. The whole list."""
+        self._standing["revoked"] = {"op": "revoked", "uuids": uuids}
+        await self.ask("revoked", uuids=uuids)
+
     async def ask(
         self, op: str, progress: Callable[[Doc], None] | None = None, *, timeout: float | None = 10.0, **args: Any
     ) -> Doc:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.agent.files import write_json
+from cockpit.controller.places import below, upstreams
 from cockpit.link.pki import Authority
-from cockpit.model.topology import Relay
+from cockpit.model.topology import Region, Relay
 
 END_LIMIT = 10.0
 """Seconds a relay gets to end by itself."""
@@ -29,12 +30,15 @@ Place = tuple[str, int]
 
 
 def settings(
-    name: str, relays: Mapping[str, Relay], origin: Place | None, port_of: Callable[[str], int]
+    name: str, relays: Mapping[str, Relay], origin: Place | None, port_of: Callable[[str], int], *,
+    controller: str = "", link_port_of: Callable[[str], int] = lambda relay: 0,
+    regions: Mapping[str, Region] | None = None,
 ) -> dict[str, Any] | None:
     """What the relay `name` is told: the content of its relay.json.
 
-    None while nobody knows yet where its upstream listens. `port_of` tells a local relay's actual port (0:
-    unknown). Rates and the cache are in bytes (per second); a rate of 0 is unlimited.
+    None while nobody knows yet where its upstream listens. `port_of` and `link_port_of` tell a local relay's
+    actual ports (0: unknown), `controller` is the URL for links. Rates and the cache are in bytes (per second);
+    a rate of 0 is unlimited.
     """
     relay = relays[name]
     place: Place | None
@@ -46,11 +50,21 @@ def settings(
         place = origin
     if place is None:
         return None
-    return {
+    told: dict[str, Any] = {
         "region": relay.region, "address": relay.address, "port": relay.port, "cache": relay.cache,
         "rate": relay.push_rate or 0,
         "upstream": {"name": relay.upstream, "address": place[0], "port": place[1]},
     }
+    if relay.ssh is not None and relay.ssh.listen_origin and not relay.upstream:
+        told["upstream"] |= {"address": "127.0.0.1", "port": relay.ssh.listen_origin}
+    if relay.link_port is not None:
+        region = (regions or {}).get(relay.region)
+        straight = bool(relay.upstream) or relay.ssh is not None or relay.connection == "local"
+        told["link"] = {
+            "port": relay.link_port, "upstream": upstreams(name, relays, controller, link_port_of),
+            "proxy": region.proxy if region is not None and not straight else "", "below": below(name, relays),
+        }
+    return told
 
 
 def top_down(relays: Mapping[str, Relay]) -> list[str]:
@@ -84,6 +98,13 @@ class LocalRelays:
         except (OSError, ValueError):
             return 0
 
+    def link_port(self, relay: str) -> int:
+        """Where it listens for agents; 0 when it never did."""
+        try:
+            return int((self.directory(relay) / "link.port").read_text())
+        except (OSError, ValueError):
+            return 0
+
     def identify(self, relay: str, controllers: list[str]) -> str:
         """Make sure the relay has an identity of our CA that still stands; returns its UUID."""
         directory = self.directory(relay)
@@ -100,16 +121,19 @@ class LocalRelays:
         self._stale.add(relay)
         return name
 
-    def start(self, relay: str, wanted: dict[str, Any]) -> bool:
+    def start(self, relay: str, wanted: dict[str, Any], *, connected: bool = False) -> bool:
         """Start the relay unless it runs with these settings already; one with others is ended first.
 
-        Blocks for as long as that takes. False when nothing was started.
+        One that is connected is told other settings by its trunk, and needs no new start for them. Blocks for as
+        long as it takes. False when nothing was started.
         """
         directory = self.directory(relay)
         process = self._started.get(relay)
         fresh = process is not None and process.poll() is None and not lock_holder(directory)
         path = directory / "relay.json"
         same = relay not in self._stale and path.exists() and path.read_text() == _text(wanted)
+        if connected and relay not in self._stale:
+            return False
         if same and (fresh or lock_holder(directory)):
             return False
         self.end(relay)
@@ -118,7 +142,7 @@ class LocalRelays:
         log = os.open(directory / "relay.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._started[relay] = subprocess.Popen(
-                [sys.executable, "-I", "-m", "cockpit.swarm.node", "relay", "--dir", str(directory)],
+                [sys.executable, "-I", "-m", "cockpit.relay", "--dir", str(directory)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True,
                 cwd="/", env=self._environment(),
             )

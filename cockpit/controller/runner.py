@@ -102,8 +102,9 @@ class Runner:
     def host_seen(self, host: str) -> None:
         known = self.c.world.hosts.get(host)
         presence = known.presence if known is not None else "unknown"
+        agent, keeper = (known.agent_version, known.keeper_version) if known is not None else ("", "")
         for running in list(self.running.values()):
-            self._feed(running, ex.HostSeen(host=host, presence=presence))
+            self._feed(running, ex.HostSeen(host, presence, agent, keeper))
 
     def progress(self, task: str, data: dict[str, Any]) -> None:
         """How far a fetch is: shown in the step's note."""

@@ -18,7 +18,7 @@ from cockpit.agent.files import make_dir
 from cockpit.artifacts.packed import Damaged
 from cockpit.artifacts.retention import DAYS, NEWEST
 from cockpit.artifacts.store import Exists
-from cockpit.controller import building
+from cockpit.controller import building, executing, plugging
 from cockpit.controller.core import Controller, open_backend
 from cockpit.controller.ledger import number_of
 from cockpit.controller.local import keeper_answers
@@ -151,12 +151,6 @@ def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Await
     async def twin(who: Who, args: dict[str, Any]) -> Any:
         return twin_seed(c)
 
-    async def token(who: Who, args: dict[str, Any]) -> Any:
-        name = str(args.get("host", ""))
-        text = await c.joining.token(name, str(args.get("node", "")))
-        kind = "relay" if name in c.world.expected.relays else "agent"
-        return {"token": text, "controller": c.url, "kind": kind}
-
     async def artifact_add(who: Who, args: dict[str, Any]) -> Any:
         source, name, version = Path(str(args["path"])), str(args["name"]), str(args["version"])
         try:
@@ -188,14 +182,27 @@ def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Await
     async def sign(who: Who, args: dict[str, Any]) -> Any:
         return await artifact_sign(c, who, args)
 
+    async def plugins(who: Who, args: dict[str, Any]) -> Any:
+        return c.plugins.rows()
+
+    async def schedules(who: Who, args: dict[str, Any]) -> Any:
+        return c.plugins.schedules()
+
     async def end(who: Who, args: dict[str, Any]) -> Any:
         c.why = f"ended by {who.author}"
         c.ended.set()
         return {}
 
+    async def ssh(who: Who, args: dict[str, Any]) -> Any:
+        return {"states": c.gateway.states, "prompts": c.gateway.prompts}
+
+    async def ssh_answer(who: Who, args: dict[str, Any]) -> Any:
+        return {"taken": c.gateway.answer(str(args["prompt"]), str(args["text"]))}
+
     return {
-        "export": export, "token": token, "artifact_add": artifact_add, "artifact_collect": artifact_collect,
-        "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end, "twin": twin,
+        **c.security.operations(), "export": export, "artifact_add": artifact_add,
+        "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
+        "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
     }
 
 
@@ -205,7 +212,19 @@ def streams(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], AsyncIte
     def artifact_build(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
         return c.builds.run(msgspec.convert(args, building.Request), who.author)
 
-    return {"artifact_build": artifact_build}
+    def run_exec(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+        return c.executions.run(msgspec.convert(args, executing.Request), who.author)
+
+    def plugin_push(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+        return plugging.push(c, str(args["plugin"]), [str(h) for h in args.get("hosts", ())], who.author)
+
+    def plugin_remove(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+        return plugging.remove(c, str(args["name"]), [str(h) for h in args.get("hosts", ())], who.author)
+
+    return {
+        "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,
+        "plugin_remove": plugin_remove,
+    }
 
 
 def twin_seed(c: Controller) -> dict[str, Any]:

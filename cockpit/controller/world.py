@@ -5,12 +5,14 @@ Mutable on purpose and owned by one loop; everything that leaves it is immutable
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from cockpit.link.messages import Full, Hello
+from cockpit.link.trunk_frames import RelayHello, RelayState
 from cockpit.model.actual import Actual, HostActual, Moves, Unit
+from cockpit.model.relay_rows import RelayActual
 from cockpit.model.states import SUSPECT, UNKNOWN, UP
 from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
 from cockpit.naming.registry import Registry
@@ -38,8 +40,11 @@ class World:
         self.moves: dict[str, Moves] = {}
         self.gens: dict[str, int] = {}
         """Highest generation handed out per instance; never used twice."""
+        self.relays: dict[str, RelayActual] = {}
+        """Those of the topology, and others that are still connected."""
         self.dirty: set[str] = set()
         self.dirty_hosts: set[str] = set()
+        self.dirty_relays: set[str] = set()
         self.everything = True
         """The whole board must be drawn anew (expected changed)."""
 
@@ -51,6 +56,11 @@ class World:
             self.hosts.setdefault(name, HostActual(name=name))
         for name in [n for n in self.hosts if n not in expected.hosts and not self._holds(n)]:
             del self.hosts[name]
+        for name in expected.relays:
+            self.relays.setdefault(name, RelayActual(name=name))
+        for name in [n for n, r in self.relays.items() if n not in expected.relays and r.presence == UNKNOWN]:
+            del self.relays[name]
+            self.dirty_relays.add(name)
         self.everything = True
 
     def _holds(self, host: str) -> bool:
@@ -70,10 +80,15 @@ class World:
             moves=dict(self.moves),
         )
 
-    def connected(self, host: str, hello: Hello, now: float) -> None:
+    def connected(
+        self, host: str, hello: Hello, now: float, path: tuple[str, ...] = (), transport: str = "websocket"
+    ) -> None:
+        """Its link ends here, directly or by the relays of `path`."""
         self._host(
             host, presence=UP, uuid=hello.uuid, boot_id=hello.boot_id, agent_pid=hello.agent_pid,
-            keeper_pid=hello.keeper_pid, agent_version=hello.version, since=now, seen=now, reason="",
+            keeper_pid=hello.keeper_pid, agent_version=hello.version, since=now, seen=now, reason=hello.note,
+            keeper_version=hello.keeper_version, path=path if transport != "ssh" else (), transport=transport,
+            missing=hello.missing,
         )
         self._touch(host)
 
@@ -89,6 +104,7 @@ class World:
         facts: dict[str, object] = {"releases": tuple(sorted(frame.releases)), "names_applied": frame.names}
         if frame.keeper_pid is not None:
             facts["keeper_pid"] = frame.keeper_pid
+            facts["keeper_version"] = frame.keeper_version
         self._host(host, seen=now, **facts)
         self.registry.full_report(host, reported, now)
         return gone
@@ -148,7 +164,57 @@ class World:
         for name in late:
             self._host(name, presence=UNKNOWN, since=now)
             self._touch(name)
+        for relay in list(self.relays.values()):
+            if relay.presence == SUSPECT and now - (relay.since or 0) >= SUSPECT_FOR:
+                self._relay(relay.name, now, UNKNOWN)
         return late
+
+    # relays
+
+    def relay_connected(self, relay: str, hello: RelayHello, transport: str, now: float) -> None:
+        """Its trunk ends here."""
+        self._relay(
+            relay, now, UP, pid=hello.pid, version=hello.version, path=(relay,), transport=transport, reason="",
+            latency=None, note="",
+        )
+
+    def relay_states(self, trunk: str, states: Mapping[str, RelayState], now: float) -> None:
+        """What the relay of a trunk tells of itself and of those below it. Who is not named has left it."""
+        above = self.relays.get(trunk)
+        first = above.latency if above is not None else None
+        for name, told in states.items():
+            latency = first if name == trunk else _sum(first, told.latency)
+            facts = {"transport": told.transport} if name != trunk else {}
+            self._relay(
+                name, now, UP, agents=told.agents, path=told.path, pid=told.pid, version=told.version,
+                started=told.since or None, latency=latency, reason="", note=told.note, **facts,
+            )
+        for relay in list(self.relays.values()):
+            if relay.presence == UP and relay.path[-1:] == (trunk,) and relay.name not in states:
+                self._relay_lost(relay, f"{relay.path[1]} has lost it" if len(relay.path) > 1 else "it left", now)
+
+    def relay_lost(self, trunk: str, why: str, now: float) -> None:
+        """The trunk broke: nothing is known of it, or of the relays below it that were heard by it."""
+        for relay in list(self.relays.values()):
+            if relay.presence == UP and relay.path[-1:] == (trunk,):
+                text = why if relay.name == trunk else f"{trunk}, which it is behind, does not answer"
+                self._relay_lost(relay, text, now)
+
+    def relay_fact(self, relay: str, **facts: object) -> None:
+        """A fact that is not worth a look at anything else."""
+        known = self.relays.get(relay)
+        if known is not None:
+            self.relays[relay] = msgspec.structs.replace(known, **facts)
+            self.dirty_relays.add(relay)
+
+    def _relay(self, name: str, now: float, presence: str, **facts: object) -> None:
+        known = self.relays.get(name) or RelayActual(name=name)
+        since = known.since if known.presence == presence else now
+        self.relays[name] = msgspec.structs.replace(known, presence=presence, since=since, **facts)
+        self.dirty_relays.add(name)
+
+    def _relay_lost(self, relay: RelayActual, why: str, now: float) -> None:
+        self._relay(relay.name, now, SUSPECT, reason=why, latency=None, agents=0, pid=None)
 
     def silent(self, now: float) -> list[str]:
         """Hosts whose link stands but says nothing: a cut cable does not close a connection."""
@@ -176,6 +242,10 @@ class World:
 
     def up(self) -> Iterable[str]:
         return [h.name for h in self.hosts.values() if h.presence == UP]
+
+
+def _sum(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first + second
 
 
 def sound(unit: Unit) -> bool:

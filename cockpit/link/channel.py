@@ -13,6 +13,10 @@ TRANSPORTS = (WEBSOCKET, HTTP2, POLLING)
 """In the order in which they are tried unless somebody says otherwise."""
 
 
+CLOSE_TIME = 1.0
+"""Seconds that a polite end may take."""
+
+
 class ChannelClosed(ConnectionError):
     """It carries nothing any more; the text says why."""
 
@@ -42,5 +46,21 @@ class Channel(Protocol):
         ...
 
     def abort(self) -> None:
-        """End it now, without ceremony. May be called twice."""
+        """End it now, without ceremony; what was not sent yet is lost. May be called twice."""
+        ...
+
+
+class PoliteChannel(Channel, Protocol):
+    """As the transports make it: it can also be ended without losing what was sent."""
+
+    async def close(self) -> None:
+        """Let the other side have what was sent, for at most CLOSE_TIME, and end it. Never raises."""
+        ...
+
+
+class DialledChannel(PoliteChannel, Protocol):
+    """The dialling end, which watches over its link."""
+
+    def quiet(self) -> float:
+        """Seconds since anything came from the other side, be it a part of a frame."""
         ...

@@ -31,7 +31,7 @@ def decode(data: str | bytes) -> Frame:
         raise ProtocolError(f"frame of {len(data)} bytes is over the limit of {MAX_FRAME}")
     try:
         frame = json.loads(data)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ProtocolError(f"not JSON: {e}") from None
     if not isinstance(frame, dict) or not isinstance(frame.get("t"), str):
         raise ProtocolError("not a frame: an object with `t` is wanted")

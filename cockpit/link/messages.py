@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,6 +22,15 @@ class Hello(Frame, frozen=True, tag="hello"):
     keeper_pid: int | None = None
     version: str = ""
     protocol: int = 1
+    role: str = ""
+    """`candidate`: a new agent beside the serving one, to be tested first. A relay says `retiring` of an old one."""
+    replaces: int | None = None
+    """Pid of the agent that a candidate would replace."""
+    keeper_version: str = ""
+    missing: tuple[str, ...] = ()
+    """What is not available on this host, in sentences (without an agent)."""
+    note: str = ""
+    """Why this agent serves and not the one that was asked for; empty otherwise."""
 
 
 class Full(Frame, frozen=True, tag="full"):
@@ -29,6 +39,7 @@ class Full(Frame, frozen=True, tag="full"):
     names: int = 0
     head: dict[str, Any] | None = None
     keeper_pid: int | None = None
+    keeper_version: str = ""
     agent_pid: int | None = None
 
 
@@ -74,6 +85,14 @@ class Log(Frame, frozen=True, tag="log"):
     unit: str = ""
 
 
+class Identity(Frame, frozen=True, tag="identity"):
+    """The host's certificate, as it sees it; `text` says what is wrong with it."""
+
+    serial: str = ""
+    expires: float = 0.0
+    text: str = ""
+
+
 class Beat(Frame, frozen=True, tag="beat"):
     at: float = 0.0
 
@@ -82,9 +101,69 @@ class Pong(Frame, frozen=True, tag="pong"):
     at: float = 0.0
 
 
-AnyFrame = (
-    Hello | Full | UnitFrame | Gone | Event | Result | Progress | Releases | Names | Log | Beat | Pong
-)
+class Tested(Frame, frozen=True, tag="tested"):
+    """A candidate has looked at itself."""
 
-decode = msgspec.json.Decoder(AnyFrame).decode
-"""bytes or str -> frame. Raises msgspec.DecodeError or msgspec.ValidationError."""
+    ok: bool
+    text: str = ""
+
+
+class Eof(Frame, frozen=True, tag="eof"):
+    """A retired agent has nothing more to say."""
+
+
+class Renew(Frame, frozen=True, tag="renew"):
+    csr: str
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    name: str
+    version: str = ""
+    sha256: str = ""
+    words: tuple[str, ...] = ()
+    state: str = ""
+    text: str = ""
+    about: str = ""
+    pid: int | None = None
+    leaving: int = 0
+    """Processes of versions before this one that finish what they began."""
+
+
+class Plugins(Frame, frozen=True, tag="plugins"):
+    plugins: tuple[Plugin, ...] = ()
+
+
+class PluginData(Frame, frozen=True, tag="plugin"):
+    name: str
+    data: dict[str, Any] = {}
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A frame of a kind that this version does not know."""
+
+    t: str
+    raw: bytes = b""
+
+
+Known = (
+    Hello | Full | UnitFrame | Gone | Event | Result | Progress | Releases | Names | Log | Beat | Pong | Tested | Eof
+    | Renew | Identity | Plugins | PluginData
+)
+AnyFrame = Known | Unknown
+
+_decode: Callable[[bytes | str], Known] = msgspec.json.Decoder(Known).decode
+_unknown = msgspec.json.Decoder(Unknown).decode
+_KINDS = {c.__struct_config__.tag for c in Known.__args__}
+
+
+def decode(data: bytes | str) -> AnyFrame:
+    """Raises msgspec.DecodeError (or its subclass ValidationError) for what is no frame, or a damaged one."""
+    try:
+        return _decode(data)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
+    except msgspec.ValidationError:
+        kind = _unknown(data).t
+        if kind in _KINDS:
+            raise
+        return Unknown(kind, data.encode() if isinstance(data, str) else bytes(data))

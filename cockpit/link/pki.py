@@ -14,7 +14,7 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,20 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cockpit.agent.identity import write_identity
-from cockpit.link.tokens import BadToken, Token, fingerprint_der, parse_token
+from cockpit.link.certificates import (
+    Facts,
+    facts,
+    fingerprint,
+    peer_identity,
+    peer_name,
+    peer_uuid,
+    uris,
+)
+from cockpit.link.tokens import BadToken, Token, parse_token
 
 __all__ = [
-    "Authority", "BadToken", "JoinRefused", "Token", "fingerprint", "make_token", "parse_token",
-    "peer_identity", "peer_name", "token_digest",
+    "Authority", "BadToken", "Facts", "JoinRefused", "Token", "facts", "fingerprint", "make_token", "parse_token",
+    "peer_identity", "peer_name", "peer_uuid", "token_digest",
 ]
 
 CA_LIFE = timedelta(days=3653)
@@ -41,8 +50,9 @@ CONTROLLER_LIFE = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
 BACKDATED = timedelta(minutes=5)
 MAX_CSR = 16 * 1024
+STANDS = timedelta(days=10)
+"""What an identity that is made here must have left: hosts and relays renew their own long before."""
 USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-KINDS = ("host", "relay", "controller")
 
 HostKey = ec.EllipticCurvePrivateKey
 
@@ -100,7 +110,7 @@ class Authority:
             raise ValueError(f"{dir / 'ca-key.pem'} is not an EC key")
         if key.public_key() != cert.public_key():
             raise ValueError(f"{dir}: ca-key.pem does not belong to ca.pem")
-        for uri in _uris(cert):
+        for uri in uris(cert):
             if uri.startswith("cockpit://cluster/"):
                 return cls(dir, unquote(uri[len("cockpit://cluster/") :]), key, cert)
         raise ValueError(f"{dir / 'ca.pem'} names no cluster")
@@ -124,14 +134,26 @@ class Authority:
         """As `issue_host`, for a relay."""
         return self._issue("relay", csr_pem, relay, uuid)
 
-    def stands(self, pem: str) -> bool:
+    @property
+    def facts(self) -> Facts:
+        """Of the authority's own certificate."""
+        return facts(self._cert)
+
+    def controller_facts(self) -> Facts | None:
+        """Of the controller's certificate; None before it was needed."""
+        try:
+            return facts((self.dir / "controller.pem").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def stands(self, pem: str, left: timedelta = STANDS) -> bool:
         """Is this certificate (PEM) ours, good for both ends of a connection, and not about to end?"""
         try:
             cert = x509.load_pem_x509_certificate(pem.encode())
             cert.verify_directly_issued_by(self._cert)
         except (ValueError, TypeError, InvalidSignature):
             return False
-        return cert.not_valid_after_utc - datetime.now(UTC) > RENEW_BEFORE and _serves_both(cert)
+        return cert.not_valid_after_utc - datetime.now(UTC) > left and _serves_both(cert)
 
     def _issue(self, kind: str, csr_pem: str, name: str, uuid: str) -> str:
         if len(csr_pem) > MAX_CSR:
@@ -193,7 +215,8 @@ class Authority:
         """
         path = dir / "identity"
         try:
-            if self.stands((path / "cert.pem").read_text()) and (path / "ca.pem").read_text() == self.ca_pem:
+            ours = (path / "ca.pem").read_text() == self.ca_pem
+            if ours and self.stands((path / "cert.pem").read_text(), RENEW_BEFORE):
                 return path
         except OSError:
             pass
@@ -211,6 +234,19 @@ class Authority:
             str(dir), key=_key_pem(key).decode(), cert=cert, ca=self.ca_pem, name=name, uuid=uuid,
             controllers=list(controllers), cluster=self.cluster, address=address,
         )
+
+    def renew_controller(self, context: ssl.SSLContext, names: Sequence[str] = ()) -> bool:
+        """Give a context that listens a new certificate when its own ends soon: for connections from now on."""
+        before = self.controller_facts()
+        self._controller_files(names)
+        if self.controller_facts() == before:
+            return False
+        self.serve_with(context, names)
+        return True
+
+    def serve_with(self, context: ssl.SSLContext, names: Sequence[str] = ()) -> None:
+        """Give a context that listens the controller's present certificate."""
+        context.load_cert_chain(*self._controller_files(names))
 
     def _controller_files(self, names: Sequence[str]) -> tuple[Path, Path]:
         chain, key_path = self.dir / "controller.pem", self.dir / "controller-key.pem"
@@ -273,49 +309,6 @@ def token_digest(text: str) -> tuple[str, str]:
     return token.id, _hash(token.secret)
 
 
-def fingerprint(cert: x509.Certificate | str | bytes) -> str:
-    """SHA-256 (hex) of a certificate's DER form."""
-    if isinstance(cert, (str, bytes)):
-        pem = cert.encode() if isinstance(cert, str) else cert
-        cert = x509.load_pem_x509_certificate(pem)
-    return fingerprint_der(cert.public_bytes(serialization.Encoding.DER))
-
-
-def peer_identity(peercert: Mapping[str, Any] | bytes | None) -> tuple[str, str]:
-    """(host, uuid) of a verified client certificate: `getpeercert()`'s dict, or DER.
-
-    Raises ValueError when there is none, or it is not a host's.
-    """
-    uris = _peer_uris(peercert)
-    hosts = [unquote(u[len("cockpit://host/") :]) for u in uris if u.startswith("cockpit://host/")]
-    uuids = [u[len("urn:uuid:") :] for u in uris if u.startswith("urn:uuid:")]
-    if len(hosts) != 1 or len(uuids) != 1 or not hosts[0]:
-        raise ValueError("the client's certificate is not a host's")
-    return hosts[0], uuids[0]
-
-
-def peer_name(peercert: Mapping[str, Any] | bytes | None) -> tuple[str, str]:
-    """(kind, name) of a verified certificate: host or relay and its name, controller and its cluster.
-
-    Raises ValueError when there is none, or it names nobody or several.
-    """
-    found = [
-        (kind, unquote(uri[len(f"cockpit://{kind}/") :]))
-        for uri in _peer_uris(peercert) for kind in KINDS if uri.startswith(f"cockpit://{kind}/")
-    ]
-    if len(found) != 1 or not found[0][1]:
-        raise ValueError("the certificate is neither a host's, nor a relay's, nor a controller's")
-    return found[0]
-
-
-def _peer_uris(peercert: Mapping[str, Any] | bytes | None) -> list[str]:
-    if not peercert:
-        raise ValueError("the client shows no certificate")
-    if isinstance(peercert, bytes):
-        return _uris(x509.load_der_x509_certificate(peercert))
-    return [value for kind, value in peercert.get("subjectAltName", ()) if kind == "URI"]
-
-
 def _request(name: str) -> tuple[HostKey, str]:
     """A new key and its certificate request (PEM), for what runs on this machine."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -359,14 +352,6 @@ def _usage(*, ca: bool) -> x509.KeyUsage:
 
 def _uri(kind: str, name: str) -> str:
     return f"cockpit://{kind}/{quote(name, safe='')}"
-
-
-def _uris(cert: x509.Certificate) -> list[str]:
-    try:
-        names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _hash(secret: str) -> str:

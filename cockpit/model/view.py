@@ -1,6 +1,6 @@
 """What screens and `status --json` show: rows derived from expected and actual.
 
-A `Snapshot` is five tables of rows by key; a `Delta` names the rows that changed (None: gone).
+A `Snapshot` is tables of rows by key; a `Delta` names the rows that changed (None: gone).
 """
 
 from __future__ import annotations
@@ -98,6 +98,34 @@ class HostRow(Row, frozen=True, kw_only=True):
     """What is not available here, in sentences."""
     trouble: tuple[str, ...] = ()
     """What its operator should know, in sentences."""
+
+
+class RelayRow(Row, frozen=True, kw_only=True):
+    """A relay of the topology. One that carries artifacts only has no presence: nobody hears it."""
+
+    name: str
+    region: str
+    address: str
+    upstream: str = ""
+    """The relay it should have above it; empty: the controller."""
+    connection: str = "agent"
+    links: bool = False
+    """It carries agents' links."""
+    presence: str = ""
+    """up, suspect or unknown."""
+    mark: str = OK
+    reason: str = ""
+    since: float | None = None
+    agents: int = 0
+    """Agents that are connected to it."""
+    path: tuple[str, ...] = ()
+    """The relays on the way to it, itself first; one: it is connected here."""
+    pid: int | None = None
+    version: str = ""
+    started: float | None = None
+    latency: float | None = None
+    """Seconds, round trip all the way."""
+    transport: str = ""
 
 
 class NodeRow(Row, frozen=True, kw_only=True):
@@ -335,6 +363,7 @@ class Snapshot(Row, frozen=True, kw_only=True):
     actions: dict[str, ActionRow] = {}
     pushes: dict[str, PushRow] = {}
     """Key: `<action>|<host>`; of running pushes and the last finished ones."""
+    relays: dict[str, RelayRow] = {}
     notices: tuple[str, ...] = ()
     """Standing warnings for the top of the screen."""
 
@@ -350,6 +379,7 @@ class Delta(Row, frozen=True, kw_only=True):
     endpoints: dict[str, EndpointRow | None] = {}
     actions: dict[str, ActionRow | None] = {}
     pushes: dict[str, PushRow | None] = {}
+    relays: dict[str, RelayRow | None] = {}
     notices: tuple[str, ...] = ()
 
 

@@ -62,7 +62,9 @@ class Draft(msgspec.Struct, kw_only=True):
     """Instances that are brought to what is expected."""
     forced: Collection[str] = ()
     steps: tuple[Step, ...] | None = None
-    """Steps of verbs that make their own (push); None: by rollout."""
+    """Steps of verbs that make their own (push, upgrade); None: by rollout."""
+    gates: Mapping[str, tuple[str, ...]] = {}
+    """Of those steps."""
     canary: bool = False
     pinned_too: bool = False
     risk: str = CHANGE
@@ -90,7 +92,7 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
         steps, gates, replaced, skipped = made.steps, made.gates, made.replaced, made.skipped
         warnings += made.warnings
     else:
-        steps = draft.steps
+        steps, gates = draft.steps, dict(draft.gates)
     signed_touches: tuple[str, ...] = ()
     if ctx.signed is not None:
         signed_touches, unsigned = require_signed(ctx.expected, draft.after, steps, ctx.signed)

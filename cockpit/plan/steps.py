@@ -18,6 +18,7 @@ DRAIN = "drain"  # its endpoints are draining, every subscriber applied that, co
 STOP = "stop"  # its process is gone                      cmd `stop`
 ACTIVATE = "activate"  # a running unit has another version of its data    cmd `activate`
 REMOVE = "remove"  # the keeper forgot the unit             cmd `remove`
+UPGRADE = "upgrade"  # the host is back with another agent (or keeper)    cmd `upgrade`
 
 BULK = frozenset({FETCH, WARM})
 """Steps that move artifacts."""
@@ -47,7 +48,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """fetch: name, version, and where it is known to_move (bytes on the way) and size. warm: name, version.
     prepare: version, data {name: artifact/version} if any. drain: timeout. stop: signal, grace. activate: data
     (its name), artifact, version, signal or "". healthy: for (seconds), and after an activate data {name:
-    artifact/version}: then it must stay healthy, the same run, from now on."""
+    artifact/version}: then it must stay healthy, the same run, from now on. upgrade: name, version, sha256,
+    part (agent or keeper), timeout."""
     batch: int = 0
     """0 is the canary when there is one."""
     text: str = ""

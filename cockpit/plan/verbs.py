@@ -36,6 +36,7 @@ from cockpit.plan.placement import place, put_on, relocate, why_not
 from cockpit.plan.rollout import weights
 from cockpit.plan.steps import FETCH, WARM, Bad, Intent, Plan, Refused, Step
 from cockpit.plan.undo import rollback
+from cockpit.plan.upgrading import upgrade
 
 
 def plan(intent: Intent, ctx: PlanContext) -> Plan:
@@ -345,4 +346,5 @@ _VERBS: dict[str, Callable[[Intent, PlanContext], Plan]] = {
     "push": push,
     "rollback": rollback,
     "adopt": adopt,
+    "upgrade": upgrade,
 }

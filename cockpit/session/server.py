@@ -131,7 +131,7 @@ class _Connection:
                     task = asyncio.create_task(self._serve(request.id, request.op, request.args or {}))
                     self.tasks[request.id] = task
                     task.add_done_callback(lambda t, n=request.id: self.tasks.pop(n, None))  # type: ignore[misc]
-        except (ValueError, ConnectionError, msgspec.DecodeError):
+        except (ValueError, ConnectionError, RecursionError, msgspec.DecodeError):
             pass  # a client that does not speak the protocol is cut off
         finally:
             tasks = list(self.tasks.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Optional, Set
+from typing import Any, Callable, Dict, Iterable, Optional, Set
 
 from cockpit.swarm import wire
 from cockpit.swarm.link import Link
@@ -92,6 +92,13 @@ class Exchange:
             if link.hello is not None and link.hello.swarm:
                 link.reads = FEW_READS
                 link.pause_reading(not on)
+
+    def revoke(self, uuids: Iterable[str]) -> None:
+        """The whole list of those who are refused from now on; connections that they have are cut."""
+        self.identity.revoke(uuids)
+        for link in list(self._links):
+            if link.uuid and link.uuid in self.identity.revoked:
+                link.close("it was revoked")
 
     def close(self) -> None:
         self.listener.stop()

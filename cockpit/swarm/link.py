@@ -130,8 +130,10 @@ class Link:
     """
 
     def __init__(self, sock: ssl.SSLSocket, name: Name, on_message: Callable[["Link", Any], None],
-                 on_closed: Callable[["Link", str], None]) -> None:
+                 on_closed: Callable[["Link", str], None], uuid: str = "") -> None:
         self.name = name
+        self.uuid = uuid
+        """Of the certificate that the other side has shown; empty for the origin."""
         self.node = name.node
         self.on_message = on_message
         self.on_closed = on_closed

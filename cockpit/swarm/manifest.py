@@ -13,7 +13,7 @@ from array import array
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 FORMAT = b"cockpit-manifest 1\n"
-KINDS = ("release", "data", "patch")
+KINDS = ("release", "data", "plugin", "patch")
 MAX_CHUNK = 64 * 1024
 MIN_HOLE = 4096
 MAX_ENTRIES = 200_000

@@ -8,7 +8,7 @@ import socket
 from typing import Any, Callable, Dict, Optional, Set, Tuple
 
 from cockpit.swarm.link import Link, handshake, options
-from cockpit.swarm.tls import Identity, Name, expect
+from cockpit.swarm.tls import Identity, Name, expect, uuid_of
 
 HANDSHAKE = 10.0
 """Seconds for the TCP connection and TLS together."""
@@ -48,11 +48,12 @@ async def _dial(
         raise
     secured = await handshake(sock, identity.client, False)
     try:
-        name = expect(secured.getpeercert(), wanted)
+        certificate = secured.getpeercert()
+        name = expect(certificate, wanted, identity.revoked)
     except BaseException:
         secured.close()
         raise
-    return Link(secured, name, on_message, on_closed)
+    return Link(secured, name, on_message, on_closed, uuid_of(certificate))
 
 
 async def _place(loop: asyncio.AbstractEventLoop, address: str, port: int) -> Tuple[int, Any]:
@@ -147,8 +148,9 @@ class Listener:
         except (OSError, asyncio.TimeoutError):
             return  # a stranger, or one that gave up
         try:
-            name = expect(secured.getpeercert(), None)
+            certificate = secured.getpeercert()
+            name = expect(certificate, None, self.identity.revoked)
         except OSError:
             secured.close()
             return
-        self._link(Link(secured, name, self._message, self._closed))
+        self._link(Link(secured, name, self._message, self._closed, uuid_of(certificate)))

@@ -1,4 +1,4 @@
-"""The choosers' processes: `python -I -m cockpit.swarm.node origin ...` and `... node relay ...`."""
+"""The chooser's process: `python -I -m cockpit.swarm.node origin ...`. A relay's is `cockpit.relay`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import argparse
 import sys
 from typing import List, Optional
 
-from cockpit.swarm import origin, relay_main
+from cockpit.swarm import origin
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="cockpit.swarm.node", description="A node that others fetch from.")
     kinds = parser.add_subparsers(dest="kind", required=True)
-    for kind, module in (("origin", origin), ("relay", relay_main)):
-        sub = kinds.add_parser(kind)
-        module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+    sub = kinds.add_parser("origin")
+    origin.add_arguments(sub)
+    sub.set_defaults(run=origin.run)
     args = parser.parse_args(argv)
     return int(args.run(args))
 

@@ -153,6 +153,8 @@ class Origin(Library):
                 return
             elif op == "rates":
                 self._rates(doc)
+            elif op == "revoked":
+                self.exchange.revoke(tls.uuids_of(doc))
             elif op == "pin":
                 self._pin(str(doc.get("swarm")), bool(doc.get("pinned")))
             elif op == "warm":

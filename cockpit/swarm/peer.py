@@ -72,6 +72,12 @@ class Peer:
             except FetchError as error:
                 self._fail(id, error, {})
                 return
+        elif op == "revoked":
+            try:
+                self.exchange.revoke(tls.uuids_of(doc))
+            except ValueError as error:
+                self._fail(id, FetchError("bad", str(error)), {})
+                return
         elif op == "hold":
             if fetch is not None:
                 fetch.hold(bool(doc.get("paused")))

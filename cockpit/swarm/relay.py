@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Optional, Set, TypeVar
+from typing import Any, Callable, Dict, Iterable, Optional, Set, TypeVar
 
 from cockpit.swarm import tls, wire
 from cockpit.swarm.below import Below, OrderError
@@ -87,6 +87,10 @@ class Relay(Library):
         self._spawn(self._beat())
         for swarm in self._pins:
             self._spawn(self._resume(swarm))
+
+    def revoke(self, uuids: Iterable[str]) -> None:
+        """The whole list of those who are refused from now on; what they have open is cut."""
+        self.exchange.revoke(uuids)
 
     async def stop(self) -> None:
         tasks = [*self._tasks, *self._coming.values(), *self._orders.values()]

@@ -3,6 +3,10 @@
 An identity directory holds key.pem, cert.pem, ca.pem and host.json ({"name", "cluster"}); see
 `cockpit.agent.identity`. Names are SAN URIs: `cockpit://host/NAME`, `cockpit://relay/NAME`,
 `cockpit://controller/CLUSTER`.
+
+Long-lived processes see by themselves that a certificate was renewed: each handshake begins with a look at the file.
+Who was revoked is refused after the handshake, by its UUID; the list lies beside the identity directory, in
+`revoked.json`, and is told over the node's own control lines while it runs.
 """
 
 from __future__ import annotations
@@ -10,12 +14,15 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, FrozenSet, Iterable, NamedTuple, Optional, Tuple
 from urllib.parse import unquote
+
+from cockpit.agent.files import write_json
 
 ROLES = {"host": "peer", "relay": "relay", "controller": "origin"}
 """Kind of certificate -> the role its holder plays in a swarm."""
 MAX_DOC = 1024 * 1024
+MAX_REVOKED = 4 * 1024 * 1024
 
 
 class Name(NamedTuple):
@@ -44,12 +51,51 @@ class WrongName(ssl.SSLError):
         return str(self.args[0])  # an SSLError would show the whole tuple
 
 
-class Identity(NamedTuple):
-    name: str
-    """Of the host or relay, as its host.json says."""
-    cluster: str
-    server: ssl.SSLContext
-    client: ssl.SSLContext
+class Revoked(ssl.SSLError):
+    """A certificate of our authority that the controller has revoked."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Identity:
+    """Ours. `name` of the host or relay is as its host.json says."""
+
+    def __init__(self, directory: str, name: str, cluster: str) -> None:
+        """Raises ssl.SSLError, OSError."""
+        self.directory = directory
+        self.name = name
+        self.cluster = cluster
+        self.revoked: FrozenSet[str] = frozenset()
+        """UUIDs."""
+        self._seen = _stamp(directory)
+        self._server = _server(directory)
+        self._client = _context(directory, ssl.PROTOCOL_TLS_CLIENT)
+
+    @property
+    def server(self) -> ssl.SSLContext:
+        self._look()
+        return self._server
+
+    @property
+    def client(self) -> ssl.SSLContext:
+        self._look()
+        return self._client
+
+    def revoke(self, uuids: Iterable[str]) -> None:
+        """The whole list, as the controller tells it."""
+        self.revoked = frozenset(uuids)
+
+    def _look(self) -> None:
+        """Take up what was renewed. What cannot be read, or is being written just now, leaves all as it is."""
+        stamp = _stamp(self.directory)
+        if stamp == self._seen or stamp is None:
+            return
+        try:
+            server, client = _server(self.directory), _context(self.directory, ssl.PROTOCOL_TLS_CLIENT)
+        except (OSError, ValueError):  # ssl.SSLError is an OSError
+            return
+        self._seen, self._server, self._client = stamp, server, client
 
 
 def load(directory: str) -> Identity:
@@ -60,13 +106,50 @@ def load(directory: str) -> Identity:
     try:
         doc = json.loads(data)
         name, cluster = doc["name"], doc["cluster"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ValueError(f"{path} does not name the host and its cluster") from None
     if not isinstance(name, str) or not isinstance(cluster, str):
         raise ValueError(f"{path} does not name the host and its cluster")
-    server = _context(directory, ssl.PROTOCOL_TLS_SERVER)
-    server.num_tickets = 0  # nobody resumes a session
-    return Identity(name, cluster, server, _context(directory, ssl.PROTOCOL_TLS_CLIENT))
+    identity = Identity(directory, name, cluster)
+    identity.revoke(read_revoked(os.path.dirname(os.path.abspath(directory))))
+    return identity
+
+
+def read_revoked(host_dir: str) -> FrozenSet[str]:
+    """DIR/revoked.json as the controller last told it; nobody, when it never did."""
+    try:
+        with open(os.path.join(host_dir, "revoked.json"), "rb") as f:
+            doc = json.loads(f.read(MAX_REVOKED))
+        return uuids_of({"uuids": doc} if isinstance(doc, list) else doc)  # a relay keeps the bare list
+    except (OSError, ValueError, RecursionError):
+        return frozenset()
+
+
+def write_revoked(host_dir: str, uuids: Iterable[str]) -> None:
+    """Keep the list for the next start. Raises OSError."""
+    write_json(os.path.join(host_dir, "revoked.json"), {"uuids": sorted(uuids)})
+
+
+def uuids_of(doc: Any) -> FrozenSet[str]:
+    """Of a document or frame with `uuids`. Raises ValueError."""
+    uuids = doc.get("uuids") if isinstance(doc, dict) else None
+    if not isinstance(uuids, list) or not all(isinstance(u, str) and 0 < len(u) <= 64 for u in uuids):
+        raise ValueError("uuids: a list of UUIDs is wanted")
+    return frozenset(uuids)
+
+
+def _stamp(directory: str) -> Optional[Tuple[int, int, int]]:
+    try:
+        s = os.stat(os.path.join(directory, "cert.pem"))
+    except OSError:
+        return None
+    return s.st_ino, s.st_mtime_ns, s.st_size
+
+
+def _server(directory: str) -> ssl.SSLContext:
+    context = _context(directory, ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0  # nobody resumes a session
+    return context
 
 
 def _context(directory: str, protocol: Any) -> ssl.SSLContext:
@@ -92,9 +175,21 @@ def name_of(certificate: Optional[Dict[str, Any]]) -> Name:
     return found[0]
 
 
-def expect(certificate: Optional[Dict[str, Any]], wanted: Optional[Name]) -> Name:
-    """Who is there. Raises WrongName when somebody else was wanted; None accepts any node."""
+def uuid_of(certificate: Optional[Dict[str, Any]]) -> str:
+    """Of a host or relay; the origin has none: empty."""
+    names = (certificate or {}).get("subjectAltName", ())
+    found = [value[len("urn:uuid:") :] for kind, value in names if kind == "URI" and value.startswith("urn:uuid:")]
+    return found[0] if len(found) == 1 else ""
+
+
+def expect(
+    certificate: Optional[Dict[str, Any]], wanted: Optional[Name], revoked: FrozenSet[str] = frozenset()
+) -> Name:
+    """Who is there. Raises WrongName when somebody else was wanted (None accepts any node), Revoked."""
     found = name_of(certificate)
     if wanted is not None and found != wanted:
         raise WrongName(f"{found} answers where {wanted} was wanted")
+    uuid = uuid_of(certificate)
+    if found.kind != "controller" and (not uuid or uuid in revoked):
+        raise Revoked(f"{found} was revoked" if uuid else f"the certificate of {found} has no UUID")
     return found

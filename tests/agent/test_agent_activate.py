@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from cockpit.agent import activate, prepare, words
+from cockpit.agent import activate, prepare
+from cockpit.agent.builtin import host
 from cockpit.agent.units import Book, Memory
 from cockpit.swarm.records import identity
 from tests.agent.fake import AgentProcess, FakeController, unitspec
@@ -260,7 +261,7 @@ async def test_a_program_that_was_just_started_is_given_time(agent: AgentProcess
 
 
 async def test_who_reads_for_long_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "WORKING", 0.01)
+    monkeypatch.setattr(host, "WORKING", 0.01)
     said: list[dict[str, Any]] = []
     more = threading.Event()
 
@@ -269,10 +270,10 @@ async def test_who_reads_for_long_says_so(monkeypatch: pytest.MonkeyPatch) -> No
         if len(said) == 3:
             more.set()
 
-    assert await words._patiently(tell, more.wait, 10.0) is True
+    assert await host.patiently(tell, more.wait, 10.0) is True
     assert said == [{}] * len(said)
     with pytest.raises(ZeroDivisionError):
-        await words._patiently(tell, lambda: 1 // 0)
+        await host.patiently(tell, lambda: 1 // 0)
 
 
 async def test_a_unit_without_its_data_is_not_prepared(agent: AgentProcess, controller: FakeController) -> None:

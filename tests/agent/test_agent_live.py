@@ -239,9 +239,9 @@ async def test_reconnect_brings_the_full_set_then_unacknowledged_events(
 async def test_another_agent_of_the_same_directory_goes_away(
     agent: AgentProcess, controller: FakeController, monkeypatch: Any
 ) -> None:
-    from cockpit.agent import daemon
+    from cockpit.agent.turns import turn
 
-    assert daemon.lock(str(agent.dir), wait=0.05) is None
+    assert turn(str(agent.dir), wait=0.05) is None
 
 
 async def test_end_stops_everything(short_dir: Any, controller: FakeController) -> None:

@@ -292,7 +292,7 @@ def test_bad_words(store: Store, release: Path, word: str) -> None:
 def test_only_releases_and_data_are_added(store: Store, release: Path) -> None:
     assert store.add(release, "rules", "1", kind="data")["kind"] == "data"
     for kind in ("patch", "x", ""):
-        with pytest.raises(ValueError, match="neither release nor data"):
+        with pytest.raises(ValueError, match="one of release, data, plugin"):
             store.add(release, "web", "1", kind=kind)
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from tests.bench.p2p import rivals
 from tests.bench.p2p.field import CPU_BOUND, MIB, Field, bound, equal, field
-from tests.netlab import possible
 from tests.bench.p2p.scenarios import RATE, SIZE, Figures, beside_rsync, push, wan
 from tests.bench.table import Figure, Lacking, measures, median
+from tests.netlab import possible
 
 RUNS = {1: 1, 8: 3, 16: 2}
 """By receivers: as many as the few minutes of a whole bench allow."""

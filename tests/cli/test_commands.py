@@ -236,7 +236,7 @@ def test_4_a_silent_host(live: Background, state: list[str], run: Run) -> None:
 # plans and files
 
 
-NEEDS_MORE = ("apply", "pause", "resume", "abort", "push", "rollback")
+NEEDS_MORE = ("apply", "pause", "resume", "abort", "push", "rollback", "upgrade")
 """Verbs whose plan needs a file, an action or an artifact."""
 
 

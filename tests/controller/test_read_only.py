@@ -165,6 +165,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "artifact_collect": {"days": 0, "newest": 0}, "artifact_patch": {"artifact": "x/1"},
     "artifact_sign": {"artifact": "x/1", "signature": {}},
     "artifact_build": {"name": "x", "version": "1", "argv": ["true"]},
+    "token_withdraw": {"id": "x"}, "revoke": {"name": "a-1"}, "ssh_answer": {"prompt": "x", "text": "x"},
+    "exec": {"argv": ["true"]}, "plugin_push": {"artifact": "x/1"}, "plugin_remove": {"name": "x"},
 }
 
 

@@ -259,15 +259,15 @@ async def test_a_token_works_once_and_survives_a_restart(short_dir: Path) -> Non
     async with engine(short_dir) as c:
         token = await c.joining.token("a-1", "")
         other = await c.joining.token("", "")
-        answer = await c.join(asks(token))
+        answer = await c.reports.join(asks(token))
         assert answer["host"] == "a-1" and answer["cluster"] == "still" and "BEGIN CERT" in answer["cert"]
         with pytest.raises(PermissionError, match="used already"):
-            await c.join(asks(token))
+            await c.reports.join(asks(token))
     async with engine(short_dir) as c:
         assert c.joining.admits("a-1", asks("")["uuid"])
         with pytest.raises(PermissionError, match="used already"):
-            await c.join(asks(token))
-        assert (await c.join(asks(other, "b-1")))["host"] == "b-1"
+            await c.reports.join(asks(token))
+        assert (await c.reports.join(asks(other, "b-1", 2)))["host"] == "b-1"
         assert c.joining._tokens == {}
 
 
@@ -276,30 +276,31 @@ async def test_tokens_that_do_not_fit(short_dir: Path) -> None:
         mine = await c.joining.token("a-1", "")
         late = await c.joining.token("", "", ttl=-1)
         with pytest.raises(PermissionError, match="is for a-1, not for b-1"):
-            await c.join(asks(mine, "b-1"))
+            await c.reports.join(asks(mine, "b-1"))
         with pytest.raises(PermissionError, match="expired"):
-            await c.join(asks(late))
+            await c.reports.join(asks(late))
         anybody = await c.joining.token("", "")
         with pytest.raises(PermissionError, match="not a host of the topology"):
-            await c.join(asks(anybody, "c-1"))
+            await c.reports.join(asks(anybody, "c-1"))
         forged = mine[:-6] + ("AAAAAA" if not mine.endswith("AAAAAA") else "BBBBBB")
         with pytest.raises((PermissionError, ValueError)):
-            await c.join(asks(forged))
+            await c.reports.join(asks(forged))
         with pytest.raises(ValueError, match="not a join token"):
-            await c.join(asks("hello"))
+            await c.reports.join(asks("hello"))
         with pytest.raises(PermissionError, match="not valid"):
-            await c.join(asks(mine) | {"csr": "nonsense"})
-        assert (await c.join(asks(mine)))["host"] == "a-1"  # a failed try does not spend it
+            await c.reports.join(asks(mine) | {"csr": "nonsense"})
+        assert (await c.reports.join(asks(mine)))["host"] == "a-1"  # a failed try does not spend it
 
 
 async def test_a_name_is_given_to_another_machine_only_by_name(short_dir: Path) -> None:
     async with engine(short_dir) as c:
-        await c.join(asks(await c.joining.token("", ""), n=1))
+        await c.reports.join(asks(await c.joining.token("", ""), n=1))
         anybody = await c.joining.token("", "")
         with pytest.raises(PermissionError, match="belongs to another machine already"):
-            await c.join(asks(anybody, n=2))
-        assert (await c.join(asks(anybody, n=1)))["host"] == "a-1"  # the same machine may come again
-        await c.join(asks(await c.joining.token("a-1", ""), n=2))
+            await c.reports.join(asks(anybody, n=2))
+        with pytest.raises(PermissionError, match="belongs to another machine already"):
+            await c.reports.join(asks(anybody, n=1))  # its UUID stands in its certificate: it is no proof
+        await c.reports.join(asks(await c.joining.token("a-1", ""), n=2))
         assert c.joining.admits("a-1", asks("", n=2)["uuid"])
         assert not c.joining.admits("a-1", asks("", n=1)["uuid"])
 
@@ -308,6 +309,6 @@ async def test_two_at_once_with_one_token(short_dir: Path) -> None:
     async with engine(short_dir) as c:
         token = await c.joining.token("", "")
         answers = await asyncio.gather(
-            c.join(asks(token, "a-1")), c.join(asks(token, "b-1", 2)), return_exceptions=True
+            c.reports.join(asks(token, "a-1")), c.reports.join(asks(token, "b-1", 2)), return_exceptions=True
         )
         assert sorted(type(a).__name__ for a in answers) == ["PermissionError", "dict"]

@@ -28,8 +28,8 @@ def canonical(requirement: str) -> str:
 @pytest.mark.parametrize("point", sorted(set(POINTS.values())))
 def test_entry_points_exist(point: str) -> None:
     module, _, attribute = point.partition(":")
-    path = Path(*module.split(".")).with_suffix(".py")
-    assert path in tree.files()
+    plain = Path(*module.split("."))
+    path = next(p for p in (plain.with_suffix(".py"), plain / "__init__.py") if p in tree.files())
     text = (tree.ROOT / path).read_text()
     assert re.search(rf"^(async def|def|class) {attribute}\b|^from .*\b{attribute}\b", text, re.MULTILINE)
 

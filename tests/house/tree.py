@@ -10,10 +10,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("cockpit", "screens", "backends", "themes")
-LINK = ("cockpit/link/frames.py", "cockpit/link/tokens.py")
+LINK = tuple(
+    f"cockpit/link/{name}.py"
+    for name in ("channel", "dial", "frames", "http2", "polling", "proxy", "tokens", "ways", "websocket")
+)
 """What both sides of the link share."""
 HOST_SIDE = ("cockpit/__init__.py", "cockpit/link/__init__.py", "cockpit/agent/", "cockpit/swarm/", *LINK)
-"""What runs on hosts: Python 3.9, the standard library and `websockets`."""
+"""What runs on hosts: Python 3.9, the standard library, `websockets` and `h2`."""
 
 
 @functools.cache

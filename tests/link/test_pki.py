@@ -295,7 +295,7 @@ def test_what_stands_and_what_is_issued_anew(
     other.issue_origin(tmp_path / "o")
     assert (origin_identity / "cert.pem").read_text() != first
     assert not authority.stands("nonsense")
-    monkeypatch.setattr(pki, "HOST_LIFE", pki.RENEW_BEFORE)
+    monkeypatch.setattr(pki, "HOST_LIFE", pki.STANDS)
     assert not authority.stands(authority.issue_host(request(ec.generate_private_key(ec.SECP256R1())), "a", UUID))
 
 

@@ -115,7 +115,7 @@ class House:
             self.authority.issue_local_relay(self.root / name, name, str(uuid.uuid4()), [])
         above = f"{upstream}@" if upstream else ""
         process = await Process.start(
-            "cockpit.swarm.node", "relay", "--dir", str(self.root / name), "--address", "127.0.0.1",
+            "cockpit.relay", "--dir", str(self.root / name), "--address", "127.0.0.1",
             "--region", region,
             "--upstream", f"{above}127.0.0.1:{self.ports[upstream]}", "--cache", str(cache), "--rate", str(rate),
             log=self.root / f"{name}.err",

@@ -224,7 +224,7 @@ async def test_a_second_relay_on_one_directory(shop: House) -> None:
         import sys
 
         second = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "cockpit.swarm.node", "relay", "--dir", str(shop.root / "relay-sh"),
+            sys.executable, "-I", "-m", "cockpit.relay", "--dir", str(shop.root / "relay-sh"),
             "--address", "127.0.0.1", "--upstream", "127.0.0.1:1", stderr=err,
         )
         assert await second.wait() == 3

@@ -12,5 +12,6 @@ docs/protocols.md describes what it says on its socket; the modules, from the bo
     server    the socket                           guardian  keeps the agent alive
     store     the directory                        adopt     what an earlier keeper left
     lives     how units start, end and restart     operations  what the socket offers
+    handover  the keeper replaced in place by another version
     service   the process itself, and its loop
 """

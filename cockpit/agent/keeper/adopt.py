@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from . import policy, proc
+from .handover import PLAIN
 from .run import ENDING, UP, Proc, Run
 
 TYPE_CHECKING = False
@@ -35,6 +36,45 @@ def rebooted(lives: Lives) -> None:
             ))
         if unit.wanted and unit.state != policy.COMPLETE:
             _begin(lives, unit, "boot")
+
+
+def inherited(lives: Lives, doc: Doc) -> None:
+    """After an exec in place: every run goes on as it was, children of ours are still ours."""
+    for name, facts in doc["units"].items():
+        unit = lives.units.get(name)
+        if unit is not None:
+            unit.status, unit.watchdog, unit.cause = facts["status"], facts["watchdog"], facts["cause"]
+    for name, facts in doc["runs"].items():
+        unit = lives.units.get(name)
+        if unit is None:
+            continue
+        procs = [_inherited(p) for p in facts["procs"]]
+        run = unit.live = Run(name, facts["number"], procs, facts["by"], facts["policy"])
+        for key in PLAIN:
+            setattr(run, key, facts[key])
+        run.reported = set(facts["reported"])
+        run.told = {(pid, start) for pid, start in facts["told"]}
+        for p in procs:
+            if p.native:
+                lives.known[p.pid] = (unit, p)
+            elif p.ended is None:
+                lives.watch(unit, p)
+
+
+def _inherited(facts: Doc) -> Proc:
+    pid, start = facts["pid"], facts["start"]
+    handle = None
+    if facts["ended"] is None:
+        # without its start time: a child that ended meanwhile waits to be reaped, and is still itself
+        handle = proc.Handle.open(pid)
+        if handle is not None and handle.start != start:
+            handle.close()
+            handle = None
+    p = Proc(facts["name"], handle or proc.Handle(pid, start, None), None, facts["floor"])
+    p.native = facts["native"]
+    p.peak, p.rusage, p.status = facts["peak"], facts["rusage"], facts["status"]
+    p.ended, p.wait_until = facts["ended"], facts["wait_until"]
+    return p
 
 
 def _begin(lives: Lives, unit: Unit, cause: str) -> None:

@@ -46,6 +46,12 @@ class Guardian:
         self._since = 0.0
         self._due: float | None = None
         self._stopping = False
+        self.note = ""
+        """Why the agent of now is not the one that was asked for last."""
+        self._before: dict[str, Any] | None = None
+        """How the agent before this one was started, while this one is on trial."""
+        self._trial_ends = 0.0
+        """Unix time."""
 
     @property
     def pid(self) -> int | None:
@@ -57,22 +63,36 @@ class Guardian:
         if doc is None or not doc.get("argv"):
             return
         self.argv, self._env, self._cwd = doc["argv"], doc.get("env"), doc.get("cwd") or "/"
+        if isinstance(doc.get("before"), dict):
+            self._before, self._trial_ends = doc["before"], float(doc.get("trial_ends") or 0.0)
+        self.note = str(doc.get("note") or "")
         pid, start = doc.get("pid"), doc.get("start")
         if pid and start and doc.get("boot") == self._boot:
             self._adopt(proc.Handle.open(pid, start))
         if self._handle is None:
             self._start()
 
-    def keep(self, argv: list[str], pid: int | None, env: dict[str, str] | None, cwd: str) -> None:
-        """Keeps this agent; `pid` is one that already runs. Raises Reject when there is no such process."""
+    def keep(
+        self, argv: list[str], pid: int | None, env: dict[str, str] | None, cwd: str, leave: int | None = None,
+        trial: float = 0.0,
+    ) -> None:
+        """Keeps this agent; `pid` is one that already runs. Raises Reject when there is no such process.
+
+        `leave`: this one goes by itself and is not told to. `trial`: when the new one ends within so many
+        seconds, the one before it is started again.
+        """
         if pid is not None and pid != self.pid:
             handle = proc.Handle.open(pid)
             if handle is None or not handle.alive():
                 raise Reject("missing", f"pid {pid}: no such process")
-            if self._handle is not None:
+            if self._handle is not None and self._handle.pid != leave:
                 self._handle.send(TERM)  # only one can serve; what we had waits in vain for its turn
             self._forget()
             self._adopt(handle)
+        self.note = ""
+        if argv != self.argv:
+            self._before = {"argv": self.argv, "env": self._env, "cwd": self._cwd} if trial and self.argv else None
+            self._trial_ends = time.time() + trial
         self.argv, self._env, self._cwd = argv, env, cwd
         if self._handle is None:
             self._start()
@@ -104,6 +124,10 @@ class Guardian:
         doc: dict[str, Any] = {"argv": self.argv, "env": self._env, "cwd": self._cwd, "boot": self._boot}
         if self._handle is not None:
             doc["pid"], doc["start"] = self._handle.pid, self._handle.start
+        if self._before is not None:
+            doc["before"], doc["trial_ends"] = self._before, self._trial_ends
+        if self.note:
+            doc["note"] = self.note
         try:
             write_doc(self._path, doc)
         except OSError:
@@ -146,6 +170,11 @@ class Guardian:
 
     def _gone(self) -> None:
         self._forget()
+        before, self._before = self._before, None
+        if before is not None and not self._stopping and time.time() < self._trial_ends:
+            self.note = f"the agent {' '.join(self.argv)[:200]} ended within its first minute: the one before is back"
+            self.argv, self._env, self._cwd = before["argv"], before["env"], before["cwd"]
+            self._save()
         if not self._stopping:
             self._again()
 

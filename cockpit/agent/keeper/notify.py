@@ -33,6 +33,13 @@ class Notify:
             self.sock.close()
             raise
 
+    @classmethod
+    def of(cls, fd: int) -> Notify:
+        """One that an earlier version of the keeper has opened, with what waits in it."""
+        new = cls.__new__(cls)
+        new.sock = socket.socket(fileno=fd)
+        return new
+
     @property
     def fd(self) -> int:
         return self.sock.fileno()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .guardian import Guardian
+    from .handover import Change
     from .journal import Journal
     from .lives import Lives
     from .server import Connection
@@ -30,23 +31,42 @@ MAX_EVENTS = 8 * 1024 * 1024
 """Bytes of events in one answer to `list`."""
 
 
+PROGRAM = os.path.dirname(os.path.abspath(__file__))
+
+
+def _release() -> str:
+    """The version of Cockpit that this keeper is part of; empty when that is not told beside it."""
+    try:
+        with open(os.path.join(PROGRAM, "..", "..", "__init__.py")) as f:
+            for line in f:
+                if line.startswith("__version__"):
+                    return line.partition("=")[2].strip().strip("\"'")
+    except (OSError, UnicodeDecodeError):
+        pass
+    return ""
+
+
 class Operations:
     """One method per `op`. Those that return None answer later."""
 
     def __init__(
-        self, store: Store, journal: Journal, lives: Lives, guardian: Guardian, opened: Callable[[Unit], None]
+        self, store: Store, journal: Journal, lives: Lives, guardian: Guardian, opened: Callable[[Unit], None],
+        change: Change,
     ) -> None:
         self.store = store
         self.journal = journal
         self.lives = lives
         self.guardian = guardian
+        self.change = change
+        self.release = _release()
         self.ending: Callable[[Doc], None] | None = None
         self._opened = opened
         """To be told of a new unit."""
         self._operations: dict[str, Callable[[Connection, Doc], Doc | Raw | None]] = {
             "hello": self._hello, "list": self._list, "subscribe": self._subscribe, "ack": self._ack,
             "put": self._put, "start": self._start, "stop": self._stop, "remove": self._remove,
-            "signal": self._signal, "pin": self._pin, "agent": self._agent, "end": self._end,
+            "signal": self._signal, "pin": self._pin, "agent": self._agent, "exec": self._exec,
+            "end": self._end,
         }
 
     def answer(self, connection: Connection, doc: Doc) -> Doc | Raw | None:
@@ -77,7 +97,8 @@ class Operations:
     def _hello(self, connection: Connection, doc: Doc) -> Doc:
         return {
             "pid": os.getpid(), "boot_id": self.lives.boot, "version": VERSION, "agent_pid": self.guardian.pid,
-            "trouble": self.journal.trouble,
+            "agent_argv": self.guardian.argv, "agent_note": self.guardian.note, "trouble": self.journal.trouble,
+            "release": self.release, "program": PROGRAM,
         }
 
     def _list(self, connection: Connection, doc: Doc) -> Raw:
@@ -219,8 +240,20 @@ class Operations:
         env = doc.get("env")
         if env is not None:
             env = check_env(env, "env")
-        self.guardian.keep(argv, pid, env, text(doc, "cwd", self.store.directory))
+        leave = int(number(doc, "leave")) if doc.get("leave") is not None else None
+        trial = number(doc, "trial", 0)
+        self.guardian.keep(argv, pid, env, text(doc, "cwd", self.store.directory), leave, trial)
         return {"agent_pid": self.guardian.pid}
+
+    def _exec(self, connection: Connection, doc: Doc) -> None:
+        """Become another version, which must first show that it starts. The connection ends with the answer."""
+        if self.ending is not None:
+            raise Reject("busy", "the keeper is ending")
+        argv = strings(doc.get("argv"), "argv")
+        if not argv or not os.path.isabs(argv[0]):
+            raise Reject("bad", "argv: an absolute path is wanted")
+        id = doc.get("id")
+        self.change.ask(argv, lambda answer: connection.reply(id, answer))
 
     def _end(self, connection: Connection, doc: Doc) -> None:
         id = doc.get("id")

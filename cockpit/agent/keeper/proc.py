@@ -67,6 +67,15 @@ def boot_id() -> str:
 def become_subreaper() -> bool:
     """Orphans below this process become its children. False where that is not possible."""
     try:
+        import _cockpit  # the one-file agent has no ctypes
+
+        _cockpit.prctl(PR_SET_CHILD_SUBREAPER, 1)
+        return True
+    except ImportError:
+        pass
+    except OSError:
+        return False
+    try:
         import ctypes
 
         return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)

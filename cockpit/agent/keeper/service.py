@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from . import adopt, launch, proc
+from . import adopt, handover, launch, proc
 from .guardian import Guardian
 from .journal import Journal
 from .lives import Lives
@@ -34,9 +34,11 @@ IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
 
 
 class Keeper:
-    def __init__(self, store: Store, boot: str) -> None:
+    def __init__(self, store: Store, boot: str, argv: list[str], given: Doc | None = None) -> None:
+        """`argv` is how this version was started; `given` is what the version before it left."""
         self.store = store
         self.boot = boot
+        self.argv = argv
         self.loop = Loop()
         self.host = launch.Host()
         self.done = False
@@ -45,16 +47,27 @@ class Keeper:
             end.setblocking(False)
         self._wake_end = wake
         self._set_up()
+        if given is not None:
+            self.host.nofile = (given["nofile"][0], given["nofile"][1])
         self.journal = Journal(store.journal)
         self.lives = Lives(store, self.journal, self.loop, self.host, boot)
         self.guardian = Guardian(store.agent, store.directory, boot, self.loop, self.host)
-        self._load()
-        self.operations = Operations(store, self.journal, self.lives, self.guardian, self._open_notify)
-        listening = listen(store.directory, SOCKET)
-        self.host.private = [store.lock, listening.fileno()]
-        self.server = Server(self.loop, listening, self.operations.answer)
+        self._load(given)
+        self.change = handover.Change(store.directory, self.host)
+        self.operations = Operations(
+            store, self.journal, self.lives, self.guardian, self._open_notify, self.change
+        )
+        if given is None:
+            self.listening = listen(store.directory, SOCKET)
+        else:
+            self.listening = socket.socket(fileno=given["listening"])
+        self.host.private = [store.lock, self.listening.fileno()]
+        self.server = Server(self.loop, self.listening, self.operations.answer)
         self.loop.add(self._wake.fileno(), self._woken)
         self.guardian.load()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if given is not None:
+            self._reap()  # who ended while nobody listened
 
     def _set_up(self) -> None:
         """What this process is to the kernel."""
@@ -80,7 +93,7 @@ class Keeper:
         except OSError:
             pass
 
-    def _load(self) -> None:
+    def _load(self, given: Doc | None) -> None:
         lives = self.lives
         lives.units, bad = self.store.load()
         for complaint in bad:
@@ -100,14 +113,17 @@ class Keeper:
         self.journal.load(apply)
         if self.journal.damaged:
             _say(f"{self.journal.damaged} lines of the journal could not be read")
-        if last[0] and last[0] != self.boot:
+        if given is not None:
+            adopt.inherited(lives, given)
+        elif last[0] and last[0] != self.boot:
             adopt.rebooted(lives)
         else:
             adopt.same_boot(lives)
         self.journal.note({"note": "boot", "boot": self.boot})
         self.journal.commit()
+        notify = given["notify"] if given is not None else {}
         for unit in lives.units.values():
-            self._open_notify(unit)
+            self._open_notify(unit, notify.get(unit.unit))
             lives.plan(unit)
             lives.settle(unit)
 
@@ -125,7 +141,8 @@ class Keeper:
             pass
 
     def _timeout(self) -> float | None:
-        times = [t for t in (self.lives.next_deadline(), self.guardian.next_deadline()) if t is not None]
+        parts = (self.lives, self.guardian, self.change)
+        times = [t for t in (part.next_deadline() for part in parts) if t is not None]
         if self.journal.trouble:
             times.append(time.monotonic() + RETRY)
         return max(0.0, min(times) - time.monotonic()) if times else None
@@ -136,6 +153,7 @@ class Keeper:
         now = time.monotonic()
         self.lives.tick(now)
         self.guardian.tick(now)
+        self.change.tick(now)
         if self.operations.ended():
             self.done = True
         trouble = self.journal.trouble
@@ -144,6 +162,10 @@ class Keeper:
         if self.journal.trouble != trouble:
             _say(self.journal.trouble or "the journal is written again")
         self.server.flush()
+        if self.change.cleared and not self.journal.trouble and handover.settled(self):
+            self.change.accepted()
+            self.server.flush()
+            handover.replace(self, self.change.argv)
 
     def _guarded(self, call: Callable[[], None]) -> None:
         """A mistake in one place must not take every service's keeper away."""
@@ -160,6 +182,9 @@ class Keeper:
         if signal.SIGTERM in numbers:
             self.done = True
             return
+        self._reap()
+
+    def _reap(self) -> None:
         touched: dict[str, Unit] = {}
         orphans = False
         while True:
@@ -172,7 +197,7 @@ class Keeper:
             unit = self.lives.reaped(pid, status, usage.ru_maxrss)
             if unit is not None:
                 touched[unit.unit] = unit
-            elif not self.guardian.reaped(pid):
+            elif not self.guardian.reaped(pid) and not self.change.reaped(pid, status):
                 orphans = True
         for unit in touched.values():
             self.lives.settle(unit)
@@ -181,12 +206,12 @@ class Keeper:
 
     # sd_notify
 
-    def _open_notify(self, unit: Unit) -> None:
+    def _open_notify(self, unit: Unit, fd: int | None = None) -> None:
         if not unit.spec["notify"]:
             return
         for _ in range(2):
             try:
-                unit.notify = Notify(unit.notify_name)
+                unit.notify = Notify(unit.notify_name) if fd is None else Notify.of(fd)
             except OSError:  # somebody took the name: what runs cannot be heard, the next run can
                 unit.notify_name = new_name()
                 self.store.save_spec(unit)
@@ -228,37 +253,66 @@ def _say(line: str) -> None:
         pass
 
 
-def _own_descriptors() -> None:
-    """Whatever the starter left open must not reach a service: 0 to 2 exist, nothing else does."""
+def _own_descriptors(kept: set[int]) -> None:
+    """Whatever the starter left open must not reach a service: 0 to 2 exist, nothing else but `kept`."""
     while (fd := os.open("/dev/null", os.O_RDWR)) < 3:
         pass
     os.close(fd)
     for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2:
+        number = int(name)
+        if number in kept:
+            os.set_inheritable(number, False)
+        elif number > 2:
             try:
-                os.close(int(name))
+                os.close(number)
             except OSError:
                 pass
 
 
-def main(argv: list[str]) -> int:
-    """0: told to end. 2: wrong arguments or directory. 3: another keeper holds the directory."""
-    boot = ""
-    if len(argv) == 3 and argv[1] == "--boot-id":
-        boot = argv[2]
-    elif len(argv) != 1 or argv[0].startswith("-"):
-        _say("usage: keeper DIR [--boot-id ID]")
+def check(arguments: list[str]) -> int:
+    """Could this version take over from one that hands over in this format? 0: yes."""
+    if arguments != [str(handover.FORMAT)]:
+        _say(f"the handover of format {' '.join(arguments)} is not understood here, only {handover.FORMAT}")
         return 2
-    _own_descriptors()
+    return 0
+
+
+USAGE = "usage: keeper DIR [--boot-id ID] | keeper --check FORMAT"
+
+
+def main(argv: list[str], program: list[str]) -> int:
+    """`program` is how this version was started, up to its arguments.
+
+    0: told to end. 2: wrong arguments or directory. 3: another keeper holds the directory.
+    """
+    if argv[:1] == ["--check"]:
+        return check(argv[1:])
+    options = {"--boot-id": "", "--handover": ""}
+    for n in range(1, len(argv) - 1, 2):
+        options[argv[n]] = argv[n + 1]
+    if len(argv) % 2 == 0 or argv[0].startswith("-") or len(options) > 2:
+        _say(USAGE)
+        return 2
+    boot, memory = options["--boot-id"], options["--handover"]
+    given = handover.read(int(memory)) if memory else None
+    _own_descriptors({int(memory), *handover.fds(given)} if given is not None else set())
     try:
-        store = Store(argv[0])
+        store = Store(argv[0], -1 if given is None else given["lock"])
         os.chdir("/")
-        keeper = Keeper(store, boot or proc.boot_id())
-    except Busy as e:
-        _say(str(e))
-        return 3
-    except OSError as e:
-        _say(f"{e.filename or argv[0]}: {e.strerror}")
-        return 2
+        keeper = Keeper(store, boot or proc.boot_id(), program, given)
+    except Exception as e:
+        if given is not None:
+            handover.give_back(int(memory), argv[0], boot, given, f"{type(e).__name__}: {e}")
+        if isinstance(e, Busy):
+            _say(str(e))
+            return 3
+        if isinstance(e, OSError):
+            _say(f"{e.filename or argv[0]}: {e.strerror}")
+            return 2
+        raise
+    if given is not None:
+        os.close(int(memory))
+        if given.get("returned"):
+            _say(f"the version that was to take over did not: {given['returned']}")
     keeper.run()
     return 0

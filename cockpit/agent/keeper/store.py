@@ -19,7 +19,8 @@ class Busy(Exception):
 class Store:
     """Raises OSError where the directory cannot be used, Busy when another keeper holds it."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, lock: int = -1) -> None:
+        """`lock`: a descriptor that holds the directory already."""
         self.directory = os.path.abspath(directory)
         self.keeper = os.path.join(self.directory, "keeper")
         self.journal = os.path.join(self.keeper, "journal")
@@ -28,8 +29,8 @@ class Store:
         for path in (self.directory, self.keeper, self.units):
             os.makedirs(path, 0o700, exist_ok=True)
             os.chmod(path, 0o700)
-        lock = os.path.join(self.keeper, "lock")
-        self.lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = os.path.join(self.keeper, "lock")
+        self.lock = lock if lock >= 0 else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

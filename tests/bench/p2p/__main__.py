@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 
 from tests.bench.p2p.field import CPU_BOUND
-from tests.netlab import possible
 from tests.bench.p2p.scenarios import RATE, SCENARIOS, Figures, push
+from tests.netlab import possible
 
 
 def main() -> int:

@@ -86,7 +86,7 @@ def origin_argv(root: Path, address: str) -> list[str]:
 
 def relay_argv(root: Path, address: str, upstream: str, name: str = RELAY) -> list[str]:
     return _python(
-        "cockpit.swarm.node", "relay", "--dir", str(root / name), "--address", address, "--port", str(PORT),
+        "cockpit.relay", "--dir", str(root / name), "--address", address, "--port", str(PORT),
         "--region", "b", "--upstream", f"{upstream}:{PORT}",
     )  # fmt: skip
 

@@ -1,0 +1,170 @@
+"""One agent of a host follows another: what both sides do, apart from what an agent does all day."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any, Coroutine, Dict, List, Optional, Tuple
+
+from cockpit.agent.follow import Stream
+from cockpit.agent.identity import Identity
+from cockpit.agent.install import Releases
+from cockpit.agent.keeper_link import KeeperError, KeeperGone, KeeperLink
+from cockpit.agent.link import Link, Outbox, Owner
+from cockpit.agent.names import Names
+from cockpit.agent.takeover import Candidacy, NearSocket
+from cockpit.agent.tasks import Tasks
+from cockpit.agent.turns import Turn
+from cockpit.agent.units import Book, Memory
+from cockpit.agent.upgrade import Upgrader, say
+from cockpit.agent.waiting import within
+from cockpit.link.frames import Frame
+
+LAST_WORDS = 15.0
+"""Seconds that an agent which was replaced waits for a connection to tell its last results on."""
+GONE_WAIT = 3.0
+KEEPER_WAIT = 10.0
+
+
+class Following(Owner):
+    """The part of an agent that concerns upgrades."""
+
+    dir: str
+    identity: Identity
+    releases: Releases
+    memory: Memory
+    version: str
+    turn: Turn
+    upgrader: Upgrader
+    keeper_ready: asyncio.Event
+    argv: List[str]
+    """How this agent is started."""
+    boot_id: str
+    role: str
+    """candidate: not yet the agent of this host; retired: not any more. Else it holds the turn."""
+    telling: bool
+    """The full set was told: changes may follow. An acknowledgement of one event counts for all before it."""
+    taking: bool
+    queue: List[Frame]
+    """Commands that came before the turn did."""
+    candidacy: Optional[Candidacy]
+    keeper_link: Optional[KeeperLink]
+    stopped: asyncio.Event
+    book: Book
+    names: Names
+    names_told: int
+    local: NearSocket
+    tasks: Tasks
+    link: Link
+    outbox: Outbox
+    streams: Dict[str, Tuple[Stream, "asyncio.Task[None]"]]
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        raise NotImplementedError
+
+    def releases_changed(self) -> None:
+        raise NotImplementedError
+
+    async def refresh(self, unit: str = "") -> None:
+        raise NotImplementedError
+
+    async def keeper(self, op: str, **args: Any) -> Dict[str, Any]:
+        raise NotImplementedError
+
+    async def aside(self) -> Optional[List[Frame]]:
+        """What an agent tells on a new connection while it is not the one that serves; None for that one."""
+        if self.role == "candidate" and self.candidacy is not None:
+            return [await self.candidacy.test(self)]
+        return list(self.upgrader.ended) if self.role else None
+
+    def boot_arguments(self) -> List[str]:
+        return ["--boot-id", self.boot_id] if self.boot_id else []
+
+    async def units_now(self) -> List[str]:
+        await self.refresh()
+        return list(self.book.records)
+
+    def keeper_hello(self) -> Dict[str, Any]:
+        return self.keeper_link.hello if self.keeper_link is not None else {}
+
+    async def exec_keeper(self, argv: List[str]) -> None:
+        """The keeper ends the connection when it becomes another version. Raises KeeperError, KeeperGone."""
+        keeper = self.keeper_link
+        if keeper is None:
+            raise KeeperGone("no keeper answers on this host")
+        await keeper.request("exec", argv=argv)
+        await within(keeper.lost.wait(), KEEPER_WAIT)
+
+    def set_names(self, names: Names) -> None:
+        self.names, self.names_told = names, names.version
+        self.local = NearSocket(self.dir, names)
+
+    async def _stand_by(self, candidacy: Candidacy) -> None:
+        """A candidate without the agent that started it is nobody's, unless its turn has come."""
+        reading = asyncio.ensure_future(candidacy.read())
+        try:
+            yours = asyncio.ensure_future(candidacy.yours.wait())
+            lost = asyncio.ensure_future(candidacy.lost.wait())
+            await asyncio.wait({yours, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if candidacy.yours.is_set():
+                await self._serve()
+            elif not self.taking:
+                say("candidate: the agent that started this one is gone, and so goes this one")
+                self.stopped.set()
+            yours.cancel()
+            lost.cancel()
+            await self.stopped.wait()
+        finally:
+            reading.cancel()
+
+    async def _serve(self) -> None:
+        """The turn of a candidate: by the controller's word, or by the agent before it."""
+        if self.role != "candidate" or self.taking or self.candidacy is None:
+            return
+        self.taking = True
+        await self.candidacy.take_over(self)
+        queue, self.queue = self.queue, []
+        self.link.again()
+        for frame in queue:
+            self.tasks.take(frame)
+
+    def retired(self) -> None:
+        self.telling = False
+        for id, (_, task) in list(self.streams.items()):
+            task.cancel()
+            self.outbox.put({
+                "t": "log", "stream": id, "unit": "", "lines": [], "dropped": 0,
+                "end": "the agent of this host was replaced: open it again",
+            })
+        self.streams.clear()
+
+    def followed(self) -> None:
+        self.spawn(self._finish())
+
+    async def _finish(self) -> None:
+        """The last of a replaced agent: its tasks end, their results are told, and it goes."""
+        await self.local.stop()  # whoever watches names comes again, and meets the other one
+        while self.tasks.running:
+            self.names_told = max(self.names_told, Names(self.dir).version)
+            await asyncio.sleep(0.05)
+        until = time.monotonic() + LAST_WORDS
+        while not self.link.connected and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        self.outbox.put({"t": "eof"})
+        await self.outbox.flushed(GONE_WAIT)
+        until = time.monotonic() + GONE_WAIT
+        while self.link.connected and time.monotonic() < until:  # the controller closes it: all was read
+            await asyncio.sleep(0.01)
+        self.stopped.set()
+
+    def serve_again(self) -> None:
+        self.outbox.put({"t": "serving"})
+        self.link.again()
+        self.spawn(self._be_kept())
+
+    async def _be_kept(self) -> None:
+        try:
+            await self.keeper("agent", argv=self.argv, pid=os.getpid())
+        except (KeeperError, KeeperGone) as e:
+            say(f"keeper: {e}")

@@ -1,0 +1,55 @@
+"""Tells `{"facts": {...}}` once and on change, and `{"sample": {...}}` every few seconds (`period`, 0: never)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Dict, Optional
+
+from .facts import facts
+from .numbers import Sampler
+
+if TYPE_CHECKING:
+    from cockpit.agent.plugins.inside import Host
+
+FACTS_EVERY = 300.0
+
+
+class Metrics:
+    def __init__(self, host: "Host") -> None:
+        self._host = host
+        self._sampler = Sampler()
+        self._facts: Optional[Dict[str, Any]] = None
+        self._looked = 0.0
+        self._generation = 0
+
+    def begin(self) -> None:
+        """The period may have changed."""
+        self._generation += 1
+        self._look(self._generation)
+
+    def connected(self) -> None:
+        self._facts = None
+        self._looked = 0.0
+
+    def _look(self, generation: int) -> None:
+        if generation != self._generation:
+            return
+        period = float(self._host.settings.get("period", 5.0))
+        if period <= 0:
+            return
+        now = time.monotonic()
+        if not self._looked or now - self._looked >= FACTS_EVERY:
+            self._looked = now
+            found = facts()
+            if found != self._facts:
+                self._facts = found
+                self._host.tell({"facts": found})
+        self._host.tell({"sample": self._sampler.sample(self._host.units)})
+        self._host.at(max(1.0, period), lambda: self._look(generation))
+
+
+def start(host: "Host") -> None:
+    work = Metrics(host)
+    host.on("settings", work.begin)
+    host.on("connected", work.connected)
+    host.at(0.2, work.begin)
