@@ -51,7 +51,8 @@ MADE = {
     "action": ("screens.action", "ActionScreen"), "revisions": ("screens.revisions", "RevisionsScreen"),
     "logs": ("screens.logs", "LogsScreen"), "pushes": ("screens.push", "PushScreen"),
     "artifacts": ("screens.artifacts", "ArtifactsScreen"), "artifact": ("screens.artifact", "ArtifactScreen"),
-    "host": ("screens.host", "HostScreen"), "help": ("screens.help", "HelpScreen"),
+    "host": ("screens.host", "HostScreen"), "relays": ("screens.relays", "RelaysScreen"),
+    "help": ("screens.help", "HelpScreen"),
 }
 """Screens by the word that opens them; imported when first opened."""
 

@@ -21,11 +21,12 @@ from cockpit.model.view import (
     InstanceRow,
     NodeRow,
     PushRow,
+    RelayRow,
     Snapshot,
 )
 from screens.format import age, short_names
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes")
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays")
 SHAPING = ("nodes", "instances")
 """Tables whose keys make the tree and the short names."""
 ENDED = frozenset({"done", "failed", "aborted", "returned", "refused"})
@@ -51,6 +52,7 @@ class Changed(msgspec.Struct, kw_only=True):
     endpoints: frozenset[str] = frozenset()
     actions: frozenset[str] = frozenset()
     pushes: frozenset[str] = frozenset()
+    relays: frozenset[str] = frozenset()
     whole: bool = False
 
 
@@ -67,6 +69,7 @@ class Board:
         self.endpoints: dict[str, EndpointRow] = {}
         self.actions: dict[str, ActionRow] = {}
         self.pushes: dict[str, PushRow] = {}
+        self.relays: dict[str, RelayRow] = {}
         self.notices: tuple[str, ...] = ()
         self.events: deque[Event] = deque(maxlen=50)
         self.marked: dict[str, set[str]] = {}

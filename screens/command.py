@@ -16,6 +16,7 @@ SCREENS: dict[str, str] = {
     "overview": "the tree, what needs you, what runs",
     "instances": "all instances; with a name, those under it",
     "hosts": "all hosts",
+    "relays": "all relays: what they carry, and how they are reached",
     "host": "one host: how it is reached, what it lacks, what it holds",
     "graph": "who calls whom",
     "node": "one instance: expected beside actual",

@@ -32,6 +32,7 @@ from cockpit.agent.upgrade import Upgrader
 from cockpit.agent.waiting import within
 from cockpit.agent.words import Words, head_of
 from cockpit.link.frames import MAX_FRAME, PROTOCOL, Frame, encode
+from cockpit.link.proxy import source
 
 DURABLE = frozenset({"start", "exit", "hold", "rejected", "ctl"})
 """Keeper events that are forwarded until the controller has acknowledged them."""
@@ -69,7 +70,7 @@ class Agent(Following):
         self.book = Book(self.memory, self.unit_changed)
         self.releases = Releases(host_dir)
         self.fetcher = Fetcher(host_dir, identity, self.place)
-        self.builder = Builder(host_dir, identity, self.address, self.send_bulk)
+        self.builder = Builder(host_dir, identity, self.source, self.send_bulk)
         self.names = Names(host_dir)
         self.names_told = self.names.version
         self.streams: Dict[str, Tuple[Stream, "asyncio.Task[None]"]] = {}
@@ -169,6 +170,9 @@ class Agent(Following):
     def busy(self) -> bool:
         """What runs would end with this connection: it does not move to a better way now."""
         return bool(self.streams) or self.builder.busy
+
+    def source(self) -> str:
+        return self.identity.address or source(self.address())
 
     def place(self) -> Dict[str, Any]:
         """Where this host is, for its peer."""

@@ -48,8 +48,8 @@ class Owner:
     def hello(self) -> Frame:
         raise NotImplementedError
 
-    def address(self) -> str:
-        """The host's own address, to connect from; empty when it is not known yet."""
+    def source(self) -> str:
+        """The local address to connect from; empty: the kernel chooses."""
         raise NotImplementedError
 
     def facts(self) -> Dict[str, Any]:
@@ -156,7 +156,7 @@ class Link:
         self._greeted = False
         channel = await dial(
             pair.way, context=self._identity.context(), transport=pair.transport, cluster=self._identity.cluster,
-            proxy=str(self._facts.get("proxy") or ""), address=self._owner.address(), connected=taken,
+            proxy=str(self._facts.get("proxy") or ""), address=self._owner.source(), connected=taken,
         )  # fmt: skip
         try:
             self._greeted = True

@@ -123,8 +123,18 @@ def status_object(snapshot: Any) -> dict[str, Any]:
             {
                 "name": h.name, "region": h.region, "presence": h.presence, "address": h.address,
                 "agent_pid": h.agent_pid, "keeper_pid": h.keeper_pid, "reason": h.reason,
+                "connection": h.connection, "path": h.path, "transport": h.transport, "trouble": h.trouble,
+                "agent_version": h.agent_version, "keeper_version": h.keeper_version, "upgrading": h.upgrading,
             }
             for h in _sorted(snapshot.hosts)
+        ],
+        "relays": [
+            {
+                "name": r.name, "region": r.region, "presence": r.presence, "address": r.address, "links": r.links,
+                "agents": r.agents, "path": r.path, "transport": r.transport, "version": r.version,
+                "reason": r.reason,
+            }
+            for r in _sorted(snapshot.relays)
         ],
         "instances": [
             {

@@ -70,6 +70,12 @@ async def connect_tcp(
         raise
 
 
+def source(address: str) -> str:
+    """What a connection from a host with this address is bound to: hosts that share a machine have a loopback address
+    each; elsewhere the kernel knows which of a machine's addresses leads where."""
+    return address if address.startswith("127.") else ""
+
+
 async def _connect(host: str, port: int, local_addr: str, timeout: float) -> socket.socket:
     loop = asyncio.get_running_loop()
     try:

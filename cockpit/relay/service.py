@@ -20,7 +20,7 @@ from cockpit.agent.identity import Identity
 from cockpit.link.channel import TRANSPORTS, Channel, ChannelClosed
 from cockpit.link.dial import dial
 from cockpit.link.listen import Listener, Who
-from cockpit.link.proxy import Unreachable
+from cockpit.link.proxy import Unreachable, source
 from cockpit.link.trunk_frames import text
 from cockpit.relay import memory
 from cockpit.relay.http import Passing
@@ -251,7 +251,7 @@ class LinkPart:
         async with asyncio.timeout(CONNECT_TIME):
             channel = await dial(
                 url, context=self.identity.context(), transport=transport, cluster=self.identity.cluster,
-                proxy=self.settings.link_proxy, address=_source(self.settings.address),
+                proxy=self.settings.link_proxy, address=source(self.settings.address),
             )
         try:
             await channel.send(text(self.switch.hello()))
@@ -359,10 +359,6 @@ async def _read(channel: Channel, heard: Callable[[bytes], None]) -> str:
 
 def _below(settings: Settings) -> dict[str, frozenset[str]]:
     return {name: frozenset({name, *names}) for name, names in settings.below}
-
-
-def _source(address: str) -> str:
-    return "" if address in ("", "0.0.0.0", "::") else address
 
 
 def _now() -> float:

@@ -93,7 +93,7 @@ class Host(Owner):
     def hello(self) -> Frame:
         return {"t": "hello", "host": "h-1"}
 
-    def address(self) -> str:
+    def source(self) -> str:
         return "10.255.255.1"  # one that others see: not of this machine
 
     def facts(self) -> dict[str, Any]:
