@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional, Set, Tuple
 import cockpit
 from cockpit.agent import units, upkeep
 from cockpit.agent.building import Builder
+from cockpit.agent.farewell import farewell
 from cockpit.agent.fetch import Fetcher
 from cockpit.agent.follow import Stream
 from cockpit.agent.following import Following
@@ -344,8 +345,7 @@ class Agent(Following):
 
     async def _leave(self) -> None:
         await asyncio.sleep(0)  # let the answer into the outbox
-        await self.outbox.flushed(1.0)
-        self.stopped.set()
+        await farewell(self.outbox, self.stopped, ended=True)
 
     # inside
 
@@ -356,7 +356,8 @@ class Agent(Following):
         if self._ending:
             self._ended.set()
         else:
-            self.stopped.set()
+            ended = ended_mark(self.dir) not in ("", self._ended_before)
+            self.spawn(farewell(self.outbox, self.stopped, ended))
 
     def spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

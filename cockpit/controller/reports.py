@@ -59,6 +59,8 @@ class Reports:
             case messages.Names(version=version):
                 self.c.world.host_fact(host, names_applied=version)
                 self.c.runner.names_applied()
+            case messages.Bye(why=why):
+                self.c.world.down(host, why[:200], now)
             case messages.Renew(csr=csr):
                 self.c.spawn(self.c.security.renew(host, csr))
             case messages.Identity(text=text):

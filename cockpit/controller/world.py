@@ -13,7 +13,7 @@ from cockpit.link.messages import Full, Hello
 from cockpit.link.trunk_frames import RelayHello, RelayState
 from cockpit.model.actual import Actual, HostActual, Moves, Unit
 from cockpit.model.relay_rows import RelayActual
-from cockpit.model.states import SUSPECT, UNKNOWN, UP
+from cockpit.model.states import DOWN, SUSPECT, UNKNOWN, UP
 from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
 from cockpit.naming.registry import Registry
 
@@ -150,8 +150,16 @@ class World:
         self.dirty.add(instance)
         self.dirty_hosts.add(host)
 
-    def lost(self, host: str, why: str, now: float) -> None:
+    def down(self, host: str, why: str, now: float) -> None:
+        """It said itself that it goes down: nobody has to guess."""
         if host in self.hosts:
+            self._host(host, presence=DOWN, since=now, reason=why)
+            self.registry.host_lost(host)
+            self._touch(host)
+
+    def lost(self, host: str, why: str, now: float) -> None:
+        """Silence. A host that said that it goes down is not asked for a better reason."""
+        if host in self.hosts and self.hosts[host].presence != DOWN:
             self._host(host, presence=SUSPECT, since=now, reason=why)
             self.registry.host_lost(host)
             self._touch(host)

@@ -112,6 +112,12 @@ class Eof(Frame, frozen=True, tag="eof"):
     """A retired agent has nothing more to say."""
 
 
+class Bye(Frame, frozen=True, tag="bye"):
+    """The host goes down; it says why."""
+
+    why: str = ""
+
+
 class Renew(Frame, frozen=True, tag="renew"):
     csr: str
 
@@ -147,7 +153,7 @@ class Unknown(msgspec.Struct, frozen=True):
 
 Known = (
     Hello | Full | UnitFrame | Gone | Event | Result | Progress | Releases | Names | Log | Beat | Pong | Tested | Eof
-    | Renew | Identity | Plugins | PluginData
+    | Bye | Renew | Identity | Plugins | PluginData
 )
 AnyFrame = Known | Unknown
 

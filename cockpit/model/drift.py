@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from cockpit.model.actual import Actual, HostActual, Unit
-from cockpit.model.judge import Digests, active, heard, main_unit, settled, wrong_data
+from cockpit.model.judge import Digests, active, heard, is_down, main_unit, settled, wrong_data
 from cockpit.model.states import FAILING, LIVE, NO_CHECK, UNKNOWN, State
 from cockpit.model.states import OK as HEALTHY
 from cockpit.model.topology import Expected, Service, service_path
@@ -165,7 +165,7 @@ def _expected(
         return (DriftRow(
             kind=SILENT, target=instance, expected="SHUTDOWN" if stopped else "RUNNING", actual=last,
             action="", since=actual.hosts[host].since if host in actual.hosts else None,
-            reason=f"{host} gives no answer",
+            reason=f"{host} is down" if is_down(actual, host) else f"{host} gives no answer",
         ),)  # fmt: skip
     unit = main_unit(instance, here, expected, actual, digests)
     pin = next((u.pinned for u in here if u.pinned), "")

@@ -8,11 +8,16 @@ from typing import Any
 import msgspec
 
 from cockpit.model.actual import Actual, Unit, serving_unit
-from cockpit.model.states import DRAINING, LIVE, MAINTENANCE, SUSPECT, UP, State
+from cockpit.model.states import DOWN, DRAINING, LIVE, MAINTENANCE, SUSPECT, UP, State
 from cockpit.model.topology import Expected, Service, service_path
 
 HEARD = frozenset({UP, SUSPECT, DRAINING, MAINTENANCE})
 """Presence words under which a host's reports can be believed."""
+
+
+def is_down(actual: Actual, host: str) -> bool:
+    """It said that it goes down; of one that only fell silent nothing is known."""
+    return host in actual.hosts and actual.hosts[host].presence == DOWN
 
 
 def heard(actual: Actual, host: str | None) -> bool:

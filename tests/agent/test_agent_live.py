@@ -253,6 +253,7 @@ async def test_end_stops_everything(short_dir: Any, controller: FakeController) 
     keeper = await process.keeper_pid()
     assert keeper is not None
     assert await controller.ok("end") == {}
+    await until(lambda: controller.of("bye"), 5, "it says that everything was ended")
     await until(lambda: not alive(keeper) and not alive(unit["pid"]))
     assert await asyncio.wait_for(first.wait(), 5) == 0
 

@@ -223,6 +223,29 @@ def test_a_host_that_comes_back_empty_no_longer_looks_silent() -> None:
     assert {r.kind for r in desk.board.tables["drift"].values()} == {"missing"}
 
 
+def test_who_says_that_it_goes_is_down_and_who_falls_silent_is_unknown() -> None:
+    desk = Desk()
+    gone, silent = HOSTS[0], HOSTS[1]
+    for host in (gone, silent):
+        desk.do(("connected", host))
+        desk.do(("full", host, []))
+    desk.world.down(gone, "the machine was shut down", desk.now)
+    for host in (gone, silent):
+        desk.world.lost(host, "connection closed", desk.now)
+    desk.world.age(desk.now + 60)
+    desk.board.refresh(desk.now + 60)
+    hosts = desk.board.tables["hosts"]
+    assert (hosts[gone].presence, hosts[gone].mark) == ("down", "failed")
+    assert hosts[gone].reason == "the machine was shut down"
+    assert (hosts[silent].presence, hosts[silent].mark) == ("unknown", "unknown")
+    reasons = {r.target: r.reason for r in desk.board.tables["drift"].values()}
+    assert reasons[gone] == "the machine was shut down"
+    assert f"{gone} is down" in reasons.values() and f"{gone} gives no answer" not in reasons.values()
+    desk.do(("connected", gone))
+    desk.board.refresh(desk.now + 61)
+    assert desk.board.tables["hosts"][gone].presence == "up"
+
+
 def test_a_lock_on_a_host_leaves_its_drift_alone() -> None:
     desk = Desk()
     desk.board.refresh(desk.now)

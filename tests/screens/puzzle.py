@@ -12,6 +12,7 @@ from cockpit.model.view import (
     HostRow,
     InstanceRow,
     NodeRow,
+    RelayRow,
     RunRow,
     Snapshot,
     StepRow,
@@ -125,6 +126,19 @@ ACTION = ActionRow(
 )
 
 
+RELAYS = {
+    "relay-sh": RelayRow(
+        name="relay-sh", region="sh", address="127.0.1.9", links=True, presence="up", agents=3, path=("relay-sh",),
+        version="0.3.0", latency=0.0004, transport="websocket", since=NOW - 5 * DAY, connection="local",
+    ),
+    "relay-bj": RelayRow(
+        name="relay-bj", region="bj", address="127.0.2.9", upstream="relay-sh", links=True, presence="unknown",
+        mark="unknown", reason="relay-sh has lost it", path=("relay-bj", "relay-sh"), since=NOW - 75,
+    ),
+    "relay-gz": RelayRow(name="relay-gz", region="gz", address="127.0.3.9"),
+}  # fmt: skip
+
+
 def snapshot(now: float = NOW) -> Snapshot:
     hosts = {
         name: HostRow(
@@ -189,6 +203,7 @@ def snapshot(now: float = NOW) -> Snapshot:
         },
         instances=rows(),
         hosts=hosts,
+        relays=RELAYS,
         drift={
             "unhealthy|puzzle.sudoku/3": DriftRow(
                 kind="unhealthy",

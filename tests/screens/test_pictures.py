@@ -18,6 +18,8 @@ WAYS: dict[str, tuple[list[str], str]] = {
     "instances": ([*":instances", "enter"], "sudoku/3"),
     "filter": (["i", *"/sudoku"], "4 of 12"),
     "hosts": (["h"], "PRESENCE"),
+    "relays": ([*":relays", "enter"], "relay-gz"),
+    "host": ([*":host bj-1", "enter"], "RELEASES"),
     "graph": (["g", "right"], "calls sudoku"),
     "node": ([*":node sudoku/3", "enter"], "EXITS"),
     "naming": (["n"], "NAMING"),
