@@ -20,8 +20,9 @@ from cockpit.model.view import (
     DriftRow,
     HostRow,
     InstanceRow,
+    RelayRow,
 )
-from screens.aim import ACTION, HOST, INSTANCE, NODE, Aim
+from screens.aim import ACTION, HOST, INSTANCE, NODE, NOTHING, Aim
 from screens.board import Board
 from screens.format import age, bar, cells, clock, cut, plural, since, wrap
 from screens.item import Item
@@ -51,13 +52,22 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def needs(board: Board) -> list[Need]:
-    """Worst first, then the latest. Instances of a host that is not heard are told by its line."""
+    """Worst first, then the latest. Instances of a host that is not heard are told by its line, and hosts behind a
+    relay that is not heard by the relay's."""
     out: list[Need] = []
     lost: set[str] = set()
+    behind: dict[str, int] = {r.name: 0 for r in board.relays.values() if r.links and r.mark not in CALM}
     for host in board.hosts.values():
         if host.presence != UP and host.mark not in CALM:
             lost.add(host.name)
-            out.append(_host(host, board))
+            relay = next((r for r in reversed(host.path) if r in behind), "") if host.mark == UNKNOWN else ""
+            if relay:
+                behind[relay] += 1
+            else:
+                out.append(_host(host, board))
+        elif host.trouble:
+            out.append(_trouble(host))
+    out += [_relay(board.relays[name], hosts) for name, hosts in behind.items()]
     cut_off = {row.id: row for row in board.running() if row.state == "interrupted"}
     told = dict.fromkeys(cut_off, 0)
     singles: dict[tuple[str, str], list[Need]] = {}
@@ -102,6 +112,23 @@ def _host(host: HostRow, board: Board) -> Need:
         aim=Aim(HOST, (host.name,)),
         door=("instances", host.name) if on_it else ("hosts", host.name),
         verbs=("drain",),
+    )
+
+
+def _trouble(host: HostRow) -> Need:
+    """It is heard, and something there will not stay well."""
+    more = f" ({len(host.trouble) - 1} more)" if len(host.trouble) > 1 else ""
+    return Need(
+        mark=DRIFT, name=f"host {host.name}", word="trouble", since=None, reason=host.trouble[0] + more,
+        aim=Aim(HOST, (host.name,)), door=("host", host.name),
+    )
+
+
+def _relay(relay: RelayRow, hosts: int) -> Need:
+    return Need(
+        mark=relay.mark, name=f"relay {relay.name}", word=relay.presence or "unknown", since=relay.since,
+        reason=(relay.reason or "never heard") + (f"; {plural(hosts, 'host')} behind it" if hosts else ""),
+        aim=NOTHING, door=("relays",),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from cockpit.model.view import (
     ActionRow,
     DriftRow,
@@ -132,11 +134,15 @@ RELAYS = {
         version="0.3.0", latency=0.0004, transport="websocket", since=NOW - 5 * DAY, connection="local",
     ),
     "relay-bj": RelayRow(
-        name="relay-bj", region="bj", address="127.0.2.9", upstream="relay-sh", links=True, presence="unknown",
-        mark="unknown", reason="relay-sh has lost it", path=("relay-bj", "relay-sh"), since=NOW - 75,
+        name="relay-bj", region="bj", address="127.0.2.9", upstream="relay-sh", links=True, presence="up", agents=3,
+        path=("relay-bj", "relay-sh"), version="0.3.0", latency=0.03, transport="http2", since=NOW - 5 * DAY,
     ),
-    "relay-gz": RelayRow(name="relay-gz", region="gz", address="127.0.3.9"),
+    "relay-gz": RelayRow(
+        name="relay-gz", region="gz", address="127.0.3.9", mark="absent",
+        reason="it carries artifacts only: it has no link_port",
+    ),
 }  # fmt: skip
+
 
 
 def snapshot(now: float = NOW) -> Snapshot:
@@ -345,3 +351,18 @@ LOG = (
     "22:22:51 sudoku/3 ended: exit 1 after 0.8s, started again at once",
     "22:23:08 sudoku/3 is unhealthy: tcp 127.0.2.4:20013 refused",
 )
+
+
+def relay_lost() -> Snapshot:
+    """One relay does not answer, and with it the hosts behind it."""
+    first = snapshot()
+    relay = msgspec.structs.replace(
+        RELAYS["relay-bj"], presence="unknown", mark="unknown", reason="relay-sh has lost it", since=NOW - 75,
+        latency=None, agents=0,
+    )
+    away: dict[str, Any] = {"presence": "unknown", "mark": "unknown", "reason": "relay-bj does not answer"}
+    hosts = {
+        name: msgspec.structs.replace(row, path=relay.path, **away) if row.region == "bj" else row
+        for name, row in first.hosts.items()
+    }
+    return msgspec.structs.replace(first, relays=RELAYS | {relay.name: relay}, hosts=hosts)

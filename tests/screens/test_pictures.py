@@ -11,6 +11,7 @@ from screens.widgets.lines import Lines
 from tests.screens import pushed
 from tests.screens.canned import CannedSession
 from tests.screens.drive import LARGE, SMALL, Driver, make_app, until
+from tests.screens.puzzle import relay_lost
 
 WAYS: dict[str, tuple[list[str], str]] = {
     "overview": ([], "gives up at"),
@@ -18,6 +19,7 @@ WAYS: dict[str, tuple[list[str], str]] = {
     "instances": ([*":instances", "enter"], "sudoku/3"),
     "filter": (["i", *"/sudoku"], "4 of 12"),
     "hosts": (["h"], "PRESENCE"),
+    "relay-lost": ([], "behind it"),
     "relays": ([*":relays", "enter"], "relay-gz"),
     "host": ([*":host bj-1", "enter"], "RELEASES"),
     "graph": (["g", "right"], "calls sudoku"),
@@ -46,6 +48,8 @@ def session(name: str) -> CannedSession:
     """What the picture is of."""
     if name in ("crowd", "stragglers"):
         return CannedSession(pushed.crowd(1000))
+    if name in ("relays", "relay-lost"):
+        return CannedSession(relay_lost())
     return CannedSession(pushed.pushing() if name == "push" else None)
 
 

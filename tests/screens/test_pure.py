@@ -26,6 +26,7 @@ from screens.plain import overview_text
 from screens.rows import action_mark, heard
 from screens.summary import FOLD, needs, running_items
 from tests.screens.canned import NOW, rows, snapshot
+from tests.screens.puzzle import relay_lost
 
 
 def board(**tables: Any) -> Board:
@@ -319,6 +320,20 @@ def test_plain_text_has_everything_and_keeps_its_width(width: int, ascii: bool) 
 def test_plain_text_in_colour_says_the_same() -> None:
     plain, coloured = overview_text(snapshot()), overview_text(snapshot(), colour=True)
     assert "\x1b[33m" in coloured and re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+
+def test_a_relay_speaks_for_the_hosts_behind_it_and_trouble_is_told() -> None:
+    lost = relay_lost()
+    found = {n.name: n for n in needs(board(relays=lost.relays, hosts=lost.hosts))}
+    assert found["relay relay-bj"].reason == "relay-sh has lost it; 3 hosts behind it"
+    assert found["relay relay-bj"].mark == "unknown" and found["relay relay-bj"].door == ("relays",)
+    assert not {"host bj-1", "host bj-2", "relay relay-gz", "relay relay-sh"} & found.keys()
+    down = msgspec.structs.replace(lost.hosts["bj-1"], presence="down", mark="failed", reason="was shut down")
+    ill = msgspec.structs.replace(lost.hosts["sh-1"], trouble=("the certificate ends in 3 days", "x"))
+    found = {n.name: n for n in needs(board(relays=lost.relays, hosts={**lost.hosts, "bj-1": down, "sh-1": ill}))}
+    assert found["host bj-1"].word == "down", "what is known is not folded into what is not"
+    assert found["relay relay-bj"].reason.endswith("2 hosts behind it")
+    assert found["host sh-1"].reason == "the certificate ends in 3 days (1 more)"
 
 
 def test_plain_text_needs_no_textual() -> None:
