@@ -20,6 +20,9 @@ PAYLOAD = {
     "lib/empty/": (0o700, b""),
 }  # fmt: skip
 
+AGAIN = "import os, sys; os.execv(sys.executable, [sys.executable, '-c', ''])"
+"""Can this interpreter start itself, as the agent does?"""
+
 
 class Bundle:
     """One made file, and what says where it runs."""
@@ -154,7 +157,7 @@ def test_places_of_somebody_who_is_not_root(bundle: Bundle, short_dir: Path) -> 
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     if len(bundle.argv) > 1:
         nobody += ["--"]
-        if subprocess.run([*nobody, bundle.argv[0], "-c", ""], capture_output=True, check=False).returncode:
+        if subprocess.run([*nobody, bundle.argv[0], "-c", AGAIN], capture_output=True, check=False).returncode:
             argv[0] = "/usr/bin/python3"  # the other one is in somebody's home
     done = start([*nobody, *argv], Path(), COCKPIT_UNPACK="", HOME=str(home))
     assert done.returncode == 0, done.stderr
