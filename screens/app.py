@@ -30,7 +30,7 @@ from cockpit.ports import Session
 from screens.aim import NOTHING, Aim, params, targets, why_not
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.command import Go, completions, help_for, parse
+from screens.command import SCREENS, Go, completions, help_for, parse
 from screens.keys import KeyScreen
 from screens.look import Look, choose_ascii, choose_theme
 from screens.overview import OverviewScreen
@@ -268,7 +268,10 @@ class CockpitApp(App[int], inherit_bindings=False):
         try:
             screen = make(*rest) if name != "help" else make(here)
         except TypeError:
-            self.tell(f"{name} needs a name, for example an instance or an action; Tab completes it")
+            if rest:
+                self.tell(f"{name} does not take {' '.join(rest)}: it shows {SCREENS.get(name, name)}")
+            else:
+                self.tell(f"{name} needs a name, for example an instance or an action; Tab completes it")
             return
         if len(self.screen_stack) > DEEPEST:
             self.tell("That is deep enough; Esc goes back, :overview goes to the start.")

@@ -98,6 +98,10 @@ def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
         rest = [w if n or w.startswith("#") else f"#{w}" for n, w in enumerate(rest)]
     if verb.name == "rollback" and rest and rest[0].startswith("#"):
         return Do(verb.name, Aim(ACTION, (rest[0],)), (), {"action": rest[0]})
+    if verb.many:  # as in the shell: targets, then what must be said
+        for param in reversed([p for p in verb.params if positional(p) and p.name not in params]):
+            if rest:
+                params[param.name] = value_of(param, rest.pop())
     if not rest:
         return Do(verb.name, here, (), params)
     if verb.many:

@@ -1,4 +1,4 @@
-"""`cockpit-agent run|join|ctl`: what is started on a host."""
+"""`cockpit-agent run|keeper|join|ctl`: what is started on a host."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ def main(argv: Optional[List[str]] = None) -> int:
     run.add_argument("--join", metavar="TOKEN", help="one-time token, when there is no identity")
     run.add_argument("--host", default="", help="name of this host, when the token names none")
     run.add_argument("--address", default="", help="source address, on a machine that has several")
+    run.add_argument(
+        "--supervised", nargs="?", const="load", choices=("load", "here"),
+        help="systemd keeps agent and keeper, in units of their own",
+    )
+    keeper = words.add_parser(
+        "keeper", help="hold the services of a host directory, for an init system",
+        description="Become the keeper of a host directory. It ends with SIGTERM; the services stay.",
+        epilog="example: cockpit-agent keeper --dir /var/lib/cockpit",
+    )
+    _dir(keeper)
     join = words.add_parser(
         "join", help="turn a one-time token into an identity",
         description="Turn a one-time token into an identity. `-` reads the token from standard input.",
@@ -50,13 +60,30 @@ def main(argv: Optional[List[str]] = None) -> int:
         return ctl.run(args)
     os.umask(0o077)
     args.dir = os.path.abspath(args.dir)
+    if args.word == "keeper":
+        return _keeper(args.dir)
     if args.word == "join":
         return _join(args, sys.stdin.readline() if args.token == "-" else args.token)
     return _run(args)
 
 
+def _keeper(host_dir: str) -> int:
+    from cockpit.agent.supervised import become_keeper
+
+    make_dir(host_dir)
+    try:
+        become_keeper(host_dir)
+    except OSError as e:
+        return _bad(f"the keeper cannot be started: {e.strerror}")
+    return DONE
+
+
 def _run(args: argparse.Namespace) -> int:
     make_dir(args.dir)
+    if args.supervised == "load" and args.candidate < 0:
+        from cockpit.agent.supervised import become
+
+        become(args.dir, ["--boot-id", args.boot_id] if args.boot_id else [])
     try:
         identity = Identity.load(args.dir)
     except IdentityError as e:
@@ -74,7 +101,7 @@ def _run(args: argparse.Namespace) -> int:
         return code
     from cockpit.agent.serving import serve
 
-    return serve(args.dir, identity, args.boot_id, args.candidate)
+    return serve(args.dir, identity, args.boot_id, args.candidate, bool(args.supervised))
 
 
 def _renewed(host_dir: str) -> bool:

@@ -16,6 +16,7 @@ from cockpit.agent.farewell import farewell
 from cockpit.agent.fetch import Fetcher
 from cockpit.agent.follow import Stream
 from cockpit.agent.following import Following
+from cockpit.agent.foreign import Foreign
 from cockpit.agent.health import Health
 from cockpit.agent.identity import Identity
 from cockpit.agent.install import Releases
@@ -25,9 +26,10 @@ from cockpit.agent.names import Names
 from cockpit.agent.plugins.manager import Plugins
 from cockpit.agent.renewal import Renewal
 from cockpit.agent.revoked import Revoked
+from cockpit.agent.supervised import Supervised
 from cockpit.agent.takeover import Candidacy, NearSocket, inherit
 from cockpit.agent.tasks import CommandError, Tasks
-from cockpit.agent.turns import Turn, ended_mark, made_up_boot, run_argv
+from cockpit.agent.turns import Turn, ended_mark, run_argv
 from cockpit.agent.units import Book, Memory
 from cockpit.agent.upgrade import Upgrader
 from cockpit.agent.waiting import within
@@ -54,13 +56,14 @@ class Agent(Following):
 
     def __init__(
         self, host_dir: str, identity: Identity, boot_id: str, ended_before: str, turn: Turn,
-        candidacy: Optional[Candidacy] = None,
+        candidacy: Optional[Candidacy] = None, supervised: bool = False,
     ) -> None:
         """`ended_before`: the end mark before we waited for the lock. When it changes, we go too."""
         self.dir = host_dir
         self.turn = turn
         self.role = "" if candidacy is None else "candidate"
         self.version = cockpit.__version__
+        self.supervised = Supervised(host_dir, supervised)
         self.upgrader = Upgrader(self)
         self.candidacy = candidacy
         self.queue: List[Frame] = []
@@ -72,6 +75,7 @@ class Agent(Following):
         self.releases = Releases(host_dir)
         self.fetcher = Fetcher(host_dir, identity, self.place)
         self.builder = Builder(host_dir, identity, self.source, self.send_bulk)
+        self.foreign = Foreign(host_dir, self.own_address, self._look_again)
         self.names = Names(host_dir)
         self.names_told = self.names.version
         self.streams: Dict[str, Tuple[Stream, "asyncio.Task[None]"]] = {}
@@ -90,7 +94,8 @@ class Agent(Following):
         self.tasks = Tasks(identity.uuid, self.plugins.words, self.outbox.put)
         self.boot_id = boot_id
         self._ended_before = ended_before
-        self.argv = [*run_argv(host_dir), *self.boot_arguments()] if candidacy is None else candidacy.argv
+        usual = [*run_argv(host_dir), *self.boot_arguments()]
+        self.argv = self.supervised.argv(usual) if candidacy is None else candidacy.argv
         self.keeper_link: Optional[KeeperLink] = None
         self.keeper_ready = asyncio.Event()
         self._wake = asyncio.Event()
@@ -117,7 +122,7 @@ class Agent(Following):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
         work = [
-            self._hold_keeper(), self._refresher(), self._first_link(), self.renewal.run(),
+            self._hold_keeper(), self._refresher(), self.foreign.run(), self._first_link(), self.renewal.run(),
             upkeep.rotated(self.dir, self.book, lambda: bool(self.role), _say),
             upkeep.counted(self.book, self.own_address),
         ]
@@ -125,9 +130,11 @@ class Agent(Following):
             await loop.run_in_executor(None, self.builder.clean)
             await self.local.start()
             inherit(self)
+            self.supervised.ready()
         else:
             work.append(self._stand_by(self.candidacy))
         await self.plugins.start()
+        await self.foreign.first()
         running = [asyncio.ensure_future(each) for each in work]
         stopped = asyncio.ensure_future(self.stopped.wait())
         try:
@@ -155,7 +162,7 @@ class Agent(Following):
             "boot_id": str(keeper.get("boot_id") or ""), "agent_pid": os.getpid(),
             "keeper_pid": keeper.get("pid"), "keeper_version": str(keeper.get("release") or ""),
             "version": self.version, "protocol": PROTOCOL, "role": self.role,
-            "note": str(keeper.get("agent_note") or ""),
+            "note": self.supervised.note or str(keeper.get("agent_note") or ""),
         }
         if self.candidacy is not None:
             hello["replaces"] = self.candidacy.old
@@ -267,6 +274,8 @@ class Agent(Following):
 
         Raises KeeperError, KeeperGone. Stopping takes as long as it takes.
         """
+        if (answer := await self.foreign.take(op, args, self.keeper)) is not None:
+            return answer
         timeout = None if op == "stop" else 30.0
         for last in (False, False, True):
             try:
@@ -289,7 +298,7 @@ class Agent(Following):
             if keeper is None or keeper.lost.is_set():
                 return
             try:
-                if unit:
+                if unit and not self.foreign.has(unit):
                     self.book.put(await keeper.unit(unit))
                 else:
                     self._early.clear()
@@ -303,7 +312,7 @@ class Agent(Following):
                         for event in self._early:
                             self._note(event)
                         self._early.clear()
-                    for gone in self.book.update(records):
+                    for gone in self.book.update([*records, *self.foreign.records()]):
                         self.unit_changed(gone)
             except KeeperGone:
                 return
@@ -428,7 +437,7 @@ class Agent(Following):
                 return
             self._listed = False
             try:
-                if self.role:  # to start one is the business of the agent that serves
+                if self.role or self.supervised.on:  # the agent that serves starts it, or systemd does
                     keeper = await KeeperLink.open(self.dir, self._event)
                 else:
                     keeper = await ensure_keeper(self.dir, self.boot_id, self._event)
@@ -458,23 +467,6 @@ class Agent(Following):
                 self._ended.set()
                 await self.stopped.wait()
             _say("keeper: gone; starting another one")
-
-    async def _introduce(self, keeper: KeeperLink) -> None:
-        """The keeper keeps this agent alive. One that it started itself is started again in the same way."""
-        hello = keeper.hello
-        boot_id = str(hello.get("boot_id") or "")
-        if made_up_boot(boot_id) and boot_id != self.boot_id:
-            self.boot_id = boot_id
-        if self.role:
-            return
-        known = hello.get("agent_argv") if hello.get("agent_pid") == os.getpid() else None
-        if known:
-            self.argv = [str(word) for word in known]
-        if self.boot_id and "--boot-id" not in self.argv:
-            self.argv += self.boot_arguments()
-        if self.argv != known:
-            leave = self.candidacy.old if self.candidacy is not None else None
-            await keeper.request("agent", argv=self.argv, pid=os.getpid(), leave=leave)
 
     async def _refresher(self) -> None:
         """Events only say `look again`: at one unit, or at everything."""

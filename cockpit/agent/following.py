@@ -13,9 +13,11 @@ from cockpit.agent.install import Releases
 from cockpit.agent.keeper_link import KeeperError, KeeperGone, KeeperLink
 from cockpit.agent.link import Link, Outbox, Owner
 from cockpit.agent.names import Names
+from cockpit.agent.plugins.manager import Plugins
+from cockpit.agent.supervised import Supervised
 from cockpit.agent.takeover import Candidacy, NearSocket
 from cockpit.agent.tasks import Tasks
-from cockpit.agent.turns import Turn
+from cockpit.agent.turns import Turn, made_up_boot
 from cockpit.agent.units import Book, Memory
 from cockpit.agent.upgrade import Upgrader, say
 from cockpit.agent.waiting import within
@@ -23,6 +25,8 @@ from cockpit.link.frames import Frame
 
 LAST_WORDS = 15.0
 """Seconds that an agent which was replaced waits for a connection to tell its last results on."""
+PLUGINS_WAIT = 3600.0
+"""Seconds that it stays for what its plug-ins still run (schedules); then they are killed, and the log says so."""
 GONE_WAIT = 3.0
 KEEPER_WAIT = 10.0
 
@@ -37,6 +41,7 @@ class Following(Owner):
     version: str
     turn: Turn
     upgrader: Upgrader
+    supervised: Supervised
     keeper_ready: asyncio.Event
     argv: List[str]
     """How this agent is started."""
@@ -56,6 +61,7 @@ class Following(Owner):
     names_told: int
     local: NearSocket
     tasks: Tasks
+    plugins: Plugins
     link: Link
     outbox: Outbox
     streams: Dict[str, Tuple[Stream, "asyncio.Task[None]"]]
@@ -79,7 +85,7 @@ class Following(Owner):
         return list(self.upgrader.ended) if self.role else None
 
     def boot_arguments(self) -> List[str]:
-        return ["--boot-id", self.boot_id] if self.boot_id else []
+        return [*(["--boot-id", self.boot_id] if self.boot_id else []), *self.supervised.arguments()]
 
     async def units_now(self) -> List[str]:
         await self.refresh()
@@ -145,9 +151,16 @@ class Following(Owner):
     async def _finish(self) -> None:
         """The last of a replaced agent: its tasks end, their results are told, and it goes."""
         await self.local.stop()  # whoever watches names comes again, and meets the other one
-        while self.tasks.running:
-            self.names_told = max(self.names_told, Names(self.dir).version)
-            await asyncio.sleep(0.05)
+        leaving = asyncio.ensure_future(self.plugins.retire())  # they begin nothing; the other agent's begin now
+        try:
+            while self.tasks.running:
+                self.names_told = max(self.names_told, Names(self.dir).version)
+                await asyncio.sleep(0.05)
+            await asyncio.wait({leaving}, timeout=PLUGINS_WAIT)
+            if not leaving.done():
+                say(f"plug-ins still run something after {PLUGINS_WAIT:g} s: it is killed")
+        finally:
+            leaving.cancel()
         until = time.monotonic() + LAST_WORDS
         while not self.link.connected and time.monotonic() < until:
             await asyncio.sleep(0.05)
@@ -163,7 +176,43 @@ class Following(Owner):
         self.link.again()
         self.spawn(self._be_kept())
 
+    async def _introduce(self, keeper: KeeperLink) -> None:
+        """The keeper keeps this agent alive. One that it started itself is started again in the same way."""
+        hello = keeper.hello
+        boot_id = str(hello.get("boot_id") or "")
+        if made_up_boot(boot_id) and boot_id != self.boot_id:
+            self.boot_id = boot_id
+        if self.role:
+            return
+        if self.supervised.on:
+            await self.supervised.introduce(keeper)
+            return
+        known = hello.get("agent_argv") if hello.get("agent_pid") == os.getpid() else None
+        if known:
+            self.argv = [str(word) for word in known]
+        if self.boot_id and "--boot-id" not in self.argv:
+            self.argv += self.boot_arguments()
+        if self.argv != known:
+            leave = self.candidacy.old if self.candidacy is not None else None
+            await keeper.request("agent", argv=self.argv, pid=os.getpid(), leave=leave)
+
+    async def keep_me(self, old: int, trial: float) -> None:
+        """Whoever keeps agents here keeps this one, in place of the one with the pid `old`."""
+        if self.supervised.on:
+            self.supervised.took_over(self.argv, trial)
+            return
+        try:
+            await self.keeper("agent", argv=self.argv, pid=os.getpid(), leave=old, trial=trial)
+        except (KeeperError, KeeperGone) as e:
+            say(f"keeper: {e}")  # it is told again with the next connection
+
+    def keeper_became(self, argv: List[str]) -> None:
+        self.supervised.keeper(argv)
+
     async def _be_kept(self) -> None:
+        if self.supervised.on:
+            self.supervised.take_back()
+            return
         try:
             await self.keeper("agent", argv=self.argv, pid=os.getpid())
         except (KeeperError, KeeperGone) as e:

@@ -14,7 +14,9 @@ from cockpit.agent.turns import Turn, ended_mark, turn
 from cockpit.agent.upgrade import say
 
 
-def serve(host_dir: str, identity: Identity, boot_id: str, candidate: int = -1) -> int:
+def serve(
+    host_dir: str, identity: Identity, boot_id: str, candidate: int = -1, supervised: bool = False
+) -> int:
     """Run the agent of a directory until it is told to go; `candidate` is the socket of one that may follow
     another. Exit code."""
     before = ended_mark(host_dir)
@@ -27,7 +29,7 @@ def serve(host_dir: str, identity: Identity, boot_id: str, candidate: int = -1) 
 
     async def main() -> None:
         candidacy = Candidacy(candidate) if candidate >= 0 else None
-        await Agent(host_dir, identity, boot_id, before, mine, candidacy).run()
+        await Agent(host_dir, identity, boot_id, before, mine, candidacy, supervised).run()
 
     try:
         asyncio.run(main())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 import cockpit
 from cockpit.agent.files import read_json, write_atomic
 from cockpit.agent.identity import Identity, IdentityError
-from cockpit.agent.keeper_link import KeeperError, KeeperGone, Near
+from cockpit.agent.keeper_link import KeeperError, Near
 from cockpit.agent.local import MAX_REQUEST, LocalSocket
 from cockpit.agent.names import Names
 from cockpit.agent.units import Memory
@@ -174,10 +174,7 @@ class Candidacy:
         agent.set_names(Names(agent.dir))
         inherit(agent)
         agent.role = ""
-        try:
-            await agent.keeper("agent", argv=agent.argv, pid=os.getpid(), leave=self.old, trial=TRIAL)
-        except (KeeperError, KeeperGone) as e:
-            say(f"keeper: {e}")  # it is told again with the next connection
+        await agent.keep_me(self.old, TRIAL)
         await agent.local.start()
         self.tell(stage="serves", serving=True)
         _log_on(agent.dir)

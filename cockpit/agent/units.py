@@ -53,6 +53,9 @@ def report(
         "altered": str(record.get("altered") or ""), "probe": dict(probe or {}), "data": dict(data or {}),
         "observed": now,
     }
+    linked = record.get("linked")  # of a service that others run: what its release link names
+    if linked is not None and linked != found["version"]:
+        found.update(version=linked, sha256=None)
     return found
 
 

@@ -95,6 +95,10 @@ class Leaving(Protocol):
 
     async def exec_keeper(self, argv: List[str]) -> None: ...
 
+    def keeper_became(self, argv: List[str]) -> None:
+        """The keeper runs as this program now."""
+        ...
+
     def retired(self) -> None:
         """It is not this agent's turn any more: only results are told from here on."""
         ...
@@ -261,6 +265,7 @@ class Upgrader:
             hello = agent.keeper_hello()
             if hello is not before and hello.get("pid"):
                 if hello.get("release") == version:
+                    agent.keeper_became(argv)
                     return {"pid": hello["pid"], "version": version}
                 old = hello.get("release") or "the one before"
                 text = f"{version} started, but could not take over; {agent.dir}/keeper.out says why"

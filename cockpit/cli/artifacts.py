@@ -52,7 +52,8 @@ def add(commands: Any) -> None:
     child.add_argument("--version", required=True, help="a version is never changed: each content has its own")
     child.add_argument("--platform", default="any", help="the kind of machine it is for (default: any)")
     child.add_argument(
-        "--kind", default="release", choices=("release", "data"), help="data: pushed beside a running release"
+        "--kind", default="release", choices=("release", "data", "plugin"),
+        help="data: pushed beside a running release; plugin: for cockpit plugin push",
     )
     _command(inner, "list", artifact_list, "What the store holds.", "")
     child = _command(inner, "show", artifact_show, "Everything about one version.", "web/1.2.0")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cockpit import __version__
 from cockpit.cli import revoking, upgrading
 from cockpit.cli.common import BAD, DONE, Fail, add_json, add_state, call, drive, print_json, say
 
@@ -75,13 +76,18 @@ def agent_bundle(args: argparse.Namespace) -> int:
     try:
         if args.release:
             pyz.release(Path(args.release), Path(args.made) if args.made else None)
-            say(f"{args.release}: add it with `cockpit artifact add {args.release} --name agent --version VERSION`")
+            version = "VERSION" if args.made else __version__
+            say(f"{args.release}: add it with")
+            say(f"  cockpit artifact add {args.release} --name cockpit-agent --version {version}")
+            if args.made:
+                say("VERSION is what the program gives itself: cockpit-agent --where")
             return DONE
         made = pyz.make(Path(args.out), (3, int(asked[1])))
     except BundleError as e:
         raise Fail(BAD, str(e)) from None
     except OSError as e:
-        raise Fail(BAD, f"{args.release or args.out}: {e.strerror}") from None
+        wrong = args.made if e.filename == args.made else args.release or args.out
+        raise Fail(BAD, f"{wrong}: {e.strerror}") from None
     say(f"{args.out}: Cockpit {made.version} for Python {args.python} and newer, digest {made.digest}")
     return DONE
 

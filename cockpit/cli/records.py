@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from cockpit.cli.common import (
     say,
     state_dir,
 )
+
+SHOWN = 6
+"""Hosts that a line names."""
 
 
 def add(commands: Any) -> None:
@@ -103,7 +108,63 @@ def sentence(entry: Any) -> str:
             return f"{head} {body['action']} by {by}{after}  {body.get('reason', '')}".rstrip()
         case "ctl":
             return f"{head} {body.get('host')}: uid {body.get('uid')} {body.get('op')} {body.get('unit')}"
+        case "exec" | "exec-end" | "plugin" | "schedule" | "revoked" | "token":
+            return f"{head} {_OTHERS[entry.kind](body)}".rstrip()
     return f"{head} " + " ".join(f"{k}={v}" for k, v in body.items() if v not in ("", None))
+
+
+def _exec(body: Any) -> str:
+    user = f" as {body['user']}" if body.get("user") else ""
+    return f"{_short(body)} {shlex.join(body['argv'])}{user}  on {_some(body['hosts'])}  by {body['author']}"
+
+
+def _exec_end(body: Any) -> str:
+    """Hosts by the word that they ended with."""
+    said: dict[str, list[str]] = {}
+    for host, word in body["others"].items():
+        said.setdefault(word, []).append(host)
+    parts = [f"{word} on {_some(hosts)}" for word, hosts in said.items()]
+    if body["open"]:
+        parts.append(f"ended unfinished on {_some(body['open'])}")
+    ok = [f"ok on {body['ok']}"] if body["ok"] or not parts else []
+    return f"{_short(body)} {'stopped: ' if body['stopped'] else ''}{', '.join([*ok, *parts])}"
+
+
+def _plugin(body: Any) -> str:
+    version = f"/{body['version']}" if body.get("version") else ""
+    return f"{body['what']} {body['plugin']}{version}  on {_some(body['hosts'])}  by {body['author']}"
+
+
+def _schedule(body: Any) -> str:
+    """A scheduled command that did not end well."""
+    code, signal = body.get("code"), body.get("signal")
+    how = body.get("why") or (f"exit {code}" if code is not None else f"signal {signal}" if signal else "unknown")
+    last = f": {body['last'][-1]}" if body.get("last") else ""
+    return f"{body['host']}: {body['schedule']} {how}{last}"
+
+
+def _revoked(body: Any) -> str:
+    return f"{body['what']} {body['name']} ({body['uuid']})  by {body['by']}  {body.get('why', '')}"
+
+
+def _token(body: Any) -> str:
+    return f"{body['what']} for {body['host'] or 'any host'} ({body['id']})  by {body['author']}"
+
+
+_OTHERS: dict[str, Callable[[Any], str]] = {
+    "exec": _exec, "exec-end": _exec_end, "plugin": _plugin, "schedule": _schedule, "revoked": _revoked,
+    "token": _token,
+}
+
+
+def _short(body: Any) -> str:
+    """Enough of the id of an execution to find its end."""
+    return str(body["id"])[: len("exec-") + 6]
+
+
+def _some(hosts: Sequence[str]) -> str:
+    more = len(hosts) - SHOWN
+    return ", ".join(hosts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 async def _lines(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from cockpit.controller import renewing
 from cockpit.controller.joining import TTL, Joining
 from cockpit.controller.origin import OriginError
 from cockpit.controller.revoking import Revoked
+from cockpit.link.pki import token_digest
 from cockpit.model.states import UP
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad
@@ -131,6 +132,7 @@ class Security:
     async def _token(self, who: Who, args: dict[str, Any]) -> Any:
         name, ttl = str(args.get("host", "")), _seconds(args.get("ttl", TTL))
         text = await self.joining.token(name, str(args.get("node", "")), ttl, by=who.author)
+        self._noted("made", token_digest(text)[0], name, who)
         kind = "relay" if name in self.c.world.expected.relays else "agent"
         return {"token": text, "controller": self.c.url, "kind": kind}
 
@@ -138,7 +140,13 @@ class Security:
         return self.joining.tokens(time.time())
 
     async def _withdraw(self, who: Who, args: dict[str, Any]) -> Any:
-        return await self.joining.withdraw(str(args["id"]))
+        gone = await self.joining.withdraw(str(args["id"]))
+        self._noted("withdrawn", gone["id"], gone["host"], who)
+        return gone
+
+    def _noted(self, what: str, id: str, host: str, who: Who) -> None:
+        """Who lets whom in stands in the journal; the token itself does not."""
+        self.c.ledger.note({"kind": "token", "what": what, "id": id, "host": host, "author": who.author})
 
     async def _identities(self, who: Who, args: dict[str, Any]) -> Any:
         now, hosts = time.time(), self.c.world.expected

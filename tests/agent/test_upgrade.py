@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -150,6 +151,44 @@ async def test_tasks_under_way_end_where_they_began_and_are_not_begun_again(
     assert (await hub.result("next"))["data"]["run"] == 2
     await gone(agent, old)
     assert {f["task"]: f for f in results(hub, "slow")} == {"slow": slow}, "one answer, however often it is told"
+
+
+async def test_a_schedule_under_way_ends_in_the_old_one_and_is_told(
+    agent: AgentProcess, hub: UpgradeHub, tmp_path: Path
+) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    data = agent.dir / "plugin-data" / "schedule"
+    data.mkdir(parents=True, mode=0o700)
+    cron = "0 3 * * *"
+    # a moment of long ago was missed: it is run at once
+    kept = {"tick": {"checked": 1.0e9, "cron": cron, "ends": [], "running": []}}
+    (data / "schedules.json").write_text(json.dumps(kept))
+    script = f"echo $$ >> {begun}; until [ -e {go} ]; do sleep 0.05; done; echo said"
+    tick = {"cron": cron, "argv": ["sh", "-c", script], "timeout": 60}
+    await hub.send({"t": "plugin-settings", "settings": {"schedule": {"schedules": {"tick": tick}}}})
+    await until(begun.exists, 15, "the schedule runs")
+    old = agent.pid
+    old_link = hub.main
+    assert old_link is not None
+    release(agent.dir, NEW)
+    assert (await hub.upgrade(NEW))["ok"]
+    await hub.served_by(NEW)
+    await until(lambda: hub.words[-1:] == [f"upgrading: {old} ends its tasks"], 10)
+    state = data / "schedules.json"
+
+    def passed_on() -> bool:
+        """The new one has looked at the clock: it runs the schedules now."""
+        return bool(state.exists() and json.loads(state.read_text())["tick"]["running"] == [])
+
+    await until(passed_on, 15, "the other one has the schedules")
+    (shell,) = begun.read_text().split()
+    assert alive(old) and alive(int(shell)), "it stays for what it runs"
+    go.touch()
+    await gone(agent, old)
+    ends = [e for f in old_link.frames if f["t"] == "plugin" for e in f["data"].get("ends", ())]
+    assert [(e["schedule"], e["code"], e["last"]) for e in ends] == [("tick", 0, ["said"])]
+    assert [f for f in old_link.frames if f["t"] != "beat"][-1] == {"t": "eof"}
+    assert begun.read_text().split() == [shell], "it was begun once"
 
 
 @pytest.mark.parametrize(

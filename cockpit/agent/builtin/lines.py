@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any, Dict, Mapping
 
-from cockpit.agent import logs
+from cockpit.agent import foreign_logs, logs
 from cockpit.agent.builtin.host import Host, thread
-from cockpit.agent.follow import MAX_STREAMS, Stream
+from cockpit.agent.follow import MAX_LINES, MAX_STREAMS, Stream
 from cockpit.agent.tasks import CommandError, Data, Progress, Word
 
 MAX_TAIL = 5000
@@ -32,10 +33,20 @@ class Lines:
         if len(host.streams) >= MAX_STREAMS and id not in host.streams:
             raise CommandError("busy", f"{MAX_STREAMS} log streams are open on this host")
         self._close_stream(id)
-        stream = Stream(
-            host.dir, id, lambda: host.book.records, host.send_bulk, units=[str(u) for u in given],
-            instance=instance, lines=int(args.get("lines", 200)), follow=bool(args.get("follow")),
-        )
+        units, lines, follow = [str(u) for u in given], int(args.get("lines", 200)), bool(args.get("follow"))
+        other = foreign_logs.of_records(host.book.records, units, instance)
+        argv = foreign_logs.source(other, max(0, min(lines, MAX_LINES)), follow, os.geteuid() != 0) if other else []
+        stream: Stream
+        if other is not None and argv:
+            unit, run = str(other["unit"]), int(other.get("run") or 0)
+            stream = foreign_logs.ForeignStream(
+                host.dir, id, lambda: host.book.records, host.send_bulk, unit=unit, argv=argv, run=run,
+            )
+        else:
+            stream = Stream(
+                host.dir, id, lambda: host.book.records, host.send_bulk, units=units, instance=instance,
+                lines=lines, follow=follow,
+            )
         task = asyncio.ensure_future(stream.run())
         host.streams[id] = (stream, task)
         task.add_done_callback(lambda done: self._stream_ended(id, done))
@@ -59,6 +70,10 @@ class Lines:
     async def tail(self, args: Mapping[str, Any], progress: Progress) -> Data:
         """Text of the last lines; of the run before when the last one said nothing (yet)."""
         lines = max(0, min(int(args.get("lines", 10)), MAX_TAIL))
+        other = foreign_logs.of_records(self._host.book.records, [str(args["unit"])], "")
+        argv = foreign_logs.source(other, lines, False, os.geteuid() != 0) if other else []
+        if argv:
+            return {"lines": await foreign_logs.tail(argv, lines)}
         dir = logs.log_dir(self._host.dir, str(args["unit"]))
         found = await thread(logs.tail, [dir], lines)
         last = max((run for run, _, _, _ in found), default=0)

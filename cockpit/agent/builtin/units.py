@@ -8,6 +8,7 @@ from typing import Any, Dict, Mapping
 
 from cockpit.agent import activate, checks, connections, ports, prepare, rotate, units
 from cockpit.agent.builtin.host import Host, known, patiently, thread
+from cockpit.agent.foreign import fixed_ports
 from cockpit.agent.install import InstallError, guard_of
 from cockpit.agent.keeper_link import KeeperError
 from cockpit.agent.tasks import CommandError, Data, Progress, Word
@@ -90,6 +91,8 @@ class Units:
 
     def _choose(self, spec: Mapping[str, Any], instance: str) -> Dict[str, int]:
         """Ports of the instance's dead units are its own again; everybody else's are taken."""
+        if spec.get("runtime"):
+            return fixed_ports(spec)
         book, address = self._host.book, self._host.own_address()
         taken: Dict[int, str] = {}
         others: Dict[int, str] = {}

@@ -99,6 +99,12 @@ class Guardian:
         else:
             self._save()
 
+    def release(self) -> None:
+        """Keeps no agent any more; the one that runs is left alone."""
+        self._forget()
+        self.argv, self._env, self._before, self._due, self.note = [], None, None, None, ""
+        self._save()
+
     def _adopt(self, handle: proc.Handle | None) -> None:
         if handle is None:
             return

@@ -233,6 +233,9 @@ class Operations:
     def _agent(self, connection: Connection, doc: Doc) -> Doc:
         if self.ending is not None:
             raise Reject("busy", "the keeper is ending")
+        if doc.get("none") is True:  # somebody else keeps it
+            self.guardian.release()
+            return {"agent_pid": None}
         argv = strings(doc.get("argv"), "argv")
         if not argv or not argv[0]:
             raise Reject("bad", "argv: the program is missing")
