@@ -103,7 +103,7 @@ def test_a_module_that_hosts_do_not_have_is_refused_when_the_bundle_is_made() ->
 
 
 def test_a_library_that_is_too_new_is_refused(contents: collect.Contents, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BundleError, match=r"(websockets|h2) \S+ needs Python 3\.\d+, and the bundle is to run on 3\.6"):
+    with pytest.raises(BundleError, match=r"(websockets|h2) \S+ needs Python 3\.\d+, .* to run on 3\.6"):
         collect.collect((3, 6))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,38 @@ def test_sentences(saved: Path, run: Run) -> None:
     assert lines[2].endswith("ctl      a-1: uid 1000 stop shop.web/0:1")
     code, out, _ = run("log", saved, "--json")
     assert [e["seq"] for e in json.loads(out)] == [1, 2, 3]
+
+OTHERS: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "exec", "id": "exec-0123456789ab", "argv": ["df", "-h", "/a b"], "user": "ops", "timeout": 60.0,
+      "author": "li@jump", "hosts": [f"h-{n}" for n in range(8)]},
+     "exec     exec-012345 df -h '/a b' as ops  on h-0, h-1, h-2, h-3, h-4, h-5 and 2 more  by li@jump"),
+    ({"kind": "exec-end", "id": "exec-0123456789ab", "stopped": True, "ok": 5,
+      "others": {"h-1": "failed", "h-2": "no answer", "h-3": "failed"}, "open": ["h-4"]},
+     "exec-end exec-012345 stopped: ok on 5, failed on h-1, h-3, no answer on h-2, ended unfinished on h-4"),
+    ({"kind": "exec-end", "id": "exec-1", "stopped": False, "ok": 0, "others": {"h-1": "timed out"}, "open": []},
+     "exec-end exec-1 timed out on h-1"),
+    ({"kind": "plugin", "what": "push", "plugin": "backup/1.2.0", "sha256": "ab", "author": "li", "hosts": ["h-1"]},
+     "plugin   push backup/1.2.0  on h-1  by li"),
+    ({"kind": "schedule", "host": "h-1", "schedule": "tick", "planned": 1, "started": 1.0, "ended": 2.0, "code": 3,
+      "signal": None, "why": "", "last": ["one", "no space left"]},
+     "schedule h-1: tick exit 3: no space left"),
+    ({"kind": "schedule", "host": "h-1", "schedule": "tick", "code": None, "signal": None, "why": "timeout",
+      "last": []}, "schedule h-1: tick timeout"),
+    ({"kind": "revoked", "what": "host", "name": "h-1", "uuid": "u-1", "by": "li", "at": 1.0, "why": "stolen"},
+     "revoked  host h-1 (u-1)  by li  stolen"),
+    ({"kind": "token", "what": "made", "id": "0a1b", "host": "", "author": "li"},
+     "token    made for any host (0a1b)  by li"),
+]  # fmt: skip
+
+
+def test_sentences_of_what_is_no_action(tmp_path: Path, run: Run) -> None:
+    journal = Journal.open(tmp_path / "j")
+    journal.extend([body for body, _ in OTHERS], now=1000.0)
+    journal.close()
+    code, out, err = run("log", tmp_path / "j")
+    assert (code, err) == (0, "")
+    for line, (_, said) in zip(out.splitlines(), OTHERS, strict=True):
+        assert line.endswith(f"  {said}")
 
 
 def test_verify(saved: Path, run: Run) -> None:

@@ -197,7 +197,10 @@ def test_a_verb_for_services_takes_the_service_of_an_instance() -> None:
         ("pause 118", Do("pause", Aim(ACTION, ("#118",)), ("#118",), {})),
         ("rollback '#117'", Do("rollback", Aim(ACTION, ("#117",)), (), {"action": "#117"})),
         ("abort 118 --undo", Do("abort", Aim(ACTION, ("#118",)), ("#118",), {"undo": True})),
-        ("upgrade sh-1 sh-2 1.2.0", Do("upgrade", Aim(HOST, ("sh-1", "sh-2")), ("sh-1", "sh-2"), {"version": "1.2.0"})),
+        (
+            "upgrade sh-1 sh-2 1.2.0",
+            Do("upgrade", Aim(HOST, ("sh-1", "sh-2")), ("sh-1", "sh-2"), {"version": "1.2.0"}),
+        ),
         ("upgrade 1.2.0 --keeper", Do("upgrade", Aim(), (), {"version": "1.2.0", "keeper": True})),
         ("stop batch --confirm batch", Do("stop", Aim(NODE, ("puzzle.batch",)), ("puzzle.batch",), {})),
     ],
