@@ -2,7 +2,7 @@
 
 BIN = .venv/bin
 
-.PHONY: demo test bench agent lock clean
+.PHONY: demo test bench faults agent lock clean
 
 demo: # a six-host cluster on this machine, and the cockpit on it
 	@tools/venv.sh
@@ -10,8 +10,11 @@ demo: # a six-host cluster on this machine, and the cockpit on it
 
 test: # every check
 	@tools/venv.sh dev
-	@tools/debian.sh redis-server tmux openssl git ps=procps ip=iproute2 iptables sshd=openssh-server \
-	    ssh=openssh-client supervisord=supervisor systemd-nspawn=systemd-container debootstrap faketime
+	@tools/debian.sh redis-server tmux openssl git ps=procps sshd=openssh-server ssh=openssh-client \
+	    supervisord=supervisor cc=gcc
+	@[ -f /usr/include/zlib.h ] || tools/debian.sh zlib.h=zlib1g-dev
+	@[ "$$(id -u)" != 0 ] || tools/debian.sh ip=iproute2 iptables faketime debootstrap \
+	    systemd-nspawn=systemd-container
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -27,6 +30,11 @@ agent: # dist/cockpit-agent for hosts without Python, dist/cockpit-agent.pyz for
 	@tools/agent/build.sh
 	@tools/debian.sh busybox=busybox-static
 	@$(BIN)/pytest tests/bundle
+
+faults: # faults on a real cluster in namespaces, a new seed each time; as root
+	@tools/venv.sh dev
+	@tools/debian.sh ip=iproute2 iptables faketime cc=gcc
+	@$(BIN)/python -m tests.faults --rounds 20 --each 3
 
 lock: # write down the versions that are installed now; installs follow them
 	@tools/venv.sh dev

@@ -184,8 +184,8 @@ class Running:
                 raise CommandError("failed", f"{unit} does not end: {done.said()}")
             return
         if host.look.current.get(flat(unit.rpartition(":")[0]), unit) != unit:
-            return  # the service is another unit's now
-        if kind.kind == "systemd":
+            pass  # the service is another unit's now
+        elif kind.kind == "systemd":
             done = await host.program(systemd.act("stop", kind.name, host.user_manager), timeout=ACT)
             if done.code != 0:
                 raise CommandError("failed", f"systemctl stop {kind.name}: {done.said()}")

@@ -151,6 +151,7 @@ class Fleet:
         unit = self.units.get(step.unit)
         if unit is None:
             return self._missing(send)
+        self.draining.discard(step.unit)  # a new run is not the one that was taken out
         known = self._health(unit)
         checked = unit.health != NO_CHECK
         state, health, reason = State.STARTING, WAITING, ""

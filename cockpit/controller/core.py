@@ -125,12 +125,16 @@ class Controller:
         self.local = LocalHosts(self.hosts_root, self.authority, cluster)
         self.trunks = Trunks(self)
         self.gateway = Gateway(self, self._entered)
-        await self.hub.start(address, port)
+        await self._open_origin(address)
+        self.hub.relays = self.trunks
+        try:
+            await self.hub.start(address, port)
+        except OSError:
+            await self.origin.stop()
+            raise
         await self.ledger.commit([("meta", "port", self.hub.port), ("meta", "address", address)])
         self.ledger.meta["port"] = self.hub.port
         self.joining.facts = self.relay_facts
-        await self._open_origin(address)
-        self.hub.relays = self.trunks
         await self.catalog.refresh()
         self.runner.interrupted()
         self.board.refresh(time.time())

@@ -150,7 +150,10 @@ def _conclude(run: _Run, host: str, answer: Answer) -> None:
     facts = {k: data.get(k) for k in ("code", "signal", "seconds")}
     if not answer.ok:
         word = TIMED_OUT if answer.code == "timeout" else FAILED
-        run.end(host, word, text=answer.text or answer.code, **facts)
+        text = answer.text or answer.code
+        if answer.code == "bad" and text.startswith("no command"):
+            text = "its agent has no plug-in exec: cockpit plugin list"
+        run.end(host, word, text=text, **facts)
     elif data.get("why") == "timeout":
         run.end(host, TIMED_OUT, text=f"ended after {run.request.timeout:g} s", **facts)
     elif data.get("code") == 0 and not data.get("why"):

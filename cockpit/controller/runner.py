@@ -38,6 +38,15 @@ class Running:
         """(version, deadline, step) of drains that wait until names are applied."""
 
 
+_ZERO = time.time() - time.monotonic()
+
+
+def steady() -> float:
+    """Unix time as of when this process began, plus what has passed since: waits and deadlines of actions do not
+    follow a wall clock that is set."""
+    return _ZERO + time.monotonic()
+
+
 class Runner:
     """All actions under way, by id."""
 
@@ -54,7 +63,7 @@ class Runner:
         world = self.c.world
         units = [(u, world.where[u.unit]) for units in world.units.values() for u in units.values()]
         executor = Executor(
-            record.plan, record.row.id, time.time(), healthy_for=self._healthy_for(record.plan), done=done,
+            record.plan, record.row.id, steady(), healthy_for=self._healthy_for(record.plan), done=done,
             attempts=record.attempts, units=units, hosts={h.name: h.presence for h in world.hosts.values()},
             name=self.c.short,
         )
@@ -132,7 +141,7 @@ class Runner:
     def _feed(self, running: Running, event: ex.Event) -> None:
         if running.record.row.id not in self.running:
             return
-        for command in running.executor.handle(event, time.time()):
+        for command in running.executor.handle(event, steady()):
             self._do(running, command)
 
     def _do(self, running: Running, command: ex.Command) -> None:
@@ -143,7 +152,7 @@ class Runner:
                 now = time.time()
                 self.c.world.registry.drain(unit, running.record.row.author, running.record.row.title, now)
                 version = self.c.names.send()
-                running.names.append((version, now + NAMES_LIMIT, step))
+                running.names.append((version, steady() + NAMES_LIMIT, step))
                 self.spawn(self._names_deadline(running))
                 self._check_names(running)
             case ex.ClearDraining(unit=unit):
@@ -255,7 +264,7 @@ class Runner:
         return record
 
     def _check_names(self, running: Running) -> None:
-        now = time.time()
+        now = steady()
         world = self.c.world
         behind = min((world.hosts[h].names_applied for h in world.up() if h in self.c.hub.links), default=0)
         for item in list(running.names):
@@ -271,7 +280,7 @@ class Runner:
     def _wake(self, running: Running, at: float) -> None:
         if running.wake is not None:
             running.wake.cancel()
-        delay = max(0.0, at - time.time())
+        delay = max(0.0, at - steady())
         running.wake = asyncio.get_running_loop().call_later(delay, self._feed, running, ex.Tick())
 
     # rows, records, ends

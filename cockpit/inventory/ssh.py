@@ -76,8 +76,8 @@ class Asker:
         return given
 
 
-async def enter(target: Target, asker: Asker) -> Any:
-    """An open `asyncssh.SSHClientConnection`. Raises NoEntry."""
+async def enter(target: Target, asker: Asker, *, tunnel: Any = None) -> Any:
+    """An open `asyncssh.SSHClientConnection`, through the one to its jump host. Raises NoEntry."""
     import asyncio
 
     import asyncssh
@@ -114,6 +114,8 @@ async def enter(target: Target, asker: Asker) -> Any:
         options["username"] = target.user
     if target.port:
         options["port"] = target.port
+    if tunnel is not None:
+        options["tunnel"] = tunnel
     asker.begin()
     try:
         async with limit:

@@ -19,7 +19,6 @@ written is compared with its SHA-256.
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
 import re
 from array import array
@@ -44,8 +43,18 @@ class PatchError(ValueError):
     """The patch cannot make this version here; the chunks still can."""
 
 
+def unpacker() -> Any:
+    """The module lzma, which the one-file agent's Python has not. Raises PatchError."""
+    try:
+        import lzma
+    except ImportError:
+        raise PatchError("the Python of this host's agent has no lzma, so it takes no patches") from None
+    return lzma
+
+
 def filters(window: int) -> List[Dict[str, Any]]:
-    """Of lzma, for one of the streams: fixed, so that no patch can ask for more memory."""
+    """Of lzma, for one of the streams: fixed, so that no patch can ask for more memory. Raises PatchError."""
+    lzma = unpacker()
     return [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]
 
 
@@ -247,6 +256,7 @@ class _Unpacked:
         self._file = file
         self._next = start
         self._end = start + length
+        lzma = self._lzma = unpacker()
         self._unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters(window))
         self._ready = b""
         self._at = 0
@@ -286,7 +296,7 @@ class _Unpacked:
                     raise PatchError("a stream of the patch is cut off")
             try:
                 self._ready, self._at = self._unpacker.decompress(packed, BLOCK), 0
-            except lzma.LZMAError as e:
+            except self._lzma.LZMAError as e:
                 raise PatchError(f"the patch is broken: {e}") from None
         return True
 

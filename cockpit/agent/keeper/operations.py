@@ -76,7 +76,8 @@ class Operations:
         try:
             return operation(connection, doc)
         except OSError as e:
-            raise Reject("bad", f"{doc.get('op')}: {e.strerror}: {e.filename}") from None
+            where = f": {e.filename}" if e.filename else ""
+            raise Reject("bad", f"{doc.get('op')}: {e.strerror}{where}") from None
 
     def _unit(self, doc: Doc) -> Unit:
         """By unit id, or by instance id when that means one unit only."""
