@@ -226,7 +226,9 @@ class Renewal:
 
 
 def can_make_keys() -> bool:
-    return importlib.util.find_spec("cryptography") is not None or shutil.which("openssl") is not None
+    """By the one-file agent's own module, `cryptography`, or the openssl command: see `join.make_key`."""
+    known = any(importlib.util.find_spec(name) is not None for name in ("_cockpit", "cryptography"))
+    return known or shutil.which("openssl") is not None
 
 
 def _days(seconds: float) -> str:

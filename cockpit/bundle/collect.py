@@ -67,7 +67,7 @@ sys.exit(main())
 def collect(python: Version = OLDEST) -> Contents:
     """Everything for hosts with this Python or a newer one. Raises BundleError."""
     files = {name: path.read_bytes() for name, path in _ours().items()}
-    needed = _outside(files)
+    needed = _outside({n: data for n, data in files.items() if n.endswith(".py")})
     holds: dict[str, str] = {}
     while needed:
         name = needed.pop()
@@ -105,7 +105,8 @@ def _ours() -> dict[str, Path]:
         for module, _, _ in imports(path.read_bytes(), name):
             if module.partition(".")[0] == "cockpit":
                 todo += _files_of(top.parent, module)
-    return found
+    plugins = sorted((top / "agent" / "shipped").glob("*/plugin.json"))
+    return found | {p.relative_to(top.parent).as_posix(): p for p in plugins}
 
 
 def _files_of(base: Path, module: str) -> Iterator[Path]:

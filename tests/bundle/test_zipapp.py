@@ -74,6 +74,10 @@ async def test_it_joins_serves_and_outlives_its_file(zipped: Zipped) -> None:
         answer = await c.command(word, uuid=uuid, **args)
         assert answer["ok"], answer
     served = (await c.sees(U, state=512))["pid"]
+    args = {"task": "x1", "argv": ["true"], "timeout": 10}
+    await c.send({"t": "cmd", "task": "x1", "uuid": uuid, "word": "exec", "args": args})
+    answer = await c.result("x1")
+    assert answer["ok"] and answer["data"]["code"] == 0, answer  # a shipped plug-in, in a process of its own
     # the file goes, then the agent: the keeper starts it from where it was unpacked
     zipped.file.unlink()
     before = len(c.frames)
