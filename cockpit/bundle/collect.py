@@ -70,7 +70,8 @@ def collect(python: Version = OLDEST) -> Contents:
     needed = _outside({n: data for n, data in files.items() if n.endswith(".py")})
     holds: dict[str, str] = {}
     while needed:
-        name = needed.pop()
+        name = min(needed)
+        needed.discard(name)
         if name in holds:
             continue
         found, holds[name] = _distribution(name, python)

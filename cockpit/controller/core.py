@@ -154,7 +154,7 @@ class Controller:
         await self.hub.stop()
         if not await self.store.lost():
             with contextlib.suppress(OSError):
-                await self.ledger.flush()
+                await self.ledger.keep()
                 await self._save_names()
         self.ledger.close()
         await self.store.close()
@@ -243,7 +243,7 @@ class Controller:
             self.board.set_notices(self._notices())
             while self.board.refresh(now, SLICE):
                 await asyncio.sleep(0)
-            await self.ledger.flush()
+            await self.ledger.keep()
             if now - last_save >= SAVE_NAMES:
                 last_save = now
                 for host in self.world.silent(now):

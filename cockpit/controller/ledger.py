@@ -112,6 +112,11 @@ class Ledger:
         """A journal entry, in order; on disk with the next `flush` or `commit`."""
         self._notes.append(body)
 
+    async def keep(self) -> None:
+        """Write what was noted; the store knows how far the journal goes: backups are cut there. Raises OSError."""
+        if self._notes:
+            await self.commit([])
+
     async def flush(self) -> None:
         """Write what was noted, with one sync, off the loop. Raises OSError."""
         async with self._writing:

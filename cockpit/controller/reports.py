@@ -63,8 +63,8 @@ class Reports:
                 self.c.world.down(host, why[:200], now)
             case messages.Renew(csr=csr):
                 self.c.spawn(self.c.security.renew(host, csr))
-            case messages.Identity(text=text):
-                self.c.security.told(host, text)
+            case messages.Identity(text=text, serial=serial, expires=expires):
+                self.c.security.told(host, text, serial, expires)
             case messages.Log():
                 self.c.logs.frame(frame)
             case messages.Progress(task=task, data=data):

@@ -11,8 +11,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from cockpit.controller import renewing
-from cockpit.controller.joining import TTL, Joining
+from cockpit.controller.joining import TTL, Identity, Joining
 from cockpit.controller.origin import OriginError
 from cockpit.controller.revoking import Revoked
 from cockpit.link.pki import token_digest
@@ -40,6 +42,8 @@ class Security:
         self._contexts = contexts
         self._texts: dict[str, str] = {}
         """Host -> what it says about its own certificate, when that is not well."""
+        self._seen: dict[str, tuple[str, float]] = {}
+        """Host -> (serial, end) of its certificate, as it says itself."""
 
     async def run(self) -> None:
         own = asyncio.create_task(
@@ -70,8 +74,9 @@ class Security:
             if self.c.hub.links.get(host) is link:
                 link.send(answer)
 
-    def told(self, host: str, text: str) -> None:
-        """What a host says about its certificate; empty: all is well."""
+    def told(self, host: str, text: str, serial: str = "", expires: float = 0.0) -> None:
+        """What a host says about its certificate; no text: all is well."""
+        self._seen[host] = (serial[:80], expires)
         if text:
             self._texts[host] = text[:MAX_TEXT]
         else:
@@ -152,10 +157,17 @@ class Security:
         now, hosts = time.time(), self.c.world.expected
         known = {i.name for i in self.joining.identities() if not i.revoked}
         return {
-            "now": now, "identities": self.joining.identities(),
+            "now": now, "identities": [self._told(i) for i in self.joining.identities()],
             "missing": [n for n in [*hosts.hosts, *hosts.relays] if n not in known],
             "texts": self._texts,
         }
+
+    def _told(self, row: Identity) -> Identity:
+        """Of a host that never joined with a token (it is of this machine) only it knows its certificate."""
+        serial, expires = self._seen.get(row.name, ("", 0.0))
+        if row.kind != "host" or row.revoked or row.expires or not expires:
+            return row
+        return msgspec.structs.replace(row, serial=serial, expires=expires)
 
     async def _revoke(self, who: Who, args: dict[str, Any]) -> Any:
         return await self.joining.revoke(

@@ -19,7 +19,7 @@ MAIN, CANDIDATE, RETIRED = "", "candidate", "retired"
 ROLES = {"candidate": CANDIDATE, "retired": RETIRED, "retiring": RETIRED}
 SERVING = "serving"
 """A frame of an agent that was told to retire and serves after all: the candidate came to nothing."""
-LEAVING_TELLS = frozenset({"result", "progress", "log", "releases"})
+LEAVING_TELLS = frozenset({"result", "progress", "log", "releases", "plugin"})
 """Kinds of frames that count from an agent that leaves; all else is told by the one that serves."""
 
 

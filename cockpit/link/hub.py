@@ -269,7 +269,7 @@ class Hub:
         if self._aside[link] or serves or isinstance(frame, messages.Eof):
             if self.candidates is not None:
                 self.candidates.frame(link, frame)
-        elif isinstance(frame, messages.Result | messages.Progress | messages.Log):
+        elif isinstance(frame, messages.Result | messages.Progress | messages.Log | messages.PluginData):
             if isinstance(frame, messages.Result):
                 self.tasks.answer(link.host, frame)
             self.owner.frame(link.host, frame)

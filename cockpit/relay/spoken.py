@@ -156,6 +156,8 @@ class Table:
         """Log streams that were opened."""
         self.builds: set[str] = set()
         """Builds that run, by their task."""
+        self.execs: set[str] = set()
+        """Commands of `exec` that run, by their task."""
         self._heads: dict[str, bytes] = {}
 
     def full(self, frame: Full) -> None:
@@ -182,6 +184,8 @@ class Table:
 
     def command(self, task: str, word: str, args: Raw) -> None:
         """A command goes to the agent: remember what it begins, ends or changes there."""
+        if word == "exec":
+            self.execs.add(task)
         if word not in ("logs", "unlog", "build", "head"):
             return
         try:
@@ -199,6 +203,7 @@ class Table:
 
     def result(self, frame: Result) -> None:
         self.builds.discard(frame.task)
+        self.execs.discard(frame.task)
         head = self._heads.pop(frame.task, None)
         if head is not None and frame.ok:
             self.head = head
@@ -209,8 +214,10 @@ class Table:
             (f"{MINE}{stream}", "unlog", {"stream": stream}) for stream in sorted(self.streams)
         ]
         found += [(f"{MINE}{task}", "unbuild", {"build": task}) for task in sorted(self.builds)]
+        found += [(f"{MINE}{task}", "unexec", {"task": task}) for task in sorted(self.execs)]
         self.streams.clear()
         self.builds.clear()
+        self.execs.clear()
         self._heads.clear()
         return found
 
