@@ -21,6 +21,14 @@ class ChannelClosed(ConnectionError):
     """It carries nothing any more; the text says why."""
 
 
+def cut(transport: Any) -> None:
+    """Abort a transport, also one that has ended: of TLS ones, some releases of Python 3.11 fail at that."""
+    try:
+        transport.abort()
+    except AttributeError:
+        pass
+
+
 class Channel(Protocol):
     """One end. `send` and `recv` are used by one task each at a time."""
 

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from urllib.parse import unquote, urlsplit
 
 from cockpit.agent.identity import WrongController, check_controller, origin
-from cockpit.link.channel import HTTP2, POLLING, WEBSOCKET, ChannelClosed, DialledChannel
+from cockpit.link.channel import HTTP2, POLLING, WEBSOCKET, ChannelClosed, DialledChannel, cut
 from cockpit.link.polling import Connection, PollingChannel
 from cockpit.link.proxy import connect_tcp
 
@@ -49,7 +49,7 @@ async def dial(
             try:
                 check_upstream(writer.get_extra_info("peercert"), cluster)
             except BaseException:
-                writer.transport.abort()
+                cut(writer.transport)
                 raise
             return reader, writer
 

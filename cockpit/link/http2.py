@@ -29,7 +29,7 @@ from h2.events import (
 from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
-from cockpit.link.channel import CLOSE_TIME, HTTP2, ChannelClosed
+from cockpit.link.channel import CLOSE_TIME, HTTP2, ChannelClosed, cut
 from cockpit.link.frames import MAX_FRAME
 
 CONTENT_TYPE = "application/x-cockpit"
@@ -339,7 +339,7 @@ class Http2(asyncio.Protocol):
 
     def _cut(self) -> None:
         if self._transport is not None:
-            self._transport.abort()
+            cut(self._transport)
 
 
 async def open_http2(

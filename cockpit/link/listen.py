@@ -23,7 +23,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from cockpit.link import http2, listen_polling, listen_websocket
-from cockpit.link.channel import Channel, PoliteChannel
+from cockpit.link.channel import Channel, PoliteChannel, cut
 from cockpit.link.pki import peer_name
 
 log = logging.getLogger(__name__)
@@ -291,7 +291,7 @@ class _Switch(asyncio.Protocol):
         self._deadline = asyncio.get_running_loop().call_later(FIRST_REQUEST, self.abort)
         server = self._listener._runner.server
         if server is None:  # we are stopping
-            transport.abort()
+            cut(transport)
             return
         inner: asyncio.Protocol
         if transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
@@ -318,7 +318,7 @@ class _Switch(asyncio.Protocol):
 
     def abort(self) -> None:
         if self._transport is not None:
-            self._transport.abort()
+            cut(self._transport)
 
     def data_received(self, data: bytes) -> None:
         if self._inner is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import ClientError, WSMsgType, web
 
-from cockpit.link.channel import CLOSE_TIME, WEBSOCKET, ChannelClosed
+from cockpit.link.channel import CLOSE_TIME, WEBSOCKET, ChannelClosed, cut
 from cockpit.link.frames import MAX_FRAME, SUBPROTOCOL
 
 
@@ -44,7 +44,7 @@ class WebSocketServerChannel:
 
     def abort(self) -> None:
         self._aborted = True
-        self._transport.abort()
+        cut(self._transport)
 
     async def close(self) -> None:
         with contextlib.suppress(OSError, ClientError, RuntimeError, TimeoutError):

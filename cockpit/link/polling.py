@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import Any, Awaitable, Callable, Deque, Dict, List, Optional, Tuple
 
-from cockpit.link.channel import CLOSE_TIME, POLLING, ChannelClosed
+from cockpit.link.channel import CLOSE_TIME, POLLING, ChannelClosed, cut
 from cockpit.link.frames import MAX_FRAME
 
 FAST, SLOW = 0.2, 1.0
@@ -317,7 +317,7 @@ class PollingChannel:
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection[1].transport.abort()
+            cut(connection[1].transport)
 
     def _end(self, why: str) -> None:
         if not self._why:

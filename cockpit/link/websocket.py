@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from cockpit.link.channel import CLOSE_TIME, WEBSOCKET, ChannelClosed
+from cockpit.link.channel import CLOSE_TIME, WEBSOCKET, ChannelClosed, cut
 from cockpit.link.frames import MAX_FRAME, SUBPROTOCOL
 
 OPEN_TIME = 15.0
@@ -48,7 +48,7 @@ class WebSocketChannel:
         return int.from_bytes(info[LAST_DATA : LAST_DATA + 4], sys.byteorder) / 1000
 
     def abort(self) -> None:
-        self._ws.transport.abort()
+        cut(self._ws.transport)
 
     async def close(self) -> None:
         closing = asyncio.ensure_future(self._ws.close())

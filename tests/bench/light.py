@@ -1,6 +1,6 @@
-"""Light agents: what the hub sees of a host, without the host. Mutual TLS, WebSocket, the link's frames.
+"""Light agents: what the hub sees of a host, without the host. Mutual TLS, a transport, the link's frames.
 
-Run as a program it keeps so many connected: python -m tests.bench.light DIR PORT COUNT CHANGES. It says
+Run as a program it keeps so many connected: python -m tests.bench.light DIR PORT[,PORT...] COUNT CHANGES. It says
 a line when all are, and goes on until its input ends. CHANGES a second report another pid of a unit.
 """
 
@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cockpit.link import frames
+from cockpit.link.channel import WEBSOCKET, ChannelClosed
+from cockpit.link.dial import dial
 
 UNITS = 10
 
@@ -28,18 +29,15 @@ class Light:
         self.units = [unit(n) for n in range(number * UNITS, (number + 1) * UNITS)]
         self.period, self.slot = 5.0, 0.0
 
-    async def connect(self, port: int) -> None:
-        from websockets.asyncio.client import connect
-
+    async def connect(self, port: int, transport: str = WEBSOCKET) -> None:
         context = ssl.create_default_context(cafile=str(self.identity / "ca.pem"))
         context.check_hostname = False
         context.load_cert_chain(self.identity / "cert.pem", self.identity / "key.pem")
-        self.ws = await connect(
-            f"wss://127.0.0.1:{port}/link", ssl=context, subprotocols=["cockpit.1"],  # type: ignore[list-item]
-            compression=None, ping_interval=None, max_size=frames.MAX_FRAME,
-        )  # fmt: skip
+        self.channel = await dial(
+            f"https://127.0.0.1:{port}", context=context, transport=transport, cluster=None
+        )
         await self.send({"t": "hello", "host": self.host["name"], "uuid": self.host["uuid"], "protocol": 1})
-        welcome = json.loads(await self.ws.recv())
+        welcome = json.loads(await self.channel.recv())
         self.period, self.slot = welcome["period"], welcome["slot"]
         await self.send({"t": "full", "units": self.units, "releases": [], "names": 0, "head": None})
         self._tasks = [asyncio.create_task(self._answer()), asyncio.create_task(self._beat())]
@@ -48,14 +46,18 @@ class Light:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.ws.transport.abort()
+        self.channel.abort()
 
     async def send(self, frame: dict[str, Any]) -> None:
-        await self.ws.send(json.dumps(frame))
+        await self.channel.send(json.dumps(frame))
 
     async def _answer(self) -> None:
         """Answers pings and says that names are applied, until the link ends."""
-        async for text in self.ws:
+        while True:
+            try:
+                text = await self.channel.recv()
+            except ChannelClosed:
+                return
             frame = json.loads(text) if len(text) < 100_000 else {}
             if frame.get("t") == "ping":
                 await self.send({"t": "pong", "at": frame["at"]})
@@ -85,20 +87,21 @@ def unit(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def connect_all(where: Path, port: int, count: int, at_once: int = 8) -> list[Light]:
+async def connect_all(where: Path, ports: list[int], count: int, at_once: int = 8) -> list[Light]:
+    """They take the ports (of the controller, or of relays) in turn."""
     gate = asyncio.Semaphore(at_once)
     agents = [Light(where / str(n) / "identity", n) for n in range(count)]
 
-    async def one(agent: Light) -> None:
+    async def one(agent: Light, port: int) -> None:
         async with gate:
             await agent.connect(port)
 
-    await asyncio.gather(*map(one, agents))
+    await asyncio.gather(*(one(a, ports[n % len(ports)]) for n, a in enumerate(agents)))
     return agents
 
 
-async def main(where: Path, port: int, count: int, changes: float) -> None:
-    agents = await connect_all(where, port, count)
+async def main(where: Path, ports: list[int], count: int, changes: float) -> None:
+    agents = await connect_all(where, ports, count)
     print("connected", flush=True)
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
     turn = 0
@@ -112,4 +115,5 @@ async def main(where: Path, port: int, count: int, changes: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+    given = [int(port) for port in sys.argv[2].split(",")]
+    asyncio.run(main(Path(sys.argv[1]), given, int(sys.argv[3]), float(sys.argv[4])))

@@ -25,12 +25,42 @@ from tests.bench.table import Figure, measures, median
 from tests.e2e.cluster import Cluster, cluster
 from tests.helpers import until
 
+BEHIND = """
+cockpit: 1
+name: behind
+regions: {{near: , mid: }}
+relays:
+  relay-1: {{region: near, address: 127.0.33.9, connection: local, link_port: 0, cache: 1G{upstream}}}
+{second}
+hosts:
+{hosts}
+tree:
+  puzzle:
+    cluster: true
+    children:
+      sudoku:
+        command: [python3, -S, -m, http.server, --bind, "{{address}}", "{{port}}"]
+        version: "1"
+        ports: [http]
+        check: {{tcp: http, interval: 500ms, timeout: 2s}}
+        instances: 4
+      web:
+        command: [python3, -S, -m, http.server, --bind, "{{address}}", "{{port}}"]
+        version: "1"
+        ports: [http]
+        check: {{tcp: http, interval: 500ms, timeout: 2s}}
+        instances: 2
+"""
+"""Six hosts behind a relay, or behind two in a row."""
+
 ROUNDS = 4
 """Times that each of the six instances is killed."""
 SUBSCRIBERS = 200
 AGENTS = ("sh-1", "sh-2", "bj-1", "bj-2")
 NAMES = ("puzzle.sudoku", "puzzle.web")
 LATE = 10.0
+MOVES = 3
+"""Times that a host is brought behind its relay: the first one teaches it the way."""
 RATE = 40
 
 
@@ -64,11 +94,39 @@ class Crashes(NamedTuple):
     """Milliseconds of each kill and subscriber."""
 
 
+def behind(depth: int) -> str:
+    """The same hosts and instances as the demo's, with so many relays between them and the controller."""
+    second = "  relay-2: {region: mid, address: 127.0.33.8, connection: local, link_port: 0, cache: 1G}"
+    hosts = "\n".join(
+        f"  {name}: {{region: near, address: 127.0.33.{n}, connection: local, ports: 21000-21999}}"
+        for n, name in enumerate((*AGENTS, "sh-3", "bj-3"), 1)
+    )
+    return BEHIND.format(
+        hosts=hosts, upstream=", upstream: relay-2" if depth == 2 else "", second=second if depth == 2 else ""
+    )
+
+
 @functools.cache
-def crashes() -> Crashes:
-    with cluster(None) as c:
+def crashes(depth: int) -> Crashes:
+    with cluster(behind(depth) if depth else None) as c:
         c.wait_calm(90)
+        for _ in range(MOVES):
+            if not (near := [h for h in c.status()["hosts"] if len(h["path"]) != depth]):
+                break
+            for host in near:
+                move(c, host)
+            c.wait_calm(90)
+        else:
+            raise AssertionError(f"{[h['name'] for h in near]} are not behind {depth} relays")
         return asyncio.run(_crashes(c))
+
+
+def move(c: Cluster, host: dict[str, Any]) -> None:
+    """Let the agent choose its way anew. One that was there before its relay moves by itself, but after minutes."""
+    (c.host(host["name"]) / "link.json").unlink(missing_ok=True)
+    if host["agent_pid"]:
+        os.kill(host["agent_pid"], signal.SIGKILL)
+    c.wait(lambda: c.presence(host["name"])["agent_pid"] not in (None, host["agent_pid"]), 30, "the agent is back")
 
 
 async def _crashes(c: Cluster) -> Crashes:
@@ -126,14 +184,30 @@ def p99(runs: list[float]) -> float:
 
 @measures("crash-screen", needs=["cockpit.controller.core", "cockpit.session.client"])
 def crash_screen() -> Figure:
-    runs = crashes().screen
+    return screen(0)
+
+
+@measures("crash-screen-1", needs=["cockpit.controller.core", "cockpit.relay.switch"])
+def crash_screen_1() -> Figure:
+    return screen(1)
+
+
+@measures("crash-screen-2", needs=["cockpit.controller.core", "cockpit.relay.switch"])
+def crash_screen_2() -> Figure:
+    return screen(2)
+
+
+def screen(depth: int) -> Figure:
+    runs, names = crashes(depth)
     note = f"kill -9 to RemoteSession.changes(), {len(runs)} kills; p50 {median(runs):.0f}"
+    if depth:
+        note += f"; {SUBSCRIBERS} subscribers p50 {median(names):.0f}, p99 {p99(names):.0f}"
     return Figure(p99(runs), note=note)
 
 
 @measures("endpoints", needs=["cockpit.controller.core", "cockpit.agent.local"])
 def endpoints() -> Figure:
-    runs = crashes().names
+    runs = crashes(0).names
     where = f"{SUBSCRIBERS} programs on {len(AGENTS)} agents' sockets"
     return Figure(p99(runs), note=f"from a kill -9 on, {where}; p50 {median(runs):.0f}")
 

@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cockpit.controller.relays import lock_holder
 from tests.bench.keeper import place
 from tests.bench.table import Figure, measures, median
 from tests.bench.terminal import ROOT
 from tests.helpers import running, wait_for
 
-HOSTS = 1000
+HOSTS, RELAYS = 1000, 10
 CHANGES = 10.0
 """A second: one host in a hundred."""
 WINDOW, WINDOWS = 5.0, 4
@@ -43,19 +44,43 @@ def ask(process: subprocess.Popen[str]) -> list[int]:
 
 @measures("quiet-direct", needs=["cockpit.controller.core", "cockpit.link.hub"])
 def direct() -> Figure:
-    with place() as where, running(program("controller_program", where, HOSTS), 30, cwd=ROOT, **PIPES) as controller:
-        assert controller.stdout
-        port = controller.stdout.readline().strip()
-        with running(program("light", where, port, HOSTS, CHANGES), cwd=ROOT, **PIPES) as agents:
+    return quiet(0)
+
+
+@measures("quiet-relays", needs=["cockpit.controller.core", "cockpit.relay.switch"])
+def behind() -> Figure:
+    return quiet(RELAYS)
+
+
+def quiet(relays: int) -> Figure:
+    with place() as where, running(program("controller_program", where, HOSTS, relays), 60, cwd=ROOT, **PIPES) as one:
+        assert one.stdout
+        ports = one.stdout.readline().strip()
+        pids = {"controller": one.pid, **{f"relay {n}": pid for n, pid in enumerate(relay_pids(where))}}
+        assert len(pids) == relays + 1, f"{len(pids) - 1} of {relays} relays run"
+        with running(program("light", where, ports, HOSTS, CHANGES), cwd=ROOT, **PIPES) as agents:
             assert agents.stdout
             assert agents.stdout.readline() == "connected\n"
-            wait_for(lambda: ask(controller) == [HOSTS, 0], 60, "every host is up and nothing differs")
+            wait_for(lambda: ask(one) == [HOSTS, 0], 60, "every host is up and nothing differs")
             time.sleep(SETTLE)
-            runs = []
+            runs, below = [], []
             for _ in range(WINDOWS):
-                before, start = cpu(controller.pid), time.monotonic()
+                before, start = [cpu(p) for p in pids.values()], time.monotonic()
                 time.sleep(WINDOW)
-                runs.append((cpu(controller.pid) - before) / (time.monotonic() - start) * 100)
-            assert ask(controller)[0] == HOSTS, "a host was lost meanwhile"
+                took = time.monotonic() - start
+                used = [(cpu(p) - b) / took * 100 for p, b in zip(pids.values(), before, strict=True)]
+                runs.append(used[0])
+                below.append(sum(used[1:]))
+            assert ask(one)[0] == HOSTS, "a host was lost meanwhile"
+        assert one.stdin
+        one.stdin.close()
+        one.wait(60)
     note = f"{HOSTS} light agents, 10 units each; min {min(runs):.1f}, max {max(runs):.1f}"
+    if relays:
+        note += f"; the {relays} relays together {median(below):.1f}"
     return Figure(median(runs), note=note)
+
+
+def relay_pids(where: Path) -> list[int]:
+    """Of the relays that the controller has started, in a directory beside its state."""
+    return [pid for path in sorted(where.glob("state.hosts/r-*")) if (pid := lock_holder(path))]

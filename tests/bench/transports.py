@@ -17,6 +17,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -124,7 +125,8 @@ def main(messages: int, connections: int) -> None:
         print(f"{'':10} {'listening':>11} {'dialling':>11} {'each took':>11} {'memory':>11} {'CPU at rest':>15}")
         for transport in TRANSPORTS:  # a process each: what one leaves behind is not the next one's
             argv = [sys.executable, "-m", "tests.bench.transports", "--listen", str(where / "ca")]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": None, "text": True}
+            pipes: dict[str, Any] = {"stderr": None, "text": True}
+            pipes |= dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
             with running(argv, cwd=ROOT, **pipes) as process:
                 print(asyncio.run(measure(where, Far(process), transport, messages, connections)), flush=True)
 
