@@ -37,6 +37,10 @@ class NamesFeed:
             self._sent = registry.version
         return registry.version
 
+    def out(self, version: int) -> bool:
+        """Was this version published? A new controller holds names back until the known hosts have reported."""
+        return self._sent >= version
+
     def greet(self, host: str) -> None:
         """The full set for a host that has just connected; later, when names are still held.
 

@@ -15,14 +15,17 @@ from cockpit.controller.ledger import ActionRecord
 from cockpit.link.hub import Answer
 from cockpit.model import view
 from cockpit.model.actual import Unit, serving_unit
+from cockpit.model.states import SUSPECT, UP
 from cockpit.plan.steps import FETCH, HEALTHY, Plan, Step
 from cockpit.plan.unitspec import unit_spec
 
 if TYPE_CHECKING:
     from cockpit.controller.core import Controller
 
-NAMES_LIMIT = 3.0
-"""Seconds to wait for every reachable host to apply a change of names."""
+NAMES_LIMIT = 6.0
+"""Seconds that hosts get to apply a change of names. Longer than a silent one stays suspect: then it is unknown, and
+nobody waits for it."""
+NAMES_LOOK = 0.1
 
 
 class Running:
@@ -35,7 +38,7 @@ class Running:
         self.receivers = sum(1 for s in record.plan.steps if s.kind == FETCH)
         self.wake: asyncio.TimerHandle | None = None
         self.names: list[tuple[int, float, str]] = []
-        """(version, deadline, step) of drains that wait until names are applied."""
+        """(version, deadline, step) of drains that wait until names are applied; 0.0: that version is not out yet."""
 
 
 _ZERO = time.time() - time.monotonic()
@@ -152,7 +155,7 @@ class Runner:
                 now = time.time()
                 self.c.world.registry.drain(unit, running.record.row.author, running.record.row.title, now)
                 version = self.c.names.send()
-                running.names.append((version, steady() + NAMES_LIMIT, step))
+                running.names.append((version, 0.0, step))
                 self.spawn(self._names_deadline(running))
                 self._check_names(running)
             case ex.ClearDraining(unit=unit):
@@ -264,18 +267,25 @@ class Runner:
         return record
 
     def _check_names(self, running: Running) -> None:
-        now = steady()
-        world = self.c.world
-        behind = min((world.hosts[h].names_applied for h in world.up() if h in self.c.hub.links), default=0)
-        for item in list(running.names):
-            version, deadline, step = item
-            if behind >= version or now >= deadline:
-                running.names.remove(item)
+        """Drains whose names every host has. One that fell silent a moment ago may still send traffic by the old
+        ones: it is waited for until it is back, or unknown."""
+        now, world = steady(), self.c.world
+        told = [h.names_applied for h in world.hosts.values() if h.presence in (UP, SUSPECT)]
+        behind = min(told, default=0)
+        for n, (version, deadline, step) in list(enumerate(running.names)):
+            if not deadline and self.c.names.out(version):
+                running.names[n] = (version, deadline := now + NAMES_LIMIT, step)
+            if deadline and (behind >= version or now >= deadline):
+                running.names.remove((version, deadline, step))
                 self._feed(running, ex.NamesSet(version=version, step=step))
+                self._check_names(running)
+                return
 
     async def _names_deadline(self, running: Running) -> None:
-        await asyncio.sleep(NAMES_LIMIT)
-        self._check_names(running)
+        """Looks again until nothing waits: also for names that a new controller still holds back."""
+        while running.names and running.record.row.id in self.running:
+            await asyncio.sleep(NAMES_LOOK)
+            self._check_names(running)
 
     def _wake(self, running: Running, at: float) -> None:
         if running.wake is not None:

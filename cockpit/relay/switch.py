@@ -168,7 +168,8 @@ class Switch:
             case say.Full():
                 table.full(frame)
                 agent.full = True
-                if names := self.memory.names():
+                # what was on our disk may be older than what the agent has: then it keeps that
+                if frame.names <= self.memory.version and (names := self.memory.names()):
                     agent.line.put(names)
             case say.Gone(unit=unit):
                 table.units.pop(unit, None)

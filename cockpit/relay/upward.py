@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from cockpit.link.trunk_frames import Up, text
 
-HOLD = 0.1
+HOLD = 0.02
 """Seconds: the first change goes at once, what follows within this time goes together."""
 BATCH = 256 * 1024
 """Bytes of frames in one `up`, unless a single one is larger."""

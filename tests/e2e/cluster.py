@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -185,8 +186,34 @@ def kill_host(directory: Path) -> None:
     wait_for(lambda: not any(alive(p) for p in mine), 5)
 
 
+_alone: list[bool] = []
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Demos have the addresses of the sample: two at once, of two workers, would choose each other's ports.
+    A worker that has one may start another."""
+    if _alone:
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / f"cockpit-demo-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _alone.append(True)
+        try:
+            yield
+        finally:
+            _alone.clear()
+
+
 @contextlib.contextmanager
 def cluster(topology: str | None, *, start: bool = True) -> Iterator[Cluster]:
+    with alone() if topology is None else contextlib.nullcontext():
+        with _cluster(topology, start=start) as c:
+            yield c
+
+
+@contextlib.contextmanager
+def _cluster(topology: str | None, *, start: bool) -> Iterator[Cluster]:
     root = Path(tempfile.mkdtemp(prefix="ck-"))
     c = Cluster(root, topology)
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import Cluster, cluster
+from tests.e2e.cluster import Cluster, alone, cluster
 from tests.helpers import alive
 
 
@@ -154,10 +154,11 @@ def fresh(c: Cluster, host: str, what: str, old: int) -> bool:
 
 
 def test_the_demo_without_a_terminal_prints_the_overview_and_leaves_nothing() -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", "-m", "cockpit.cli.main", "demo"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
-    )
+    with alone():
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "cockpit.cli.main", "demo"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+        )
     assert done.returncode == 0, done.stderr
     for word in ("puzzle", "web", "sudoku", "sh-1", "1.0.0"):
         assert word in done.stdout, done.stdout

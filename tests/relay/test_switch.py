@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec import Raw
 
 from cockpit.link import trunk_frames as t
 from cockpit.relay import spoken as say
 from cockpit.relay.switch import Refused, Switch
-from cockpit.relay.upward import BATCH, LIMIT, Overflow
+from cockpit.relay.upward import BATCH, HOLD, LIMIT, Overflow
 from tests.relay.hand import Line, agent, drain, enc, switch, unit, up, welcome
 
 
@@ -39,17 +40,27 @@ def test_changes_go_at_once_then_together_and_a_unit_once() -> None:
     made.heard(found, enc(t="unit", unit=unit("w/0:1", n=1)), 20.0)
     assert [f for _, f in up(drain(made, 20.0))] == [{"t": "unit", "unit": unit("w/0:1", n=1)}]
     for n in range(5):
-        made.heard(found, enc(t="unit", unit=unit("w/0:1", n=n)), 20.01 + n / 100)
-    made.heard(found, enc(t="names", version=4), 20.06)
-    assert drain(made, 20.07) == [] and made.queue.due() == pytest.approx(20.1)
-    frames = [f for _, f in up(drain(made, 20.11))]
+        made.heard(found, enc(t="unit", unit=unit("w/0:1", n=n)), 20.0 + HOLD * (n + 1) / 10)
+    made.heard(found, enc(t="names", version=4), 20.0 + HOLD * 0.6)
+    assert drain(made, 20.0 + HOLD * 0.7) == [] and made.queue.due() == pytest.approx(20.0 + HOLD)
+    frames = [f for _, f in up(drain(made, 20.0 + HOLD * 1.1))]
     assert frames == [{"t": "unit", "unit": unit("w/0:1", n=4)}, {"t": "names", "version": 4}]
-    made.heard(found, enc(t="names", version=5), 20.12)
-    made.heard(found, enc(t="log", stream="s", lines=[]), 20.12)
-    made.heard(found, enc(t="result", task="t", ok=True), 20.12)  # nobody waits for a result
-    told = drain(made, 20.12)
+    made.heard(found, enc(t="names", version=5), 20.5)
+    made.heard(found, enc(t="log", stream="s", lines=[]), 20.5)
+    made.heard(found, enc(t="result", task="t", ok=True), 20.5)  # nobody waits for a result
+    told = drain(made, 20.5)
     assert [f["t"] for _, f in up(told)] == ["names", "result", "log"]
     assert [f.get("bulk", False) for f in told] == [False, True]
+
+
+def test_names_of_the_disk_are_not_given_to_an_agent_that_has_newer_ones() -> None:
+    made = switch()
+    made.memory.set_names(5, {"p.web": Raw(b"[]")})
+    welcome(made)
+    for number, (version, told) in enumerate(((4, ["names"]), (5, ["names"]), (6, []))):
+        found, line = agent(made, f"h-{number}")
+        made.heard(found, enc(t="full", units=[], names=version), 1.0)
+        assert [f["t"] for f in line.got if f["t"] == "names"] == told, version
 
 
 def test_a_unit_that_is_gone_and_comes_again_ends_as_it_is() -> None:
