@@ -151,6 +151,8 @@ async def _timed(work: "Awaitable[Any]", seconds: float, text: str) -> Any:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen: it may fail in the moment in which we are cancelled
 
 
 def _text(e: BaseException) -> str:

@@ -68,6 +68,9 @@ def reach(name: str) -> Any:
         await driver.settled()
         await until(lambda: not any(lines._timer_on for lines in app.screen.query(Lines)), "the last repaint")
         await driver.settled()
+        # what was seen may be painted anew by the screen that a dialog stands on
+        await until(lambda: words in driver.text() or name == "confirm", "it is still there")
+        await pilot.pause()
 
     return run
 
