@@ -186,11 +186,10 @@ class Link:
 
     async def _serve(self, link: Standing) -> Optional[Standing]:
         self._heard = time.monotonic()
-        channel, welcome = link.channel, link.welcome
-        period, slot = max(0.1, float(welcome.get("period", 5.0))), float(welcome.get("slot", 0.0))
+        channel = link.channel
         better = asyncio.ensure_future(self._better())
         tasks = [asyncio.ensure_future(work) for work in (
-            self._send(channel), self._receive(channel), self._beat(period, slot), self._listen(channel),
+            self._send(channel), self._receive(channel), self._listen(channel),
         )]  # fmt: skip
         try:
             done, _ = await asyncio.wait([*tasks, better], return_when=asyncio.FIRST_COMPLETED)
@@ -255,12 +254,6 @@ class Link:
                     raise Silence(f"nothing heard for {silent:.1f} s")
                 silent = SILENCE - 0.5
             await asyncio.sleep(max(0.1, SILENCE - silent))
-
-    async def _beat(self, period: float, slot: float) -> None:
-        while True:
-            now = time.time()
-            await asyncio.sleep(period - (now - slot) % period)
-            self._outbox.put({"t": "beat", "at": time.time()})
 
     # ways
 

@@ -52,7 +52,8 @@ FIRST_LOOK = 5.0
 """Seconds a fresh controller waits for all known hosts before it makes a plan."""
 TICK = 0.05
 """Seconds between looks at what became dirty: the beat of every screen."""
-PING = 4.0
+PING, PING_TURNS = 4.0, 16
+"""Seconds between two pings of a link; the links take turns, so that answers do not come all at once."""
 SAVE_NAMES = 1.0
 
 
@@ -76,6 +77,8 @@ class Controller:
         """The state directory was taken away: nothing more can be kept."""
         self._tasks: list[asyncio.Task[None]] = []
         self._local_wake = asyncio.Event()
+        self._listening: dict[str, tuple[int, int]] = {}
+        """Ports of local relays, for links and for artifacts, as they were told last."""
         self._shorts: dict[str, str] = {}
 
     async def start(self, cluster: str, *, address: str = "127.0.0.1", port: int = 0) -> None:
@@ -240,12 +243,12 @@ class Controller:
                 self.runner.host_seen(host)
             self.world.registry.expire(now)
             self.names.send()
-            self.board.set_notices(self._notices())
             while self.board.refresh(now, SLICE):
                 await asyncio.sleep(0)
             await self.ledger.keep()
             if now - last_save >= SAVE_NAMES:
                 last_save = now
+                self.board.set_notices(self._notices())
                 for host in self.world.silent(now):
                     self.hub.silent(host)
                 if await self.store.lost():
@@ -333,8 +336,9 @@ class Controller:
 
     async def _ping(self) -> None:
         while True:
-            await asyncio.sleep(PING)
-            self.hub.ping()
+            for turn in range(PING_TURNS):
+                await asyncio.sleep(PING / PING_TURNS)
+                self.hub.ping(turn, PING_TURNS)
 
     def send_head(self, *hosts: str) -> None:
         doc, revision = self.world.doc, self.world.revision
@@ -366,7 +370,10 @@ class Controller:
             )
             for name, uuid in relays.items():
                 await self.joining.admit_relay(name, uuid)
-            self.trunks.review()  # where a local one listens is known now
+            listening = {name: (self.local.relays.link_port(name), self.local.relays.port(name)) for name in relays}
+            if listening != self._listening:  # hosts and relays are told where to dial
+                self._listening = listening
+                self.trunks.review()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
                     await self._local_wake.wait()

@@ -34,6 +34,9 @@ class Reports:
         self.c.world.connected(host, hello, time.time(), link.path, link.transport)
         self.c.security.greet(host)
 
+    def heard(self, host: str, latency: float | None) -> None:
+        self.c.world.seen(host, time.time(), latency)
+
     def disconnected(self, host: str, why: str) -> None:
         self.c.world.lost(host, self.c.security.why(host) or why, time.time())
         self.c.runner.host_seen(host)
@@ -74,8 +77,6 @@ class Reports:
                 self.c.plugins.table(host, frame)
             case messages.PluginData():
                 self.c.plugins.told(host, frame)
-            case messages.Beat() | messages.Pong():
-                self.c.world.seen(host, now, self.c.hub.links[host].latency)
 
     def _full(self, host: str, frame: messages.Full, now: float) -> None:
         gone = self.c.world.full(host, frame, now)

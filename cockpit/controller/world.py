@@ -44,6 +44,7 @@ class World:
         """Those of the topology, and others that are still connected."""
         self.dirty: set[str] = set()
         self.dirty_hosts: set[str] = set()
+        self._suspects: set[str] = set()
         self.dirty_relays: set[str] = set()
         self.everything = True
         """The whole board must be drawn anew (expected changed)."""
@@ -56,6 +57,7 @@ class World:
             self.hosts.setdefault(name, HostActual(name=name))
         for name in [n for n in self.hosts if n not in expected.hosts and not self._holds(n)]:
             del self.hosts[name]
+            self._suspects.discard(name)
         for name in expected.relays:
             self.relays.setdefault(name, RelayActual(name=name))
         for name in [n for n, r in self.relays.items() if n not in expected.relays and r.presence == UNKNOWN]:
@@ -166,9 +168,7 @@ class World:
 
     def age(self, now: float) -> list[str]:
         """Suspect hosts become unknown after a while. Returns their names."""
-        late = [
-            h.name for h in self.hosts.values() if h.presence == SUSPECT and now - (h.since or 0) >= SUSPECT_FOR
-        ]
+        late = [name for name in self._suspects if now - (self.hosts[name].since or 0) >= SUSPECT_FOR]
         for name in late:
             self._host(name, presence=UNKNOWN, since=now)
             self._touch(name)
@@ -240,8 +240,9 @@ class World:
 
     def _host(self, name: str, **facts: object) -> None:
         known = self.hosts.get(name) or HostActual(name=name)
-        self.hosts[name] = msgspec.structs.replace(known, **facts)
+        self.hosts[name] = fresh = msgspec.structs.replace(known, **facts)
         self.dirty_hosts.add(name)
+        (self._suspects.add if fresh.presence == SUSPECT else self._suspects.discard)(name)
 
     def _touch(self, host: str) -> None:
         """Every instance on a host looks different when its presence changes."""

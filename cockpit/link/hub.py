@@ -27,7 +27,6 @@ from cockpit.link.trunk import Carried, Trunk
 
 __all__ = ["Answer", "Candidates", "Hub", "HubOwner", "Link", "RelayOwner"]
 
-BEAT_PERIOD = 5.0
 HELLO_TIME = 10.0
 HOST_HEADER = "X-Cockpit-Host"
 """In requests of a relay: for which of its hosts it asks."""
@@ -53,7 +52,6 @@ class Hub:
         self._listener: Listener | None = None
         self._aside: dict[Link, bool] = {}
         """Candidates (True) and agents that were replaced and still report (False)."""
-        self._slots = 0
         self._work: set[asyncio.Task[None]] = set()
 
     async def start(self, address: str, port: int) -> None:
@@ -138,14 +136,15 @@ class Hub:
         for trunk in list(self.trunks.values()):
             trunk.put_text(text)
 
-    def ping(self) -> None:
-        """Every four seconds. A trunk that says nothing is cut off."""
+    def ping(self, turn: int = 0, turns: int = 1) -> None:
+        """A share of all connections, so that their answers do not come at once. A silent trunk is cut off."""
         text = frames.encode({"t": "ping", "at": time.time()})
         for link in [*self.links.values(), *self._aside]:
-            if isinstance(link, Direct):
+            if isinstance(link, Direct) and link.number % turns == turn:
                 link.put(text)
-        for trunk in list(self.trunks.values()):
-            trunk.ping()
+        if turn == 0:
+            for trunk in list(self.trunks.values()):
+                trunk.ping()
 
     def review(self, settings: Callable[[str], dict[str, Any] | None]) -> None:
         """The topology changed: what each relay may carry, and what it is told. `settings` by relay."""
@@ -254,9 +253,11 @@ class Hub:
         """A frame of an agent. Raises msgspec.DecodeError."""
         frame = messages.decode(data)
         link.seen = time.time()
-        if isinstance(frame, messages.Pong) and isinstance(link, Direct):
-            link.measured = max(0.0, link.seen - frame.at)
-        if self.links.get(link.host) is link:
+        if isinstance(frame, messages.Pong):
+            if isinstance(link, Direct):
+                link.measured = max(0.0, link.seen - frame.at)
+            self.heard(link)
+        elif self.links.get(link.host) is link:
             if isinstance(frame, messages.Result):
                 self.tasks.answer(link.host, frame)
             self.owner.frame(link.host, frame)
@@ -274,11 +275,11 @@ class Hub:
                 self.tasks.answer(link.host, frame)
             self.owner.frame(link.host, frame)
 
-    def beat(self, link: Link) -> None:
-        """A relay has heard it."""
+    def heard(self, link: Link) -> None:
+        """It answered a ping, here or at its relay."""
         link.seen = time.time()
         if self.links.get(link.host) is link:
-            self.owner.frame(link.host, BEAT)
+            self.owner.heard(link.host, link.latency)
 
     def leave(self, link: Link, why: str) -> None:
         """Its connection ended. Of one that was replaced meanwhile nobody hears."""
@@ -308,9 +309,7 @@ class Hub:
             self.relays.remark(trunk.name, text)
 
     def _welcome(self, facts: dict[str, Any]) -> frames.Frame:
-        self._slots += 1
-        slot = (self._slots * 0.618) % 1.0 * BEAT_PERIOD
-        return {"t": "welcome", "period": BEAT_PERIOD, "slot": round(slot, 2), **facts}
+        return {"t": "welcome", **facts}
 
     # channels
 
@@ -404,7 +403,7 @@ class Hub:
         self.trunks[trunk.name] = trunk
         relays = self.relays if trunk.own else None
         names = self.relays.greeting() if self.relays is not None else None
-        trunk.put(t.Welcome(self.cluster, BEAT_PERIOD, settings))
+        trunk.put(t.Welcome(self.cluster, settings))
         if names is not None:
             trunk.put_text(frames.encode(names))
         trunk.ping()
@@ -479,9 +478,6 @@ class Hub:
             return name if link is not None and link.uuid == uuid else ""
         own = isinstance(link, Carried) and link.trunk is self.trunks.get(name)
         return named if kind == "relay" and own else ""
-
-
-BEAT = messages.Beat()
 
 
 async def _refuse(channel: Channel, why: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from cockpit.link.channel import Channel, ChannelClosed
 
 QUEUED = 10_000
 """Frames that may wait for an agent that does not read."""
+_NUMBERS = itertools.count()
 
 
 class Link:
@@ -51,6 +53,7 @@ class Direct(Link):
         self.channel = channel
         self.queue: asyncio.Queue[str] = asyncio.Queue(QUEUED)
         self.measured: float | None = None
+        self.number = next(_NUMBERS)
 
     @property
     def latency(self) -> float | None:

@@ -93,10 +93,6 @@ class Identity(Frame, frozen=True, tag="identity"):
     text: str = ""
 
 
-class Beat(Frame, frozen=True, tag="beat"):
-    at: float = 0.0
-
-
 class Pong(Frame, frozen=True, tag="pong"):
     at: float = 0.0
 
@@ -152,7 +148,7 @@ class Unknown(msgspec.Struct, frozen=True):
 
 
 Known = (
-    Hello | Full | UnitFrame | Gone | Event | Result | Progress | Releases | Names | Log | Beat | Pong | Tested | Eof
+    Hello | Full | UnitFrame | Gone | Event | Result | Progress | Releases | Names | Log | Pong | Tested | Eof
     | Bye | Renew | Identity | Plugins | PluginData
 )
 AnyFrame = Known | Unknown

@@ -20,6 +20,10 @@ class HubOwner(Protocol):
 
     def frame(self, host: str, frame: messages.AnyFrame) -> None: ...
 
+    def heard(self, host: str, latency: float | None) -> None:
+        """It lives: it answered a ping, here or at its relay. Seconds of the round trip."""
+        ...
+
     def disconnected(self, host: str, why: str) -> None: ...
 
     async def join(self, request: dict[str, Any]) -> dict[str, Any]:

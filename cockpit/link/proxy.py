@@ -15,7 +15,7 @@ PROXY_TIME = 4.0
 MAX_ANSWER = 8 * 1024
 DEAD_AFTER = 15_000
 """Milliseconds without an acknowledgement of sent data after which the kernel ends the connection.
-Beats are sent all the time, so a silent death is seen without pings that would wake both sides."""
+Pings are answered all the time, so a silent death is seen without pings that would wake both sides."""
 TCP_USER_TIMEOUT = 18
 
 

@@ -59,7 +59,7 @@ class Owner(Protocol):
         """Raises msgspec.DecodeError."""
         ...
 
-    def beat(self, link: Link) -> None: ...
+    def heard(self, link: Link) -> None: ...
 
     def leave(self, link: Link, why: str) -> None: ...
 
@@ -170,7 +170,7 @@ class Trunk:
                     link = self.links.get(sid)
                     if link is not None:
                         link.below = latency
-                        self.owner.beat(link)
+                        self.owner.heard(link)
             case t.Pong(at=at):
                 self.latency = max(0.0, time.time() - at)
                 self.owner.relay_beat(self)

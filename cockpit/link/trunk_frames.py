@@ -104,7 +104,6 @@ class Pong(TrunkFrame, frozen=True, tag="pong"):
 
 class Welcome(TrunkFrame, frozen=True, tag="welcome"):
     cluster: str
-    period: float = 5.0
     relay: dict[str, Any] = {}
     """What DIR/relay.json should hold; empty: nothing new."""
 

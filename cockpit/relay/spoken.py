@@ -75,10 +75,6 @@ class Log(Spoken, frozen=True, tag="log"):
     end: str | None = None
 
 
-class Beat(Spoken, frozen=True, tag="beat"):
-    pass
-
-
 class Pong(Spoken, frozen=True, tag="pong"):
     at: float = 0.0
 
@@ -94,7 +90,7 @@ class Other(msgspec.Struct, frozen=True):
 
 
 AnySpoken = (
-    Hello | Full | UnitFrame | Gone | Event | Result | Progress | Releases | Names | Log | Beat | Pong | Plugins
+    Hello | Full | UnitFrame | Gone | Event | Result | Progress | Releases | Names | Log | Pong | Plugins
 )
 _decode: Callable[[bytes], AnySpoken] = guarded(msgspec.json.Decoder(AnySpoken).decode)
 _other = msgspec.json.Decoder(Other).decode

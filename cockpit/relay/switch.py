@@ -142,8 +142,6 @@ class Switch:
             return
         frame = spoken(data)
         self._seen[agent.sid] = agent.latency
-        if isinstance(frame, say.Beat):
-            return
         if isinstance(frame, say.Pong):
             agent.latency = self._seen[agent.sid] = max(0.0, now - frame.at)
             return

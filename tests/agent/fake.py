@@ -32,7 +32,7 @@ class FakeController:
         self.frames: list[Frame] = []
         self.hellos: list[tuple[str, str, Frame]] = []
         self.welcome: Frame = {
-            "t": "welcome", "period": 0.2, "slot": 0.0, "address": address, "port_range": [20000, 20999],
+            "t": "welcome", "address": address, "port_range": [20000, 20999],
             "cluster": "puzzle", "region": "bj",
         }
         self.acking = True
@@ -42,7 +42,6 @@ class FakeController:
         """Bytes after which the next artifact transfer is cut once."""
         self.ranges: list[str] = []
         self.ws: web.WebSocketResponse | None = None
-        self.beats = 0
         self._numbers = itertools.count(1)
         self._runner: web.AppRunner | None = None
 
@@ -148,9 +147,6 @@ class FakeController:
             if message.type != WSMsgType.TEXT:
                 break
             frame = json.loads(message.data)
-            if frame["t"] == "beat":
-                self.beats += 1
-                continue
             self.frames.append(frame)
             if frame["t"] == "event" and self.acking:
                 await ws.send_str(json.dumps({"t": "ack", "seq": frame["seq"]}))

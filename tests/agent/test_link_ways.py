@@ -60,7 +60,7 @@ class Hub:
         for old in self.open:  # as the real one: the newest counts
             old.abort()
         self.open = [channel]
-        await channel.send(encode({"t": "welcome", "period": 5.0, "slot": 0.1, **self.welcome}))
+        await channel.send(encode({"t": "welcome", **self.welcome}))
         pinging = asyncio.ensure_future(self._ping(channel))
         try:
             with contextlib.suppress(ConnectionError):

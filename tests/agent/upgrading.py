@@ -145,7 +145,7 @@ class UpgradeHub(FakeController):
                 break
             frame = json.loads(message.data)
             link.frames.append(frame)
-            if frame["t"] in ("beat", "pong"):
+            if frame["t"] == "pong":
                 continue
             if not self.candidates.frame(link, messages.decode(message.data)):
                 continue

@@ -27,7 +27,6 @@ class Light:
         self.identity = identity
         self.host = json.loads((identity / "host.json").read_text())
         self.units = [unit(n) for n in range(number * UNITS, (number + 1) * UNITS)]
-        self.period, self.slot = 5.0, 0.0
 
     async def connect(self, port: int, transport: str = WEBSOCKET) -> None:
         context = ssl.create_default_context(cafile=str(self.identity / "ca.pem"))
@@ -37,10 +36,9 @@ class Light:
             f"https://127.0.0.1:{port}", context=context, transport=transport, cluster=None
         )
         await self.send({"t": "hello", "host": self.host["name"], "uuid": self.host["uuid"], "protocol": 1})
-        welcome = json.loads(await self.channel.recv())
-        self.period, self.slot = welcome["period"], welcome["slot"]
+        await self.channel.recv()  # the welcome
         await self.send({"t": "full", "units": self.units, "releases": [], "names": 0, "head": None})
-        self._tasks = [asyncio.create_task(self._answer()), asyncio.create_task(self._beat())]
+        self._tasks = [asyncio.create_task(self._answer())]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -63,12 +61,6 @@ class Light:
                 await self.send({"t": "pong", "at": frame["at"]})
             elif frame.get("t") == "cmd":
                 await self.send({"t": "result", "task": frame["task"], "ok": True, "data": {}})
-
-    async def _beat(self) -> None:
-        await asyncio.sleep(self.slot)
-        while True:
-            await self.send({"t": "beat", "at": time.time()})
-            await asyncio.sleep(self.period)
 
     async def change(self) -> None:
         """A unit has another pid now."""

@@ -61,6 +61,9 @@ class Counts:
         if isinstance(frame, messages.Full):
             self.full.add(host)
 
+    def heard(self, host: str, latency: float | None) -> None:
+        self.seen["heard"] += 1
+
     def disconnected(self, host: str, why: str) -> None:
         self.full.discard(host)
 
@@ -143,24 +146,13 @@ class Light:
                 full = {"t": "full", "units": self.units, "releases": [], "names": 0, "head": None}
                 await channel.send(json.dumps(full))
                 self.channel = channel
-                beats = asyncio.create_task(self._beats(channel, welcome["slot"]))
-                try:
-                    while True:
-                        frame = json.loads(await channel.recv())
-                        if frame["t"] == "ping":
-                            await channel.send(json.dumps({"t": "pong", "at": frame["at"]}))
-                finally:
-                    beats.cancel()
-                    await asyncio.gather(beats, return_exceptions=True)
+                while True:
+                    frame = json.loads(await channel.recv())
+                    if frame["t"] == "ping":
+                        await channel.send(json.dumps({"t": "pong", "at": frame["at"]}))
             except (OSError, TimeoutError, ChannelClosed):
                 self.channel = None
                 await asyncio.sleep(0.2 + self.number % 17 / 10)
-
-    async def _beats(self, channel: Channel, slot: float) -> None:
-        await asyncio.sleep(slot)
-        while True:
-            await channel.send(json.dumps({"t": "beat", "at": time.time()}))
-            await asyncio.sleep(5.0)
 
     async def change(self) -> None:
         if self.channel is not None:

@@ -67,6 +67,8 @@ class House:
 
     def disconnected(self, host: str, why: str) -> None: ...
 
+    def heard(self, host: str, latency: float | None) -> None: ...
+
     def frame(self, host: str, frame: messages.AnyFrame) -> None:
         if isinstance(frame, messages.Progress):
             assert self.builds.progress(frame.task, frame.data)

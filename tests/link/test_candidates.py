@@ -6,7 +6,7 @@ from typing import Any
 
 from cockpit.link import messages
 from cockpit.link.candidates import Candidates
-from cockpit.link.messages import AnyFrame, Beat, Eof, Event, Hello, Progress, Result, Unknown
+from cockpit.link.messages import AnyFrame, Eof, Event, Hello, Pong, Progress, Result, Unknown
 
 H = "bj-1"
 OK = messages.Tested(ok=True)
@@ -72,7 +72,7 @@ def test_the_downlink_moves_once_the_candidate_is_tested() -> None:
     hub = Hub()
     old, new = hub.join(1), hub.join(2, "candidate", 1)
     assert hub.serving(H) is old and "candidate 2 is tested" in hub.candidates.words(H)
-    assert not hub.frame(new, EVENT) and not hub.frame(new, Beat())
+    assert not hub.frame(new, EVENT) and not hub.frame(new, Pong())
     assert not hub.frame(new, OK)
     assert hub.serving(H) is new and old.sent == ["retire"] and new.sent == ["serve"]
     assert hub.words == "upgrading: 1 ends its tasks"

@@ -48,6 +48,9 @@ class Owner:
     def frame(self, host: str, frame: messages.AnyFrame) -> None:
         self.frames.append((host, frame))
 
+    def heard(self, host: str, latency: float | None) -> None:
+        """It may come at any time."""
+
     def disconnected(self, host: str, why: str) -> None:
         self.happened.append((why, host))
 
@@ -57,8 +60,8 @@ class Owner:
         return {"host": request["host"]}
 
     def of(self, host: str) -> list[messages.AnyFrame]:
-        """What a host said, without beats."""
-        return [f for h, f in self.frames if h == host and not isinstance(f, messages.Beat)]
+        """What a host said."""
+        return [f for h, f in self.frames if h == host]
 
 
 class RelaysOf:

@@ -57,7 +57,7 @@ def agent(made: Switch, host: str = "h", *, role: str = "", admitted: bool = Tru
     found = made.connect(line, host, f"u-{host}", hello, "http2", 0.0)
     assert found is not None, line.why
     if admitted:
-        made.from_above(enc(t="to", sid=found.sid, frame={"t": "welcome", "period": 5}), 0.0)
+        made.from_above(enc(t="to", sid=found.sid, frame={"t": "welcome", "region": "sh"}), 0.0)
     return found, line
 
 

@@ -160,7 +160,7 @@ class Cluster(RuleBasedStateMachine):
         for made in (self.top, self.low):
             for _, found, _ in self.agents.values():
                 if found.full:
-                    made.heard(found, enc(t="beat"), self.now)
+                    made.heard(found, enc(t="pong", at=self.now), self.now)
         if "b" in self.top.below.relays:
             self.top.below.heard(self.top.below.relays["b"], t.text(t.Pong(self.now)), self.now)
         for made in (self.top, self.low):

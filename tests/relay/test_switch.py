@@ -23,12 +23,12 @@ def test_an_agent_is_opened_welcomed_and_reports() -> None:
         "t": "open", "sid": found.sid, "host": "h", "uuid": "u-h", "transport": "http2", "path": ["a"],
         "known": False, "hello": {"t": "hello", "host": "h", "uuid": "u-h", "role": "", "more": 1},
     }]  # fmt: skip
-    assert line.got == [{"t": "welcome", "period": 5}]
+    assert line.got == [{"t": "welcome", "region": "sh"}]
     made.heard(found, enc(t="full", units=[unit("w/0:1")], more="x"), 0.0)
     assert drain(made) == [{"t": "up", "frames": [[found.sid, {"t": "full", "units": [unit("w/0:1")], "more": "x"}]]}]
     made.gone(found, "bye")
     assert drain(made) == [{"t": "shut", "sid": found.sid, "why": "bye"}]
-    assert made.memory.welcome("h", "u-h") == b'{"t": "welcome", "period": 5}'
+    assert made.memory.welcome("h", "u-h") == b'{"t": "welcome", "region": "sh"}'
 
 
 def test_changes_go_at_once_then_together_and_a_unit_once() -> None:
@@ -170,7 +170,7 @@ def test_the_silent_are_cut_and_revoked_ones_too() -> None:
     made.tick(0.0)
     for now in (3.0, 6.0, 9.0, 12.0):
         made.tick(now)
-        made.heard(loud, enc(t="beat"), now)
+        made.heard(loud, enc(t="pong"), now)
     made.tick(12.5)
     assert "said nothing for 12 s" in line.why and not other.why
     made.tick(60.0)  # the relay itself stood still
@@ -188,7 +188,7 @@ def test_what_was_seen_goes_once_a_second_with_latencies() -> None:
     made.tick(1.0)
     assert line.got[-1] == {"t": "ping", "at": 1.0}
     made.heard(found, enc(t="pong", at=1.0), 1.25)
-    made.heard(found, enc(t="beat"), 1.5)
+    made.heard(found, enc(t="releases", releases=[]), 1.5)
     drain(made)
     made.tick(2.0)
     assert drain(made) == [{"t": "seen", "hosts": {found.sid: 0.25}}]

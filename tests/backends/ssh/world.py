@@ -85,7 +85,7 @@ class Controller:
 
     async def start(self) -> None:
         self.reader, self.writer = await asyncio.open_connection(sock=self.sock, limit=2**26)
-        self.send({"t": "welcome", "cluster": "puzzle", "period": 5.0, "relay": {}})
+        self.send({"t": "welcome", "cluster": "puzzle", "relay": {}})
         self._task = asyncio.create_task(self._read())
 
     def send(self, frame: Frame) -> None:
