@@ -65,6 +65,14 @@ class Session(Protocol):
         self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
     ) -> AsyncIterator[LogLine]: ...
 
+    async def call(self, op: str, args: dict[str, Any] | None = None) -> Any:
+        """One of the ops beside these methods (`cockpit.session.ops`), with plain data both ways."""
+        ...
+
+    def stream(self, op: str, args: dict[str, Any] | None = None) -> AsyncIterator[Any]:
+        """One that answers with many items, until it ends or is closed."""
+        ...
+
     async def close(self) -> None: ...
 
 

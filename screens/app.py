@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, ClassVar
 
 from rich.segment import Segment
@@ -30,10 +29,11 @@ from cockpit.ports import Session
 from screens.aim import NOTHING, Aim, params, targets, why_not
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.command import SCREENS, Go, completions, help_for, parse
+from screens.command import Go, completions, help_for, parse
 from screens.keys import KeyScreen
 from screens.look import Look, choose_ascii, choose_theme
 from screens.overview import OverviewScreen
+from screens.places import PLACES, made_by
 from screens.widgets.bars import TopLine, join_parts, top_parts
 from screens.widgets.field import Field
 from screens.widgets.lines import Lines
@@ -43,18 +43,6 @@ RETRY = 1.0
 PROBE = "●▲"
 DEEPEST = 30
 """Screens on the stack; the oldest above the overview is left out when there would be more."""
-
-MADE = {
-    "instances": ("screens.instances", "InstancesScreen"), "hosts": ("screens.hosts", "HostsScreen"),
-    "graph": ("screens.graph", "GraphScreen"), "node": ("screens.node", "NodeScreen"),
-    "naming": ("screens.naming", "NamingScreen"), "actions": ("screens.actions", "ActionsScreen"),
-    "action": ("screens.action", "ActionScreen"), "revisions": ("screens.revisions", "RevisionsScreen"),
-    "logs": ("screens.logs", "LogsScreen"), "pushes": ("screens.push", "PushScreen"),
-    "artifacts": ("screens.artifacts", "ArtifactsScreen"), "artifact": ("screens.artifact", "ArtifactScreen"),
-    "host": ("screens.host", "HostScreen"), "relays": ("screens.relays", "RelaysScreen"),
-    "help": ("screens.help", "HelpScreen"),
-}
-"""Screens by the word that opens them; imported when first opened."""
 
 
 @lru_cache(1024)
@@ -260,16 +248,16 @@ class CockpitApp(App[int], inherit_bindings=False):
             return
         if isinstance(here, ClusterScreen) and here.address() == (name, *rest):
             return
-        if name not in MADE:
+        try:
+            make = made_by(name)
+        except KeyError:
             self.tell(f"no screen {name!r}")
             return
-        module, cls = MADE[name]
-        make = getattr(import_module(module), cls)
         try:
             screen = make(*rest) if name != "help" else make(here)
         except TypeError:
             if rest:
-                self.tell(f"{name} does not take {' '.join(rest)}: it shows {SCREENS.get(name, name)}")
+                self.tell(f"{name} does not take {' '.join(rest)}: it shows {PLACES[name].about}")
             else:
                 self.tell(f"{name} needs a name, for example an instance or an action; Tab completes it")
             return

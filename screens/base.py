@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 
 from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Refused
+from screens import everywhere
 from screens.aim import NOTHING, Aim, why_not
 from screens.board import Changed
 from screens.format import wrap
@@ -22,9 +23,6 @@ from screens.widgets.bars import Bottom, Hint, TopLine, field_line, key_line, re
 from screens.widgets.field import Field
 from screens.widgets.grid import Grid
 from screens.widgets.lines import Lines
-
-if TYPE_CHECKING:
-    pass
 
 BUSY_AFTER = 0.3
 """Seconds of silence before the screen says what it waits for."""
@@ -67,6 +65,7 @@ class ClusterScreen(KeyScreen[None]):
         go_key("a", "actions", "Actions, running and ended."),
         go_key("b", "artifacts", "Builds: versions in the store, their signatures, where they are."),
         go_key("B", "pushes", "The push that runs: pieces per host."),
+        *everywhere.bindings(),
         key("q", "quit", "quit", "Leave; the cluster and its actions go on.", "quit"),
     ]
     VERB_NAMES: ClassVar[tuple[str, ...]] = ()
@@ -399,6 +398,9 @@ class ClusterScreen(KeyScreen[None]):
     def action_wide(self) -> None:
         if isinstance(self.pane, Grid):
             self.pane.widen()
+
+    async def action_everywhere(self, id: str) -> None:
+        await everywhere.carry_out(id, self)
 
     def action_quit(self) -> None:
         self.app.exit(0)

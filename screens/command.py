@@ -11,26 +11,7 @@ from cockpit.act.table import VERBS, Param, Verb
 from cockpit.plan.steps import Intent
 from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, Aim
 from screens.board import Board
-
-SCREENS: dict[str, str] = {
-    "overview": "the tree, what needs you, what runs",
-    "instances": "all instances; with a name, those under it",
-    "hosts": "all hosts",
-    "relays": "all relays: what they carry, and how they are reached",
-    "host": "one host: how it is reached, what it lacks, what it holds",
-    "graph": "who calls whom",
-    "node": "one instance: expected beside actual",
-    "naming": "endpoints in the registry",
-    "actions": "actions, running and ended",
-    "action": "one action, step by step",
-    "revisions": "revisions of what is expected",
-    "pushes": "a push: pieces per host; with an action, that one's",
-    "artifacts": "versions in the store: size, signatures, where they are",
-    "artifact": "one version: record, signatures, what it would change; with a second version, compared with that",
-    "logs": "logs of instances",
-    "help": "keys and verbs",
-    "quit": "leave",
-}
+from screens.places import PLACES
 
 
 class Go(msgspec.Struct, frozen=True):
@@ -57,11 +38,11 @@ def parse(text: str, board: Board, here: Aim) -> Go | Do:
     name, rest = words[0], words[1:]
     if name in VERBS:
         return _verb(VERBS[name], rest, board, here)
-    near = [name] if name in SCREENS else [s for s in SCREENS if s.startswith(name)]
+    near = [name] if name in PLACES else [s for s in PLACES if s.startswith(name)]
     if len(near) == 1:
         # versions in the store have names of their own: `web/1.1.0` is no instance of `shop.web`
         return Go((near[0], *(rest if near[0] == "artifact" else (_name(w, board) for w in rest))))
-    known = [w for w in (*SCREENS, *VERBS) if w.startswith(name[:2])]
+    known = [w for w in (*PLACES, *VERBS) if w.startswith(name[:2])]
     hint = f"; near it: {', '.join(known[:6])}" if known else "; ? shows what there is"
     raise ValueError(f"no screen and no verb {name!r}{hint}")
 
@@ -165,7 +146,7 @@ def completions(text: str, board: Board) -> list[str]:
     words = text.split(" ")
     if len(words) == 1:
         return [
-            w for w in (*SCREENS, *(n for n, v in VERBS.items() if v.target != "topology")) if w.startswith(words[0])
+            w for w in (*PLACES, *(n for n, v in VERBS.items() if v.target != "topology")) if w.startswith(words[0])
         ]
     head, last = words[:-1], words[-1]
     pool: list[str] = []
@@ -191,13 +172,13 @@ def completions(text: str, board: Board) -> list[str]:
 def help_for(text: str) -> str:
     """One line about the word that was typed."""
     name = text.split(" ")[0]
-    near = [w for w in (*SCREENS, *VERBS) if name and w.startswith(name)]
+    near = [w for w in (*PLACES, *VERBS) if name and w.startswith(name)]
     if name not in VERBS and len(near) == 1:
         name = near[0]
     if name in VERBS:
         return f"{VERBS[name].help}  ({VERBS[name].example.removeprefix('cockpit ')})"
-    if name in SCREENS:
-        return SCREENS[name]
+    if name in PLACES:
+        return PLACES[name].about
     return "a screen or a verb"
 
 

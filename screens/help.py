@@ -13,11 +13,11 @@ from cockpit.model.view import MARKS
 from screens.aim import why_not
 from screens.base import ClusterScreen
 from screens.board import Changed
-from screens.command import SCREENS
 from screens.format import cells, fit, wrap
 from screens.item import BLANK, Item, line, text
 from screens.keys import KEY_NAMES
 from screens.look import Look
+from screens.places import PLACES
 from screens.widgets.sheet import Sheet
 
 MEANINGS = {
@@ -95,7 +95,7 @@ class HelpScreen(ClusterScreen):
             items.append(text(f"   Verbs that change something are off: {look.text(read_only)}", "drift"))
         items.append(BLANK)
         items.append(text(" SCREENS, for the line behind :", "head"))
-        for name, tip in SCREENS.items():
+        for name, (tip, _) in PLACES.items():
             items += self._row(name, tip, width)
         items.append(BLANK)
         items.append(text(" MARKS", "head"))

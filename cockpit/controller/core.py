@@ -25,6 +25,7 @@ from cockpit.controller.ledger import Ledger
 from cockpit.controller.local import LocalHosts
 from cockpit.controller.logs import LogStreams
 from cockpit.controller.names import NamesFeed
+from cockpit.controller.operations import operations, streams
 from cockpit.controller.origin import Origin, OriginError
 from cockpit.controller.plugins import HostPlugins
 from cockpit.controller.pushes import Pushes
@@ -75,7 +76,7 @@ class Controller:
         """Something that was asked for did not begin; stands on the screen until the next action."""
         self.lost = False
         """The state directory was taken away: nothing more can be kept."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._local_wake = asyncio.Event()
         self._listening: dict[str, tuple[int, int]] = {}
         """Ports of local relays, for links and for artifacts, as they were told last."""
@@ -141,6 +142,7 @@ class Controller:
         await self.catalog.refresh()
         self.runner.interrupted()
         self.board.refresh(time.time())
+        self.operations, self.streams = operations(self), streams(self)
         self.spawn(self._tick())
         self._keeping = self.spawn(self._keep_local_hosts())
         self.spawn(self._ping())
@@ -149,9 +151,10 @@ class Controller:
 
     async def stop(self) -> None:
         """Stop controlling. Services, keepers and agents run on."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.runner.stop()
         await self.origin.stop()
         await self.hub.stop()
@@ -229,7 +232,8 @@ class Controller:
 
     def spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self._tasks.append(task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self.watched)
         return task
 

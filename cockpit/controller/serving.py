@@ -16,14 +16,8 @@ import msgspec
 from cockpit.act.journal import Tampered
 from cockpit.agent.files import make_dir
 from cockpit.artifacts.packed import Damaged
-from cockpit.artifacts.retention import DAYS, NEWEST
-from cockpit.artifacts.store import Exists
-from cockpit.controller import building, executing, plugging
 from cockpit.controller.core import Controller, open_backend
-from cockpit.controller.ledger import number_of
 from cockpit.controller.local import keeper_answers
-from cockpit.controller.retaining import collect_artifacts
-from cockpit.controller.signing import artifact_sign
 from cockpit.model.topology import Expected, to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
@@ -88,7 +82,7 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
         except (OSError, Tampered, ValueError, Damaged) as e:
             await store.close()
             raise Refused(f"the controller cannot start: {_trouble(e, options.state)}") from None
-        server = SessionServer(options.state, c.session, operations(c), streams(c))
+        server = SessionServer(options.state, c.session)
         try:
             if c.world.revision == 0:
                 lost_state(options.state, c.hosts_root)
@@ -140,101 +134,6 @@ async def start_all(c: Controller, cause: str) -> None:
     except (Bad, Refused) as e:
         if not c.runner.running:  # otherwise somebody was faster: what is left shows as drift
             c.hint = f"nothing was started: {e}"
-
-
-def operations(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], Awaitable[Any]]]:
-    """The controller's ops beside the session's."""
-
-    async def export(who: Who, args: dict[str, Any]) -> Any:
-        return to_doc(c.world.expected)
-
-    async def twin(who: Who, args: dict[str, Any]) -> Any:
-        return twin_seed(c)
-
-    async def artifact_add(who: Who, args: dict[str, Any]) -> Any:
-        source, name, version = Path(str(args["path"])), str(args["name"]), str(args["version"])
-        try:
-            record = await asyncio.to_thread(
-                c.artifacts.add, source, name, version, platform=str(args.get("platform", "any")),
-                kind=str(args.get("kind", "release")),
-            )
-        except (Exists, Damaged, ValueError) as e:
-            raise Bad(str(e)) from None
-        except OSError as e:
-            raise Bad(f"{e.filename or source}: {e.strerror or e}") from None
-        await c.catalog.refresh()
-        return record
-
-    async def artifact_collect(who: Who, args: dict[str, Any]) -> Any:
-        newest, days = int(args.get("newest", NEWEST)), float(args.get("days", DAYS))
-        before = dict(c.catalog.records)
-        try:
-            found = await collect_artifacts(c, newest=newest, days=days, dry_run=bool(args.get("dry_run")))
-        except (Damaged, OSError) as e:
-            raise Bad(str(e)) from None
-        await c.catalog.refresh()
-        await c.shelf.withdraw(before)
-        return found._asdict()
-
-    async def artifact_patch(who: Who, args: dict[str, Any]) -> Any:
-        return await c.shelf.patch(str(args["artifact"]), str(args.get("base", "")))
-
-    async def sign(who: Who, args: dict[str, Any]) -> Any:
-        return await artifact_sign(c, who, args)
-
-    async def plugins(who: Who, args: dict[str, Any]) -> Any:
-        return c.plugins.rows()
-
-    async def schedules(who: Who, args: dict[str, Any]) -> Any:
-        return c.plugins.schedules()
-
-    async def end(who: Who, args: dict[str, Any]) -> Any:
-        c.why = f"ended by {who.author}"
-        c.ended.set()
-        return {}
-
-    async def ssh(who: Who, args: dict[str, Any]) -> Any:
-        return {"states": c.gateway.states, "prompts": c.gateway.prompts}
-
-    async def ssh_answer(who: Who, args: dict[str, Any]) -> Any:
-        return {"taken": c.gateway.answer(str(args["prompt"]), str(args["text"]))}
-
-    return {
-        **c.security.operations(), "export": export, "artifact_add": artifact_add,
-        "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
-        "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
-    }
-
-
-def streams(c: Controller) -> dict[str, Callable[[Who, dict[str, Any]], AsyncIterator[Any]]]:
-    """The controller's ops that answer with many items."""
-
-    def artifact_build(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
-        return c.builds.run(msgspec.convert(args, building.Request), who.author)
-
-    def run_exec(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
-        return c.executions.run(msgspec.convert(args, executing.Request), who.author)
-
-    def plugin_push(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
-        return plugging.push(c, str(args["plugin"]), [str(h) for h in args.get("hosts", ())], who.author)
-
-    def plugin_remove(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
-        return plugging.remove(c, str(args["name"]), [str(h) for h in args.get("hosts", ())], who.author)
-
-    return {
-        "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,
-        "plugin_remove": plugin_remove,
-    }
-
-
-def twin_seed(c: Controller) -> dict[str, Any]:
-    """Everything a simulated copy of this cluster starts from (see `cli.replaying`)."""
-    return {
-        "doc": to_doc(c.world.expected), "revision": c.world.revision, "actual": c.world.actual(),
-        "durations": c.desk.durations.dump(), "gens": c.world.gens, "revisions": c.ledger.revisions,
-        "last_import": c.ledger.last_import, "stable": c.desk.stable,
-        "actions": max((number_of(a) for a in c.ledger.actions), default=0),
-    }
 
 
 def on_signals(stop: asyncio.Event) -> None:

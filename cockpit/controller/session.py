@@ -21,6 +21,7 @@ from cockpit.model.view import (
     Who,
 )
 from cockpit.plan.steps import Bad, Intent, Plan
+from cockpit.session.ops import permit
 
 if TYPE_CHECKING:
     from cockpit.controller.board import Subscriber
@@ -100,6 +101,20 @@ class EngineSession:
                 raise Bad(f"no instance {instance}")
         async for line in self._controller.logs.follow(instances, lines=lines, follow=follow):
             yield line
+
+    async def call(self, op: str, args: dict[str, Any] | None = None) -> Any:
+        permit(op, self._who)
+        found = self._controller.operations.get(op)
+        if found is None:
+            raise Bad(f"no op {op!r}")
+        return await found(self._who, args or {})
+
+    def stream(self, op: str, args: dict[str, Any] | None = None) -> AsyncIterator[Any]:
+        permit(op, self._who)
+        found = self._controller.streams.get(op)
+        if found is None:
+            raise Bad(f"no stream {op!r}")
+        return found(self._who, args or {})
 
     async def close(self) -> None:
         """Ends its streams too."""

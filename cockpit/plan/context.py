@@ -23,6 +23,9 @@ from cockpit.plan.rollout import rollout
 from cockpit.plan.signing import Signatures, require_signed
 from cockpit.plan.steps import Intent, Plan, Step
 
+GOES_ON = "on_failure is continue: what does not get well is left so and the rest is still replaced; fewer may serve"
+"""Said by plans that may end with less than the rules of their services promise."""
+
 
 class PlanContext(msgspec.Struct, frozen=True, kw_only=True):
     """The world at one moment, as planning sees it. Nothing in it is changed."""
@@ -101,6 +104,9 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
     moved = {service_path(s.instance) for s in steps if s.instance}
     locks = {s.instance for s in steps if s.instance} | set(draft.locks)
     locks |= {c.path[1] for c in changes if len(c.path) > 1 and c.path[0] not in ("regions", "signers")}
+    on_failure = _on_failure(draft, replaced, moved, bool(changes))
+    if replaced and on_failure == "continue":
+        warnings.append(GOES_ON)
     plan = Plan(
         intent=intent,
         base=ctx.revision,
@@ -110,7 +116,7 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
         title=draft.title,
         risk=draft.risk,
         confirm=draft.confirm if draft.risk == DESTRUCTIVE else "",
-        on_failure=_on_failure(draft, replaced, moved, bool(changes)),
+        on_failure=on_failure,
         deadline=max((services[p].update.deadline for p in moved if p in services), default=60.0),
         touches=(*touches(draft.after, ctx.actual, steps, gates), *signed_touches),
         warnings=tuple(dict.fromkeys(warnings)),

@@ -130,11 +130,11 @@ class RemoteSession:
             return reply.get("result")
         raise _error(reply)
 
-    async def stream(self, op: str, args: dict[str, Any]) -> AsyncIterator[Any]:
+    async def stream(self, op: str, args: dict[str, Any] | None = None) -> AsyncIterator[Any]:
         """Items of one request, which ends when the stream is closed. Raises as `call` does."""
         if self.read_only and op not in OBSERVING:
             raise Refused(f"{op} is refused: {self.read_only}")
-        async for item in self._stream(op, args):
+        async for item in self._stream(op, args or {}):
             yield item
 
     async def _typed(self, op: str, args: dict[str, Any], type: type[T]) -> T:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from cockpit.model.view import Who
+from cockpit.plan.steps import Refused
+
 OBSERVING = frozenset(
     {
         "who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "artifact",
@@ -16,3 +19,13 @@ CHANGING = frozenset(
         "artifact_collect", "artifact_patch", "artifact_sign", "end", "exec", "plugin_push", "plugin_remove",
     }
 )
+
+
+STREAMS = frozenset({"changes", "logs", "artifact_build", "exec", "plugin_push", "plugin_remove"})
+"""Those of both that answer with many items."""
+
+
+def permit(op: str, who: Who) -> None:
+    """Raises Refused when this person may not call it. What is not known to be harmless is not."""
+    if op not in OBSERVING and who.read_only:
+        raise Refused(f"{op} is refused: {who.read_only}")

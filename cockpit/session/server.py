@@ -17,7 +17,7 @@ import msgspec
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
-from cockpit.session.ops import CHANGING, OBSERVING
+from cockpit.session.ops import CHANGING, OBSERVING, STREAMS, permit
 
 MAX_REQUEST = 8 * 1024 * 1024
 MAX_OPEN = 1000
@@ -29,19 +29,11 @@ Opener = Callable[[Who], Session]
 
 
 class SessionServer:
-    """Listens on both sockets. `extra` and `streams` are the controller's ops beside `Session`'s."""
+    """Listens on both sockets."""
 
-    def __init__(
-        self,
-        directory: Path,
-        opener: Opener,
-        extra: dict[str, Callable[[Who, dict[str, Any]], Awaitable[Any]]],
-        streams: dict[str, Callable[[Who, dict[str, Any]], AsyncIterator[Any]]] | None = None,
-    ) -> None:
+    def __init__(self, directory: Path, opener: Opener) -> None:
         self.directory = directory
         self.opener = opener
-        self.extra = extra
-        self.streams = streams or {}
         self._servers: list[asyncio.Server] = []
         self._inodes: dict[Path, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,7 +134,7 @@ class _Connection:
 
     async def _serve(self, number: Id, op: str, args: dict[str, Any]) -> None:
         try:
-            if op in ("changes", "logs") or op in self.server.streams:
+            if op in STREAMS:
                 items = self._stream(op, args)
                 try:
                     async for item in items:
@@ -166,8 +158,7 @@ class _Connection:
             await self._error(number, "bad", f"{op}: {kind}{e}")
 
     async def _call(self, op: str, args: dict[str, Any]) -> Any:
-        if op not in OBSERVING and self.who.read_only:
-            raise Refused(f"{op} is refused: {self.who.read_only}")
+        permit(op, self.who)
         session = self.session
         match op:
             case "who":
@@ -194,17 +185,15 @@ class _Connection:
                 return await session.artifact(str(args["id"]), str(args.get("base", "")))
             case "artifact_rows":
                 return await session.artifact_rows()
-        if op in self.server.extra and op in OBSERVING | CHANGING:
-            return await self.server.extra[op](self.who, args)
-        raise Bad(f"no op {op!r}")
+        if op not in OBSERVING | CHANGING:
+            raise Bad(f"no op {op!r}")
+        return await session.call(op, args)
 
     def _stream(self, op: str, args: dict[str, Any]) -> AsyncIterator[Any]:
         if op == "changes":
             return self.session.changes()
-        if op in self.server.streams:
-            if op not in OBSERVING and self.who.read_only:
-                raise Refused(f"{op} is refused: {self.who.read_only}")
-            return self.server.streams[op](self.who, args)
+        if op != "logs":
+            return self.session.stream(op, args)
         names = args.get("instances")
         if not isinstance(names, list):
             raise Bad("logs: a list of instances is needed")

@@ -83,7 +83,7 @@ def controller(where: Path) -> Iterator[None]:
     from cockpit.session.server import SessionServer
 
     loop = asyncio.new_event_loop()
-    server = SessionServer(where, lambda who: cast(Session, Canned(who)), {})
+    server = SessionServer(where, lambda who: cast(Session, Canned(who)))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)

@@ -15,8 +15,9 @@ import pytest
 from cockpit.artifacts import patches
 from cockpit.artifacts.sign import approve, keygen, read_key, take
 from cockpit.controller.core import Controller
+from cockpit.controller.operations import operations
 from cockpit.controller.pushes import fetch_args
-from cockpit.controller.serving import here, operations
+from cockpit.controller.serving import here
 from cockpit.model.topology import Data, Expected, Relay, Ssh
 from cockpit.model.view import PushRow
 from cockpit.plan.steps import Bad, Intent

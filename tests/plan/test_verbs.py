@@ -335,6 +335,16 @@ def test_return_goes_to_the_stable_version_and_only_what_was_touched() -> None:
         return_plan(middle, intent("rollback"), other, ())
 
 
+@pytest.mark.parametrize(("word", "said"), [("continue", True), ("return", False), ("pause", False)])
+def test_a_plan_that_goes_on_after_failures_says_so(word: str, said: bool) -> None:
+    w = puzzle()
+    service = w.services["puzzle.sudoku"]
+    update = replace(service.update, on_failure=word)
+    w = replace(w, services={**w.services, "puzzle.sudoku": replace(service, update=update)})
+    p = plan(intent("deploy", "sudoku", version="1.1.0"), ctx(w))
+    assert p.on_failure == word and any("is left so and the rest" in each for each in p.warnings) == said
+
+
 def test_digest_follows_the_targets_only() -> None:
     w = puzzle()
     have = running(w)

@@ -81,6 +81,9 @@ class CannedSession:
         self.stored = pushed.artifacts()
         self.compared: list[str] = []
         """Versions that somebody wanted a comparison with."""
+        self.answers: dict[str, Any] = {}
+        """Op of `call` and `stream` -> what it answers, as plain data."""
+        self.called: list[tuple[str, dict[str, Any]]] = []
         self.log_feed: asyncio.Queue[LogLine | Exception] = asyncio.Queue()
         self._who = Who(author="li@jump-1", role="viewer" if read_only else "operator", read_only=read_only)
 
@@ -202,6 +205,19 @@ class CannedSession:
             item = await self.log_feed.get()
             if isinstance(item, Exception):
                 raise item
+            yield item
+
+    async def call(self, op: str, args: dict[str, Any] | None = None) -> Any:
+        """What `answers` says; a function is called with the arguments."""
+        self.called.append((op, args or {}))
+        if op not in self.answers:
+            raise Bad(f"no op {op!r}")
+        answer = self.answers[op]
+        return answer(args or {}) if callable(answer) else answer
+
+    async def stream(self, op: str, args: dict[str, Any] | None = None) -> AsyncIterator[Any]:
+        self.called.append((op, args or {}))
+        for item in self.answers.get(op, ()):
             yield item
 
     async def close(self) -> None:

@@ -11,8 +11,8 @@ from textual import events
 
 from cockpit.act.table import VERBS
 from cockpit.model.view import ActionRow, InstanceRow
-from screens.app import MADE
 from screens.help import typed
+from screens.places import PLACES
 from tests.screens.canned import NOW, CannedSession, instance, snapshot
 from tests.screens.drive import LARGE, SMALL, Driver, driven, keyed, to, until
 
@@ -42,7 +42,7 @@ async def test_a_key_opens_its_screen_and_escape_comes_back(size: tuple[int, int
 async def test_every_screen_of_the_table_can_be_opened_by_command() -> None:
     arguments = {"node": " sudoku/3", "action": " #118", "logs": " web", "host": " bj-1", "artifact": " sudoku/1.2.0"}
     async with driven() as d:
-        for name, (_, cls) in MADE.items():
+        for name, cls in ((n, p.where.partition(":")[2]) for n, p in PLACES.items() if p.where):
             await d.type(":" + name + arguments.get(name, ""))
             await d.press("enter")
             await d.at(cls)

@@ -10,7 +10,7 @@ from textual import events
 
 from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Plan, Refused
-from screens.app import MADE
+from screens.places import PLACES
 from tests.screens.canned import CannedSession, plan_for
 from tests.screens.drive import LARGE, driven, keyed, to, until
 
@@ -255,7 +255,7 @@ async def test_paste_into_a_line_takes_its_first_line_and_sends_nothing() -> Non
 
 async def test_every_binding_has_an_id_and_a_tooltip_and_no_key_is_bound_twice() -> None:
     async with driven() as d:
-        for name in MADE:
+        for name in (n for n, p in PLACES.items() if p.where):
             await d.app.goto((name, *{"node": ("puzzle.web/0",), "action": ("#118",)}.get(name, ())))
             screen: Any = d.app.screen
             keys = [key for key, _ in screen._bindings]

@@ -20,11 +20,17 @@ from cockpit.session.client import RemoteSession
 from cockpit.session.server import SessionServer
 
 
+async def echo(who: Who, args: dict[str, Any]) -> Any:
+    return {"who": who.author, **args}
+
+
 class Desk:
     """What EngineSession asks of a controller, as far as these tests go."""
 
     def __init__(self) -> None:
         self.board = Board(World(Registry()))
+        self.operations = {"export": echo, "token": echo, "secret": echo}
+        self.streams: dict[str, Any] = {}
 
 
 class Engine(EngineSession):
@@ -88,10 +94,7 @@ class House:
         self.server: SessionServer | None = None
 
     async def start(self) -> None:
-        async def echo(who: Who, args: dict[str, Any]) -> Any:
-            return {"who": who.author, **args}
-
-        self.server = SessionServer(self.directory, self.session, {"export": echo, "token": echo, "secret": echo})
+        self.server = SessionServer(self.directory, self.session)
         await self.server.start()
 
     def session(self, who: Who) -> Engine:

@@ -1,0 +1,125 @@
+"""The controller's ops beside the session's own: what each is called with, and what it answers.
+
+A part of the controller brings its ops as functions `(who, args)`; who may call what stands in `cockpit.session.ops`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cockpit.artifacts.packed import Damaged
+from cockpit.artifacts.retention import DAYS, NEWEST
+from cockpit.artifacts.store import Exists
+from cockpit.controller import building, executing, plugging
+from cockpit.controller.ledger import number_of
+from cockpit.controller.retaining import collect_artifacts
+from cockpit.controller.signing import artifact_sign
+from cockpit.model.topology import to_doc
+from cockpit.model.view import Who
+from cockpit.plan.steps import Bad
+
+if TYPE_CHECKING:
+    from cockpit.controller.core import Controller
+
+Op = Callable[[Who, dict[str, Any]], Awaitable[Any]]
+Stream = Callable[[Who, dict[str, Any]], AsyncIterator[Any]]
+
+
+def operations(c: Controller) -> dict[str, Op]:
+    """The controller's ops beside the session's."""
+
+    async def export(who: Who, args: dict[str, Any]) -> Any:
+        return to_doc(c.world.expected)
+
+    async def twin(who: Who, args: dict[str, Any]) -> Any:
+        return twin_seed(c)
+
+    async def artifact_add(who: Who, args: dict[str, Any]) -> Any:
+        source, name, version = Path(str(args["path"])), str(args["name"]), str(args["version"])
+        try:
+            record = await asyncio.to_thread(
+                c.artifacts.add, source, name, version, platform=str(args.get("platform", "any")),
+                kind=str(args.get("kind", "release")),
+            )
+        except (Exists, Damaged, ValueError) as e:
+            raise Bad(str(e)) from None
+        except OSError as e:
+            raise Bad(f"{e.filename or source}: {e.strerror or e}") from None
+        await c.catalog.refresh()
+        return record
+
+    async def artifact_collect(who: Who, args: dict[str, Any]) -> Any:
+        newest, days = int(args.get("newest", NEWEST)), float(args.get("days", DAYS))
+        before = dict(c.catalog.records)
+        try:
+            found = await collect_artifacts(c, newest=newest, days=days, dry_run=bool(args.get("dry_run")))
+        except (Damaged, OSError) as e:
+            raise Bad(str(e)) from None
+        await c.catalog.refresh()
+        await c.shelf.withdraw(before)
+        return found._asdict()
+
+    async def artifact_patch(who: Who, args: dict[str, Any]) -> Any:
+        return await c.shelf.patch(str(args["artifact"]), str(args.get("base", "")))
+
+    async def sign(who: Who, args: dict[str, Any]) -> Any:
+        return await artifact_sign(c, who, args)
+
+    async def plugins(who: Who, args: dict[str, Any]) -> Any:
+        return c.plugins.rows()
+
+    async def schedules(who: Who, args: dict[str, Any]) -> Any:
+        return c.plugins.schedules()
+
+    async def end(who: Who, args: dict[str, Any]) -> Any:
+        c.why = f"ended by {who.author}"
+        c.ended.set()
+        return {}
+
+    async def ssh(who: Who, args: dict[str, Any]) -> Any:
+        return {"states": c.gateway.states, "prompts": c.gateway.prompts}
+
+    async def ssh_answer(who: Who, args: dict[str, Any]) -> Any:
+        return {"taken": c.gateway.answer(str(args["prompt"]), str(args["text"]))}
+
+    return {
+        **c.security.operations(), "export": export, "artifact_add": artifact_add,
+        "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
+        "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
+    }
+
+
+def streams(c: Controller) -> dict[str, Stream]:
+    """The controller's ops that answer with many items."""
+
+    def artifact_build(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+        return c.builds.run(msgspec.convert(args, building.Request), who.author)
+
+    def run_exec(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+        return c.executions.run(msgspec.convert(args, executing.Request), who.author)
+
+    def plugin_push(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+        return plugging.push(c, str(args["plugin"]), [str(h) for h in args.get("hosts", ())], who.author)
+
+    def plugin_remove(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+        return plugging.remove(c, str(args["name"]), [str(h) for h in args.get("hosts", ())], who.author)
+
+    return {
+        "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,
+        "plugin_remove": plugin_remove,
+    }
+
+
+def twin_seed(c: Controller) -> dict[str, Any]:
+    """Everything a simulated copy of this cluster starts from (see `cli.replaying`)."""
+    return {
+        "doc": to_doc(c.world.expected), "revision": c.world.revision, "actual": c.world.actual(),
+        "durations": c.desk.durations.dump(), "gens": c.world.gens, "revisions": c.ledger.revisions,
+        "last_import": c.ledger.last_import, "stable": c.desk.stable,
+        "actions": max((number_of(a) for a in c.ledger.actions), default=0),
+    }

@@ -1,0 +1,39 @@
+"""Keys that work on every screen of the cluster and are no verb: one line each.
+
+What a key does is one coroutine function of the screen that has it, in a module of its own that is
+imported when the key is first pressed: `async def begin(screen: ClusterScreen) -> None`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from textual.binding import BindingType
+
+from screens.keys import key
+
+if TYPE_CHECKING:
+    from screens.base import ClusterScreen
+
+
+class Everywhere(NamedTuple):
+    id: str
+    keys: str
+    label: str
+    tip: str
+    run: str
+    """`module:function`."""
+
+
+_ALL: tuple[Everywhere, ...] = ()
+KEYS = {each.id: each for each in _ALL}
+
+
+def bindings() -> list[BindingType]:
+    return [key(each.keys, f"everywhere('{each.id}')", each.label, each.tip, each.id) for each in KEYS.values()]
+
+
+async def carry_out(id: str, screen: ClusterScreen) -> None:
+    module, _, name = KEYS[id].run.partition(":")
+    await getattr(import_module(module), name)(screen)

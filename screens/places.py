@@ -1,0 +1,47 @@
+"""The screens by the word that opens them: one line each. A module is imported when its screen is first opened."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+
+class Place(NamedTuple):
+    about: str
+    """One line for help and completion."""
+    where: str = ""
+    """`module:Class`; the words after the name are its arguments. Empty: the app itself knows what to do."""
+
+
+PLACES: dict[str, Place] = {
+    "overview": Place("the tree, what needs you, what runs"),
+    "instances": Place("all instances; with a name, those under it", "screens.instances:InstancesScreen"),
+    "hosts": Place("all hosts", "screens.hosts:HostsScreen"),
+    "relays": Place("all relays: what they carry, and how they are reached", "screens.relays:RelaysScreen"),
+    "host": Place("one host: how it is reached, what it lacks, what it holds", "screens.host:HostScreen"),
+    "graph": Place("who calls whom", "screens.graph:GraphScreen"),
+    "node": Place("one instance: expected beside actual", "screens.node:NodeScreen"),
+    "naming": Place("endpoints in the registry", "screens.naming:NamingScreen"),
+    "actions": Place("actions, running and ended", "screens.actions:ActionsScreen"),
+    "action": Place("one action, step by step", "screens.action:ActionScreen"),
+    "revisions": Place("revisions of what is expected", "screens.revisions:RevisionsScreen"),
+    "pushes": Place("a push: pieces per host; with an action, that one's", "screens.push:PushScreen"),
+    "artifacts": Place(
+        "versions in the store: size, signatures, where they are", "screens.artifacts:ArtifactsScreen"
+    ),
+    "artifact": Place(
+        "one version: record, signatures, what it would change; with a second version, compared with that",
+        "screens.artifact:ArtifactScreen",
+    ),
+    "logs": Place("logs of instances", "screens.logs:LogsScreen"),
+    "help": Place("keys and verbs", "screens.help:HelpScreen"),
+    "quit": Place("leave"),
+}
+
+
+def made_by(name: str) -> Any:
+    """The class of a screen's name. Raises KeyError."""
+    module, _, cls = PLACES[name].where.partition(":")
+    if not module:
+        raise KeyError(name)
+    return getattr(import_module(module), cls)
