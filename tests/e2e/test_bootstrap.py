@@ -136,6 +136,8 @@ class Two(Cluster):
     def begin(self) -> None:
         self.sd.wait()
         if ONE_FILE.exists():
+            newest = max(p.stat().st_mtime for p in Path(cockpit.__file__).parent.rglob("*.py"))
+            assert ONE_FILE.stat().st_mtime > newest, f"{ONE_FILE} is older than its source: make agent, or remove it"
             self.sd.out("sh", "-c", "'rm -rf /usr/bin/python3* /usr/lib/python3* /usr/bin/supervisor*'")
         else:  # a zipapp makes its key by openssl
             tool = Path(shutil.which("openssl") or "/usr/bin/openssl").read_bytes()
