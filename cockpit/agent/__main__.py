@@ -11,7 +11,7 @@ from typing import List, Optional
 from cockpit.agent.files import make_dir
 from cockpit.agent.identity import Identity, IdentityError, of_another
 
-DONE, BAD = 0, 2
+DONE, BAD, NO_ANSWER = 0, 2, 4
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -119,13 +119,14 @@ def _renewed(host_dir: str) -> bool:
 
 
 def _join(args: argparse.Namespace, token: str) -> int:
-    from cockpit.agent.join import JoinError, join
+    from cockpit.agent.join import JoinError, Unanswered, join
 
     make_dir(args.dir)
     try:
         name = join(args.dir, args.controller, token, args.host, args.address)
     except JoinError as e:
-        return _bad(str(e))
+        _bad(str(e))
+        return NO_ANSWER if isinstance(e, Unanswered) else BAD
     print(f"joined as {name}", flush=True)
     return DONE
 

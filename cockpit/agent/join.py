@@ -33,6 +33,10 @@ class JoinError(Exception):
     """Why this host could not join, as a sentence for the operator."""
 
 
+class Unanswered(JoinError):
+    """Nobody listens there, or nobody answers."""
+
+
 def join(host_dir: str, controller: str, token_text: str, host: str = "", address: str = "") -> str:
     """Join and write DIR/identity; the name this host now has. Raises JoinError.
 
@@ -82,7 +86,7 @@ def _trusted_ca(peer: Tuple[str, int], token: Token, address: str) -> bytes:
     try:
         chain = _presented(peer, address)
     except (OSError, ssl.SSLError) as e:
-        raise JoinError(f"no answer from {peer[0]}:{peer[1]}: {_why(e)}") from None
+        raise Unanswered(f"no answer from {peer[0]}:{peer[1]}: {_why(e)}") from None
     for der in chain:
         if fingerprint_der(der) == token.fp.lower():
             return der
@@ -135,7 +139,7 @@ def _ask(peer: Tuple[str, int], ca: bytes, body: Any, address: str) -> Tuple[Any
     except WrongController as e:
         raise JoinError(str(e)) from None
     except (OSError, http.client.HTTPException) as e:
-        raise JoinError(f"no answer from {peer[0]}:{peer[1]}: {_why(e)}") from None
+        raise Unanswered(f"no answer from {peer[0]}:{peer[1]}: {_why(e)}") from None
     finally:
         link.close()
     try:

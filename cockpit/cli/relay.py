@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cockpit.cli.common import BAD, Fail, say
+from cockpit.cli.common import BAD, NO_ANSWER, Fail, say
 
 
 def add(commands: Any) -> None:
@@ -68,7 +68,7 @@ def relay(args: argparse.Namespace) -> int:
 def _join(args: argparse.Namespace, directory: Path) -> dict[str, Any] | None:
     """What the controller told us about ourselves; None when we had joined before."""
     from cockpit.agent.identity import Identity, IdentityError, of_another
-    from cockpit.agent.join import JoinError, enrol
+    from cockpit.agent.join import JoinError, Unanswered, enrol
 
     try:
         identity = Identity.load(str(directory))
@@ -79,6 +79,8 @@ def _join(args: argparse.Namespace, directory: Path) -> dict[str, Any] | None:
         name, answer = enrol(
             str(directory), args.controller, args.join, args.name or "", args.address or "", "relay"
         )
+    except Unanswered as e:
+        raise Fail(NO_ANSWER, str(e)) from None
     except (IdentityError, JoinError) as e:
         raise Fail(BAD, str(e)) from None
     say(f"joined as relay {name}")

@@ -74,6 +74,8 @@ def backup(state: Path, target: Path, *, passphrase: str = "", artifacts: bool =
         raise Bad(f"{target} is a directory: a file is wanted")
     if target.exists() and not _ours(target):
         raise Refused(f"{target} exists and is not a backup of ours: it was left alone")
+    if not target.parent.is_dir():
+        raise Bad(f"{target.parent} is no directory: make it first")
     work = Path(tempfile.mkdtemp(prefix=".cockpit-backup.", dir=target.parent))  # 0700
     try:
         snapshot = work / "state.db"
@@ -252,6 +254,8 @@ def _unpack(source: Path, work: Path, passphrase: str, *, keep_artifacts: bool) 
             if sealed:
                 reader.read()  # to the end: that nothing is missing is proven there
         summary = _verify(work, about, manifest, found, sealed)
+    except (tarfile.ReadError, tarfile.HeaderError) as e:
+        raise Bad(f"{source} is not a backup of ours, or is damaged: {e}") from None
     except (tarfile.TarError, EOFError, BrokenSeal, WrongPassphrase, journal.Tampered) as e:
         raise Bad(f"{source}: {e}") from None
     except (KeyError, TypeError, ValueError, RecursionError) as e:

@@ -213,12 +213,12 @@ class Joining:
         if wait > 0:
             raise PermissionError(f"too many failed attempts from {address or 'there'}: wait {math.ceil(wait)} s")
         try:
-            return await self._join(request, url, now)
+            return await self._join(request, url, address, now)
         except (PermissionError, ValueError, KeyError):
             self._attempts.failed(address, now)
             raise
 
-    async def _join(self, request: dict[str, Any], url: str, now: float) -> dict[str, Any]:
+    async def _join(self, request: dict[str, Any], url: str, address: str, now: float) -> dict[str, Any]:
         token, host, uuid = _text(request, "token", 8192), _text(request, "host"), _text(request, "uuid", 64)
         id, digest = token_digest(token)
         record = self._tokens.get(id)
@@ -233,7 +233,7 @@ class Joining:
         if self.revoking.refuses(uuid):
             raise PermissionError("this identity was revoked: join with a new one")
         if request.get("kind", "host") == "relay":
-            return await self._join_relay(record, _text(request, "csr", 65536), host, uuid, url)
+            return await self._join_relay(record, _text(request, "csr", 65536), host, uuid, url, address)
         if host in self.world.expected.relays:
             raise PermissionError(f"{host} is a relay: it joins with `cockpit relay`, not as an agent")
         if host not in self.world.expected.hosts:
@@ -246,6 +246,7 @@ class Joining:
             )
         certificate = self.authority.issue_host(_text(request, "csr", 65536), host, uuid)
         del self._tokens[id]
+        self._noted(record, "host", host, uuid, address)
         await self.ledger.commit([("token", id, None), self._believe("host", host, uuid, certificate)])
         return {
             "cert": certificate, "ca": self.authority.ca_pem, "cluster": self.world.expected.name,
@@ -253,7 +254,7 @@ class Joining:
         }
 
     async def _join_relay(
-        self, record: dict[str, Any], csr: str, relay: str, uuid: str, url: str
+        self, record: dict[str, Any], csr: str, relay: str, uuid: str, url: str, address: str
     ) -> dict[str, Any]:
         if relay not in self.world.expected.relays:
             raise PermissionError(f"{relay} is not a relay of the topology: add it and `cockpit apply` first")
@@ -262,11 +263,19 @@ class Joining:
         self._unused(uuid, "relay", relay)
         certificate = self.authority.issue_relay(csr, relay, uuid)
         del self._tokens[record["id"]]
+        self._noted(record, "relay", relay, uuid, address)
         await self.ledger.commit([("token", record["id"], None), self._believe("relay", relay, uuid, certificate)])
         return {
             "cert": certificate, "ca": self.authority.ca_pem, "cluster": self.world.expected.name,
             "host": relay, "controllers": [url], "relay": self.facts(relay),
         }
+
+    def _noted(self, record: dict[str, Any], kind: str, name: str, uuid: str, address: str) -> None:
+        """Who came in, from where, and who had let them."""
+        self.ledger.note({
+            "kind": "join", "as": kind, "name": name, "uuid": uuid, "address": address, "token": record["id"],
+            "author": str(record.get("by", "")),
+        })  # fmt: skip
 
     def _unused(self, uuid: str, kind: str, name: str) -> None:
         """Raises PermissionError: one UUID never stands for two, or revoking one would cut the other."""

@@ -73,6 +73,19 @@ def again(joining: Joining) -> Joining:
     return made
 
 
+async def test_who_joined_stands_in_the_journal_and_the_token_does_not(joining: Joining) -> None:
+    ledger: Any = joining.ledger
+    text = await joining.token("relay-sh", "", by="li@ops")
+    request = asks(text, "relay-sh", "relay")
+    await joining.join(request, "", "10.0.0.9")
+    notes = [n for n in ledger.notes if n["kind"] == "join"]
+    assert notes == [{
+        "kind": "join", "as": "relay", "name": "relay-sh", "uuid": request["uuid"], "address": "10.0.0.9",
+        "token": pki.parse_token(text).id, "author": "li@ops",
+    }]  # fmt: skip
+    assert pki.parse_token(text).secret not in str(ledger.notes)
+
+
 async def test_open_tokens_are_listed_and_withdrawn(joining: Joining) -> None:
     long = await joining.token("sh-1", "", 7200.0, by="li@ops")
     short = await joining.token("", "", 60.0)
@@ -197,7 +210,8 @@ async def test_who_is_revoked_comes_back_with_a_new_uuid_only(joining: Joining) 
         with pytest.raises(PermissionError, match="was revoked"):
             await j.join(asks(await j.token("sh-1", ""), id=mine), "")
     ledger: Any = joining.ledger
-    assert ledger.notes[0]["kind"] == "revoked" and ledger.notes[0]["uuid"] == mine
+    said = next(n for n in ledger.notes if n["kind"] == "revoked")
+    assert said["uuid"] == mine
     new = await joined(joining)
     assert new != mine and joining.admits("sh-1", new) and not joining.admits("sh-1", mine)
     assert [(i.uuid, bool(i.revoked)) for i in joining.identities()] == [(new, False), (mine, True)]

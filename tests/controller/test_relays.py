@@ -66,6 +66,8 @@ class Store:
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, Any]] = {}
 
+    def note(self, body: dict[str, Any]) -> None: ...
+
     async def commit(self, writes: Any) -> None:
         for table, key, value in writes:
             if value is None:
