@@ -37,7 +37,7 @@ async def until(condition: Callable[[], Any], what: str = "", seconds: float = 8
 class Driver:
     """The running app, with a few short words for tests."""
 
-    def __init__(self, app: CockpitApp, pilot: Pilot[int], session: CannedSession) -> None:
+    def __init__(self, app: CockpitApp, pilot: Pilot[int], session: Any) -> None:
         self.app = app
         self.pilot = pilot
         self.session = session
