@@ -27,6 +27,7 @@ from cockpit.act.table import OBSERVE, VERBS
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
 from screens.aim import NOTHING, Aim, params, targets, why_not
+from screens.alerts import Bell
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.command import Go, completions, help_for, parse
@@ -94,6 +95,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         self._recalled = 0
         self._completed: tuple[str, int] = ("", -1)
         self._feeder: Any = None
+        self._bell = Bell()
         self.register_theme(self._textual_theme(name))
         self.theme = f"cockpit-{name}"
         self._nothing_coloured = NoColours()
@@ -169,6 +171,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         """Hand changes to every screen that can be seen."""
         if self.look.fade(self.board.lost is not None):
             self._look_changed()
+        if (changed.alerts or changed.whole) and self._driver is not None:
+            self._driver.write(self._bell.news(self.board.alerts, self.board.short))
         for screen in self._seen():
             screen.board_changed(changed)
         if changed.whole and self._address and self.board.head is not None:

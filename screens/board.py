@@ -13,6 +13,7 @@ from cockpit.model.view import (
     OK,
     UNKNOWN,
     ActionRow,
+    AlertRow,
     Delta,
     DriftRow,
     EndpointRow,
@@ -26,7 +27,7 @@ from cockpit.model.view import (
 )
 from screens.format import age, short_names
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays")
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays", "alerts")
 SHAPING = ("nodes", "instances")
 """Tables whose keys make the tree and the short names."""
 ENDED = frozenset({"done", "failed", "aborted", "returned", "refused"})
@@ -53,6 +54,7 @@ class Changed(msgspec.Struct, kw_only=True):
     actions: frozenset[str] = frozenset()
     pushes: frozenset[str] = frozenset()
     relays: frozenset[str] = frozenset()
+    alerts: frozenset[str] = frozenset()
     whole: bool = False
 
 
@@ -70,6 +72,7 @@ class Board:
         self.actions: dict[str, ActionRow] = {}
         self.pushes: dict[str, PushRow] = {}
         self.relays: dict[str, RelayRow] = {}
+        self.alerts: dict[str, AlertRow] = {}
         self.notices: tuple[str, ...] = ()
         self.events: deque[Event] = deque(maxlen=50)
         self.marked: dict[str, set[str]] = {}

@@ -26,7 +26,9 @@ class Everywhere(NamedTuple):
     """`module:function`."""
 
 
-_ALL: tuple[Everywhere, ...] = ()
+_ALL = (
+    Everywhere("go.alerts", "N", "alerts", "What needs somebody, who was told, who has it.", "screens.alerts:begin"),
+)
 KEYS = {each.id: each for each in _ALL}
 
 

@@ -34,6 +34,7 @@ PLACES: dict[str, Place] = {
         "screens.artifact:ArtifactScreen",
     ),
     "logs": Place("logs of instances", "screens.logs:LogsScreen"),
+    "alerts": Place("what needs somebody, who was told, who has it", "screens.alerts:AlertsScreen"),
     "help": Place("keys and verbs", "screens.help:HelpScreen"),
     "quit": Place("leave"),
 }

@@ -20,9 +20,9 @@ from cockpit.model.naming_rows import endpoint_row
 from cockpit.model.relay_rows import relay_row
 from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts
 from cockpit.model.topology import Expected
-from cockpit.model.view import ActionRow, Delta, DriftRow, Head, PushRow, Snapshot
+from cockpit.model.view import ActionRow, AlertRow, Delta, DriftRow, Head, PushRow, Snapshot
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays")
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays", "alerts")
 SLICE = 200
 """Rows that are recomputed before the loop has its turn: some 5 ms."""
 BACKLOG = 200
@@ -70,6 +70,13 @@ class Board:
     def set_push(self, key: str, row: PushRow) -> None:
         """A receiver of a push; the key is `<action>|<host>`."""
         self._put("pushes", key, row)
+
+    def set_alerts(self, rows: Mapping[str, AlertRow]) -> None:
+        """All that there are."""
+        for key in self.tables["alerts"].keys() - rows.keys():
+            self._put("alerts", key, None)
+        for key, row in rows.items():
+            self._put("alerts", key, row)
 
     def drop_push(self, key: str) -> None:
         self._put("pushes", key, None)

@@ -13,6 +13,7 @@ from typing import Any
 from cockpit.act.journal import Journal
 from cockpit.agent.files import make_dir
 from cockpit.artifacts.opening import open_store
+from cockpit.controller.alerting import Alerts
 from cockpit.controller.artifacts import Shelf
 from cockpit.controller.board import SLICE, Board
 from cockpit.controller.building import builds_of
@@ -142,12 +143,14 @@ class Controller:
         await self.catalog.refresh()
         self.runner.interrupted()
         self.board.refresh(time.time())
+        self.alerts = Alerts(self)
         self.operations, self.streams = operations(self), streams(self)
         self.spawn(self._tick())
         self._keeping = self.spawn(self._keep_local_hosts())
         self.spawn(self._ping())
         self.spawn(self.security.run())
         self.spawn(self.gateway.run())
+        self.spawn(self.alerts.run())
 
     async def stop(self) -> None:
         """Stop controlling. Services, keepers and agents run on."""

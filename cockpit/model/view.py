@@ -329,6 +329,33 @@ class ArtifactDetail(Row, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
 
 
+class AlertRow(Row, frozen=True, kw_only=True):
+    id: str
+    """`a12`."""
+    when: str
+    """The kind of condition: crash, crash-loop, unhealthy, unknown, drift, stopped."""
+    group: str
+    """What its members share: a service, a region, an action."""
+    state: str = "firing"
+    """firing, acknowledged, silenced, ended."""
+    mark: str = FAILED
+    members: tuple[str, ...] = ()
+    """Objects for which it holds (or held), the first one first."""
+    text: str = ""
+    """Of the first member: what is wrong."""
+    since: float = 0.0
+    ended: float | None = None
+    to: tuple[str, ...] = ()
+    told: float | None = None
+    """When its targets were told last."""
+    by: str = ""
+    """Who acknowledged it."""
+    note: str = ""
+    """What they said, or why it is silenced."""
+    trouble: tuple[str, ...] = ()
+    """Targets that could not be told, in sentences."""
+
+
 class Who(Row, frozen=True, kw_only=True):
     """The person behind a session and what they may do."""
 
@@ -364,6 +391,7 @@ class Snapshot(Row, frozen=True, kw_only=True):
     pushes: dict[str, PushRow] = {}
     """Key: `<action>|<host>`; of running pushes and the last finished ones."""
     relays: dict[str, RelayRow] = {}
+    alerts: dict[str, AlertRow] = {}
     notices: tuple[str, ...] = ()
     """Standing warnings for the top of the screen."""
 
@@ -380,6 +408,7 @@ class Delta(Row, frozen=True, kw_only=True):
     actions: dict[str, ActionRow | None] = {}
     pushes: dict[str, PushRow | None] = {}
     relays: dict[str, RelayRow | None] = {}
+    alerts: dict[str, AlertRow | None] = {}
     notices: tuple[str, ...] = ()
 
 

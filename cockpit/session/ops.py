@@ -9,6 +9,7 @@ OBSERVING = frozenset(
     {
         "who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "artifact",
         "artifact_rows", "logs", "export", "twin", "plugins", "schedules", "tokens", "identities", "authority", "ssh",
+        "alerts",
     }
 )
 """The only ops that exist on the view socket, and for a client that asked for read-only."""
@@ -17,6 +18,7 @@ CHANGING = frozenset(
     {
         "submit", "token", "token_withdraw", "revoke", "ssh_answer", "artifact_add", "artifact_build",
         "artifact_collect", "artifact_patch", "artifact_sign", "end", "exec", "plugin_push", "plugin_remove",
+        "alert_ack", "alert_silence", "alert_unsilence", "alert_test",
     }
 )
 

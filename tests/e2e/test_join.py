@@ -67,8 +67,8 @@ def start_agent(c: Cluster, directory: Path, *words: str) -> subprocess.Popen[by
         )
 
 
-def refused(c: Cluster, *words: str) -> str:
-    """What an agent says that may not join; it ends by itself, with 2, and leaves no identity."""
+def refused(c: Cluster, *words: str, code: int = 2) -> str:
+    """What an agent says that may not join; it ends by itself and leaves no identity."""
     directory = c.root / "refused"
     done = c.run("agent", "--dir", str(directory), *words, timeout=30)
     assert done.returncode == 2, done
@@ -113,7 +113,7 @@ def test_tokens_that_do_not_fit(far: Cluster) -> None:
     other = refused(c, "--join", text, "--controller", url, "--name", "a1")
     assert "a2" in other and "a1" in other, other
     assert "not the URL" in refused(c, "--join", text, "--controller", "ftp://x")
-    assert "no answer" in refused(c, "--join", text, "--controller", "https://127.0.0.1:1")
+    assert "no answer" in refused(c, "--join", text, "--controller", "https://127.0.0.1:1", code=4)
     assert "token" in refused(c, "--join", text[:-8], "--controller", url)
     assert "no identity" in refused(c)
     unknown = c.run("agent", "token", "a9")
