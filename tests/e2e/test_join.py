@@ -71,7 +71,7 @@ def refused(c: Cluster, *words: str, code: int = 2) -> str:
     """What an agent says that may not join; it ends by itself and leaves no identity."""
     directory = c.root / "refused"
     done = c.run("agent", "--dir", str(directory), *words, timeout=30)
-    assert done.returncode == 2, done
+    assert done.returncode == code, done
     assert not (directory / "identity").exists()
     return done.stderr
 
