@@ -73,6 +73,8 @@ class Board:
         self.pushes: dict[str, PushRow] = {}
         self.relays: dict[str, RelayRow] = {}
         self.alerts: dict[str, AlertRow] = {}
+        self.loads: dict[str, dict[str, dict[str, float]]] = {}
+        """Kind (host, instance) -> name -> latest numbers, while a list that shows them is looked at."""
         self.notices: tuple[str, ...] = ()
         self.events: deque[Event] = deque(maxlen=50)
         self.marked: dict[str, set[str]] = {}

@@ -28,6 +28,7 @@ class Everywhere(NamedTuple):
 
 _ALL = (
     Everywhere("go.alerts", "N", "alerts", "What needs somebody, who was told, who has it.", "screens.alerts:begin"),
+    Everywhere("go.matrix", "M", "matrix", "Hosts against services.", "screens.matrix:begin"),
 )
 KEYS = {each.id: each for each in _ALL}
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from cockpit.model.metrics_rows import Numbers, numbers
 from cockpit.model.view import OK, HostRow, InstanceRow
+from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, HOST, INSTANCE, Aim
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
@@ -19,10 +22,13 @@ from screens.look import Look, Piece
 from screens.rows import PRESENT, action_mark, heard, host_word, instance_word, quiet
 from screens.widgets.bars import Bar
 from screens.widgets.sheet import Sheet
+from screens.widgets.spark import spark_items
 
 FIELD = 10
 """Cells of the names of fields."""
 FEW = 8
+AGAIN = 5.0
+"""Seconds between two looks at its numbers while the screen is open."""
 CONNECTIONS = {
     "agent": "its agent dials in", "local": "started here by the controller", "ssh": "no agent: entered by SSH",
 }  # fmt: skip
@@ -118,6 +124,8 @@ class HostScreen(ClusterScreen):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.host = name
+        self.numbers: Numbers | None = None
+        self._asked = 0.0
 
     def address(self) -> tuple[str, ...]:
         return (self.NAME, self.host)
@@ -130,11 +138,24 @@ class HostScreen(ClusterScreen):
         yield self.sheet
 
     def sync(self, changed: Changed) -> None:
+        if changed.whole:
+            self._asked = 0.0
         self.fill()
 
     def tick(self) -> None:
+        if time.monotonic() - self._asked > AGAIN:
+            self._asked = time.monotonic()
+            self.run_worker(self._fetch(), name="metrics", exclusive=True)
         self.fill()
         super().tick()
+
+    async def _fetch(self) -> None:
+        try:
+            self.numbers = await numbers(self.session, "host", self.host)
+        except (Bad, Refused, ConnectionError):
+            self.numbers = None
+        if self.is_attached:
+            self.fill()
 
     def on_resize(self, event: Any) -> None:
         super().on_resize(event)
@@ -150,7 +171,11 @@ class HostScreen(ClusterScreen):
             self.sheet.fill([line((" :hosts shows those that are.", "muted"))])
             return
         self.facts.show([self._facts(row)])
-        self.sheet.fill(host_items(row, self.board, self.look, width))
+        items = host_items(row, self.board, self.look, width)
+        if self.numbers is not None:
+            at = next((n for n, i in enumerate(items) if i.key == "all"), len(items))
+            items[at:at] = spark_items(self.numbers, self.look, width)
+        self.sheet.fill(items)
 
     def _facts(self, row: HostRow) -> list[Piece]:
         look = self.look

@@ -9,6 +9,7 @@ from textual.binding import BindingType
 
 from cockpit.model.states import UP
 from cockpit.model.view import HostRow
+from screens import loading
 from screens.aim import HOST
 from screens.board import Changed
 from screens.format import pairs
@@ -30,8 +31,16 @@ class HostsScreen(TableScreen):
     )  # fmt: skip
 
     def __init__(self, name: str = "") -> None:
+        """`name`: a host to stand on, or a region whose hosts are shown."""
         super().__init__()
         self._seek = name
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        loading.follow(self, "host")
+
+    def on_screen_suspend(self) -> None:
+        loading.rest(self)
 
     def make_grid(self) -> Grid[Any]:
         def haystack(row: HostRow) -> str:
@@ -46,6 +55,9 @@ class HostsScreen(TableScreen):
     def sync(self, changed: Changed) -> None:
         super().sync(changed)
         if self._seek and self.grid.seek(self._seek):
+            self._seek = ""
+        elif self._seek and any(h.region == self._seek for h in self.board.hosts.values()):
+            self.grid.filter(self._seek)
             self._seek = ""
 
     def heading(self) -> list[Piece]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from textual.binding import BindingType
 
 from cockpit.model.view import OK, InstanceRow
+from screens import loading
 from screens.aim import INSTANCE
 from screens.format import plural
 from screens.keys import verb_keys
@@ -37,6 +38,13 @@ class InstancesScreen(TableScreen):
 
     def address(self) -> tuple[str, ...]:
         return (self.NAME, self.scope) if self.scope else (self.NAME,)
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        loading.follow(self, "instance")
+
+    def on_screen_suspend(self) -> None:
+        loading.rest(self)
 
     def make_grid(self) -> Grid[Any]:
         board, look = self.board, self.look

@@ -23,6 +23,8 @@ KEY_NAMES = {
     "slash": "/", "colon": ":", "question_mark": "?", "escape": "Esc", "space": "space", "tab": "Tab",
     "enter": "enter", "ctrl+c": "^C", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
     "up": "up", "down": "down", "left": "left", "right": "right",
+    "exclamation_mark": "!", "plus": "+", "minus": "-", "full_stop": ".", "comma": ",", "less_than_sign": "<",
+    "greater_than_sign": ">",
 }
 
 

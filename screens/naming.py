@@ -1,57 +1,176 @@
-"""The registry: every endpoint, and which version of the names each host has applied."""
+"""The registry: every endpoint, its service in counts, and which version of the names each host has applied."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from cockpit.model.states import UP
-from cockpit.model.view import EndpointRow
-from screens.aim import INSTANCE, NOTHING, Aim
+from textual.app import ComposeResult
+
+from cockpit.model.view import EndpointRow, HostRow
+from screens.aim import HOST, INSTANCE, NODE, NOTHING, Aim
+from screens.board import Changed
 from screens.format import pairs, plural
 from screens.look import Piece
-from screens.rows import endpoint_columns, endpoint_mark, lead
+from screens.naming_rows import (
+    ServiceNames,
+    applied_columns,
+    behind,
+    endpoint_grid_columns,
+    endpoint_mark,
+    host_mark,
+    lagging,
+    service_columns,
+    service_names,
+    state_word,
+)
+from screens.rows import lead
 from screens.table import TableScreen
 from screens.widgets.grid import Grid
 
+ENDPOINTS, SERVICES, HOSTS = "endpoints", "services", "hosts"
+LISTS = (ENDPOINTS, SERVICES, HOSTS)
+
 
 class NamingScreen(TableScreen):
+    """Three lists over the same books; Tab goes from one to the next. `text`: a filter to begin with."""
+
     NAME = "naming"
     TABLE = "endpoints"
-    HINTS = ("filter", "open", "logs", "sort", "wide", "go.hosts", "command")
+    HINTS: ClassVar[tuple[str, ...]] = (
+        "filter", "open", "pane.next", "explain", "logs", "sort", "wide", "go.hosts", "command",
+    )  # fmt: skip
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__()
+        self._first = text
 
     def make_grid(self) -> Grid[Any]:
         def haystack(row: EndpointRow) -> str:
+            users = " ".join(self.board.users(row.service))
             return (
-                f"{row.service} {row.instance} {row.address}:{row.port} {row.state} {pairs(row.attributes)} {row.why}"
+                f"{row.service} {row.instance} {row.address}:{row.port} {state_word(row)} {row.state} "
+                f"{pairs(row.attributes)} {row.why} {users}"
             )
 
-        look = self.look
-        return Grid(endpoint_columns(self.board, look), haystack=haystack, lead=lead(look, endpoint_mark), id="grid")
+        look, board = self.look, self.board
+        return Grid(endpoint_grid_columns(board, look), haystack=haystack, lead=lead(look, endpoint_mark), id="grid")
+
+    def body(self) -> ComposeResult:
+        yield from super().body()
+        board, look = self.board, self.look
+
+        def version() -> int:
+            return board.head.names_version if board.head else 0
+
+        def of_host(row: HostRow) -> str:
+            late = "behind lagging" if behind(row, version()) else ""
+            return f"{row.name} {row.region} {row.presence} {late}"
+
+        services: Grid[Any] = Grid(
+            service_columns(board, look), haystack=lambda r: f"{r.service} {' '.join(r.counts)}",
+            lead=lead(look, lambda r: r.mark), id=SERVICES,
+        )
+        hosts: Grid[Any] = Grid(
+            applied_columns(board, look), haystack=of_host, lead=lead(look, lambda r: host_mark(r, version())),
+            id=HOSTS,
+        )
+        self.lists: dict[str, Grid[Any]] = {ENDPOINTS: self.grid, SERVICES: services, HOSTS: hosts}
+        self.shown = ENDPOINTS
+        for grid in (services, hosts):
+            grid.display = False
+            self.panes.append(grid)
+            yield grid
 
     def rows(self) -> Mapping[str, Any]:
         return dict(sorted(self.board.endpoints.items(), key=lambda i: (i[1].service, i[1].instance, i[0])))
 
+    def sync(self, changed: Changed) -> None:
+        board, mine = self.board, self.lists[ENDPOINTS]
+        if changed.whole:
+            mine.load(self.rows())
+            if self._first:
+                mine.filter(self._first)
+                self._first = ""
+        elif changed.endpoints:
+            mine.update({k: board.endpoints.get(k) for k in changed.endpoints})
+        if changed.whole or changed.endpoints:
+            self._refill(self.lists[SERVICES], service_names(board.endpoints.values()))
+        hosts = self.lists[HOSTS]
+        if changed.whole:
+            hosts.load(dict(sorted(board.hosts.items(), key=lambda i: (i[1].region, i[0]))))
+        else:
+            # a newly published version makes every host late until it says otherwise
+            hosts.update({k: board.hosts.get(k) for k in changed.hosts})
+            if changed.endpoints:
+                hosts.look_changed()
+        self.show_title()
+
+    def _refill(self, grid: Grid[Any], rows: Mapping[str, ServiceNames]) -> None:
+        if not grid.rows:
+            grid.load(rows)
+            return
+        old = grid.rows
+        changes: dict[str, Any] = {k: r for k, r in rows.items() if old.get(k) != r}
+        changes.update({k: None for k in old if k not in rows})
+        grid.update(changes)
+
     def heading(self) -> list[Piece]:
         board = self.board
         version = board.head.names_version if board.head else 0
-        behind = [h.name for h in board.hosts.values() if h.presence == UP and h.names_applied < version]
-        out: list[Piece] = [("NAMING", "strong"), (f"   version {version}", "muted")]
-        if behind:
-            out.append(
-                (
-                    f"   {self.look.glyph('drift')} {plural(len(behind), 'host')} behind: {', '.join(behind[:4])}",
-                    "drift",
-                )
-            )
+        late = lagging(board.hosts, version)
+        title = {ENDPOINTS: "NAMING", SERVICES: "NAMING by service", HOSTS: "NAMES applied by hosts"}[self.shown]
+        out: list[Piece] = [(title, "strong"), (f"   version {version}", "muted")]
+        if late:
+            names = ", ".join(late[:4]) + (self.look.sign("more") if len(late) > 4 else "")
+            out.append((f"   {self.look.glyph('drift')} {plural(len(late), 'host')} behind: {names}", "drift"))
         else:
             out.append(("   applied on every host that is up", "muted"))
+        held = sum(1 for r in board.endpoints.values() if state_word(r) == "damped")
+        if held:
+            out.append((f"   {self.look.glyph('drift')} {held} damped", "drift"))
         return out
+
+    def action_pane(self, way: int) -> None:
+        self.show_list(LISTS[(LISTS.index(self.shown) + way) % len(LISTS)])
+
+    def show_list(self, name: str) -> None:
+        for each, grid in self.lists.items():
+            grid.display = each == name
+        self.shown, self.grid = name, self.lists[name]
+        self.use_pane(self.grid)
+        self.show_title()
+
+    def hint_label(self, id: str, label: str) -> str:
+        following = LISTS[(LISTS.index(self.shown) + 1) % len(LISTS)]
+        return f"by {following[:-1]}" if id == "pane.next" else super().hint_label(id, label)
 
     def aim(self) -> Aim:
         row = self.grid.current
-        return Aim(INSTANCE, (row.instance,)) if row is not None and row.instance else NOTHING
+        if isinstance(row, EndpointRow):
+            return Aim(INSTANCE, (row.instance,)) if row.instance else NOTHING
+        if isinstance(row, ServiceNames):
+            return Aim(NODE, (row.service,))
+        return Aim(HOST, (row.name,)) if row is not None else NOTHING
 
     def door(self) -> Sequence[str]:
         row = self.grid.current
-        return ("node", row.instance) if row is not None and row.instance else ()
+        if isinstance(row, EndpointRow):
+            return ("node", row.instance) if row.instance else ()
+        return ("host", row.name) if isinstance(row, HostRow) else ()
+
+    async def action_open(self) -> None:
+        """From a service to its endpoints, from an endpoint to its instance, from a host to its card."""
+        row = self.grid.current
+        if isinstance(row, ServiceNames):
+            self.lists[ENDPOINTS].filter(f"{row.service}/")  # as its instances are called, and no other's
+            self.show_list(ENDPOINTS)
+            return
+        await super().action_open()
+
+    async def action_back(self) -> None:
+        """Back from a service's endpoints: to the services."""
+        narrowed = self.shown == ENDPOINTS and self.grid.sieve.text.rstrip("/") in self.lists[SERVICES].rows
+        await super().action_back()
+        if narrowed:
+            self.show_list(SERVICES)

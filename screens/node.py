@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from cockpit.model.metrics_rows import Numbers, numbers
 from cockpit.model.states import LIVE
 from cockpit.model.view import OK, InstanceDetail, InstanceRow, NodeRow
 from cockpit.plan.steps import Bad, Refused
@@ -23,6 +24,7 @@ from screens.overview import VERB_NAMES
 from screens.rows import action_mark, heard, instance_word, quiet
 from screens.widgets.bars import Bar
 from screens.widgets.sheet import Sheet
+from screens.widgets.spark import process_items, spark_items
 
 LIVE_NAMES = frozenset(state.name for state in LIVE)
 AGAIN = 2.0
@@ -174,6 +176,7 @@ class NodeScreen(ClusterScreen):
         super().__init__()
         self.instance = id
         self.detail: InstanceDetail | None = None
+        self.numbers: Numbers | None = None
         self._asked = 0.0
         self._gone = ""
 
@@ -211,6 +214,10 @@ class NodeScreen(ClusterScreen):
             self._gone = str(error)
         except ConnectionError:
             return  # the top line says that nobody answers
+        try:
+            self.numbers = await numbers(self.session, "instance", self.instance)
+        except (Bad, Refused, ConnectionError):
+            self.numbers = None
         if self.is_attached:
             self.fill()
 
@@ -225,7 +232,13 @@ class NodeScreen(ClusterScreen):
         row = self.board.instances.get(self.instance) or (self.detail.row if self.detail else None)
         self.facts.show([self._facts(row)])
         if self.detail is not None:
-            self.sheet.fill(detail_items(self.detail, self.board, self.look, width))
+            items = detail_items(self.detail, self.board, self.look, width)
+            if self.numbers is not None:
+                at = next((n for n, i in enumerate(items) if i.pieces == ((" LAST LOG LINES", "head"),)), len(items))
+                items[at:at] = [
+                    *spark_items(self.numbers, self.look, width), *process_items(self.numbers.processes, self.look),
+                ]
+            self.sheet.fill(items)
         elif self._gone:
             self.sheet.fill([text(f" {self.look.text(self._gone)}", "failed")])
 

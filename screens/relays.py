@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from cockpit.model.states import UP
 from cockpit.model.view import OK, RelayRow
-from screens.board import Board
+from screens.board import Board, Changed
 from screens.format import latency, since
 from screens.look import Look, Piece
 from screens.rows import lead, quiet
@@ -55,6 +55,15 @@ class RelaysScreen(TableScreen):
     TABLE = "relays"
     HINTS: ClassVar[tuple[str, ...]] = ("filter", "open", "sort", "wide", "go.hosts", "command")
 
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self._seek = name
+
+    def sync(self, changed: Changed) -> None:
+        super().sync(changed)
+        if self._seek and self.grid.seek(self._seek):
+            self._seek = ""
+
     def make_grid(self) -> Grid[Any]:
         def haystack(row: RelayRow) -> str:
             return f"{row.name} {row.region} {row.address} {row.presence} {row.mark} {row.upstream} {row.reason}"
@@ -75,4 +84,5 @@ class RelaysScreen(TableScreen):
 
     def door(self) -> Sequence[str]:
         """The hosts behind it are those of its region."""
-        return ("hosts",) if self.grid.key else ()
+        row = self.grid.current
+        return ("hosts", row.region) if row is not None else ()

@@ -27,6 +27,7 @@ from cockpit.model.view import (
 )
 from screens.board import Board
 from screens.format import age, latency, pairs, ports, since, size, span
+from screens.loading import load_columns
 from screens.look import Look, Piece
 from screens.widgets.columns import Column
 
@@ -173,6 +174,7 @@ def instance_columns(board: Board, look: Look) -> list[Column]:
         Column("pid", "PID", lambda r: (str(r.pid or ""), "muted"), leave=8, right=True, sort=lambda r: r.pid or 0),
         Column("restarts", "RESTARTS", runs, leave=5, right=True, sort=lambda r: r.restarts),
         Column("why", "WHY", why, leave=4, grow=True, least=30, most=120),
+        *load_columns(board, "instance"),
     ]
 
 
@@ -216,6 +218,7 @@ def host_columns(board: Board, look: Look) -> list[Column]:
         Column("labels", "LABELS", lambda r: (pairs(r.labels), "muted"), leave=10, most=40),
         Column("why", "WHY", lambda r: (look.text(r.reason), "muted" if r.mark == OK else r.mark), leave=5,
                grow=True, least=30, most=120),
+        *load_columns(board, "host"),
     ]
 
 

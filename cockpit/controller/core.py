@@ -25,6 +25,7 @@ from cockpit.controller.joining import Joining
 from cockpit.controller.ledger import Ledger
 from cockpit.controller.local import LocalHosts
 from cockpit.controller.logs import LogStreams
+from cockpit.controller.metrics import Metrics
 from cockpit.controller.names import NamesFeed
 from cockpit.controller.operations import operations, streams
 from cockpit.controller.origin import Origin, OriginError
@@ -120,6 +121,7 @@ class Controller:
         self._look_until = time.monotonic() + FIRST_LOOK
         self.logs = LogStreams(self.hub, self.world)
         self.pushes = Pushes(self)
+        self.metrics = Metrics(self)
         self.plugins = HostPlugins(self)
         self.executions = Executions(self)
         self.shelf = Shelf(self)
@@ -151,6 +153,7 @@ class Controller:
         self.spawn(self.security.run())
         self.spawn(self.gateway.run())
         self.spawn(self.alerts.run())
+        self.spawn(self.metrics.run())
 
     async def stop(self) -> None:
         """Stop controlling. Services, keepers and agents run on."""

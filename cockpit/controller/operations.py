@@ -88,7 +88,8 @@ def operations(c: Controller) -> dict[str, Op]:
         return {"taken": c.gateway.answer(str(args["prompt"]), str(args["text"]))}
 
     return {
-        **c.security.operations(), **c.alerts.operations(), "export": export, "artifact_add": artifact_add,
+        **c.security.operations(), **c.alerts.operations(), **c.metrics.operations(),
+        "export": export, "artifact_add": artifact_add,
         "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
         "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
     }
@@ -111,7 +112,7 @@ def streams(c: Controller) -> dict[str, Stream]:
 
     return {
         "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,
-        "plugin_remove": plugin_remove,
+        "plugin_remove": plugin_remove, **c.metrics.streams(),
     }
 
 

@@ -16,9 +16,6 @@ from cockpit.model.topology import Expected, service_path
 if TYPE_CHECKING:
     from cockpit.controller.core import Controller
 
-SPAN = 300.0
-"""Seconds of metrics that are kept."""
-MAX_POINTS = 120
 MAX_PLUGINS = 100
 KEPT_ENDS = 20
 PERIOD = 5.0
@@ -49,24 +46,18 @@ def settings_of(expected: Expected, host: str) -> Settings:
 
 
 class HostMetrics:
-    """Facts, the latest numbers, and those of the last five minutes."""
+    """Facts, and the latest sample; what was before is in `controller.metrics`."""
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
         self.latest: dict[str, Any] = {}
-        self.points: deque[tuple[float, dict[str, Any]]] = deque(maxlen=MAX_POINTS)
-        """(Unix time of the controller, numbers), the oldest first."""
 
-    def take(self, data: Mapping[str, Any], now: float) -> None:
+    def take(self, data: Mapping[str, Any]) -> None:
         facts, sample = data.get("facts"), data.get("sample")
         if isinstance(facts, dict):
             self.facts = facts
         if isinstance(sample, dict):
             self.latest = sample
-            numbers = {k: v for k, v in sample.items() if k != "units"}
-            self.points.append((now, numbers))
-            while self.points and now - self.points[0][0] > SPAN:
-                self.points.popleft()
 
 
 class HostPlugins:
@@ -98,7 +89,8 @@ class HostPlugins:
     def told(self, host: str, frame: PluginData) -> None:
         match frame.name:
             case "metrics":
-                self.metrics.setdefault(host, HostMetrics()).take(frame.data, time.time())
+                self.metrics.setdefault(host, HostMetrics()).take(frame.data)
+                self.c.metrics.take(host, frame.data, time.time())
             case "schedule":
                 self._schedule(host, frame.data)
             case _:

@@ -10,6 +10,7 @@ OBSERVING = frozenset(
         "who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "artifact",
         "artifact_rows", "logs", "export", "twin", "plugins", "schedules", "tokens", "identities", "authority", "ssh",
         "alerts",
+        "metrics", "loads", "traffic",
     }
 )
 """The only ops that exist on the view socket, and for a client that asked for read-only."""
@@ -23,7 +24,7 @@ CHANGING = frozenset(
 )
 
 
-STREAMS = frozenset({"changes", "logs", "artifact_build", "exec", "plugin_push", "plugin_remove"})
+STREAMS = frozenset({"changes", "logs", "artifact_build", "exec", "plugin_push", "plugin_remove", "loads"})
 """Those of both that answer with many items."""
 
 

@@ -1,64 +1,84 @@
-"""The drawn graph, as lines: nodes with glyph and counts, the edges of the chosen one stand out."""
+"""The drawn graph, as lines: nodes with glyph and counts; what the chosen one reaches stands out."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
+from cockpit.model.graph import reach
 from screens.format import cells
 from screens.look import Piece
-from screens.widgets.layout import Drawing, lay_out
+from screens.widgets.layout import Cell, Drawing, lay_out
 from screens.widgets.lines import Lines
 
 Label = tuple[str, str, str]
 """Glyph, mark, text after the glyph."""
 
+Edge = tuple[str, str]
+
 
 class Graph(Lines):
-    """Arrow keys go from node to node; the drawing is scrolled so that the chosen one is seen."""
+    """Arrow keys go from node to node; the drawing is scrolled so that the chosen one is seen.
+
+    An edge can be chosen too: then only it stands out, and left and right go to its ends.
+    """
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.labels: dict[str, Label] = {}
-        self.edges: list[tuple[str, str]] = []
+        self.edges: list[Edge] = []
+        self.odd: frozenset[Edge] = frozenset()
+        """Edges that nobody expects."""
         self.drawing = Drawing()
         self.chosen = ""
-        self._lit: dict[tuple[int, int], str] = {}
+        self.edge: Edge | None = None
+        self.found: frozenset[str] = frozenset()
+        """Nodes that a search found."""
+        self.searching = False
+        """Up and down go from one found node to the next."""
+        self.related: frozenset[str] = frozenset()
+        """Everything the chosen node calls or is called by, over any number of steps, and itself."""
+        self._lit: dict[Cell, tuple[int, str]] = {}
+        """Cells of edges that stand out -> directions of those only, and the style."""
         self._version = 0
         self._by_row: dict[int, list[tuple[int, str]]] = {}
+        self._odd_cells: set[Cell] = set()
 
-    def load(self, labels: Mapping[str, Label], edges: Sequence[tuple[str, str]]) -> None:
+    def load(self, labels: Mapping[str, Label], edges: Sequence[Edge], odd: frozenset[Edge] = frozenset()) -> None:
         """Show this graph. When only glyphs and counts changed, nothing moves."""
         same = edges == self.edges and labels.keys() == self.labels.keys() and all(
             _width(labels[n]) == _width(self.labels[n]) for n in labels
         )
         changed = [n for n in labels if labels[n] != self.labels.get(n)]
         self.labels = dict(labels)
+        strange, self.odd = odd != self.odd, odd
         if same:
-            self._version += bool(changed)
+            self._version += bool(changed) or strange
             for name in changed:
                 self.touch(self.drawing.nodes[name][0])
+            if strange:
+                self._light()
+                self.touch_all()
             return
         self.edges = list(edges)
         before = [n for layer in self.drawing.layers for n in layer]
-        self.drawing = lay_out({n: _width(v) for n, v in labels.items()}, self.edges, before)
+        self.drawing = lay_out({n: _width(v) for n, v in labels.items()}, self.edges, before, odd)
         self._by_row = {}
         for name, (row, column) in self.drawing.nodes.items():
             self._by_row.setdefault(row, []).append((column, name))
         for row_nodes in self._by_row.values():
             row_nodes.sort()
+        if self.edge not in self.drawing.paths:
+            self.edge = None
         if self.chosen not in labels:
             self.chosen = next((n for layer in self.drawing.layers for n in layer), "")
-        self.choose(self.chosen)
+        self.choose(self.chosen, self.edge)
         self._version += 1
         self.touch_all()
 
-    def choose(self, name: str) -> None:
-        self.chosen = name
+    def choose(self, name: str, edge: Edge | None = None) -> None:
+        self.chosen, self.edge = name, edge
         self._version += 1
-        self._lit = {}
-        for (a, b), path in self.drawing.paths.items():
-            if name in (a, b):
-                self._lit.update(dict.fromkeys(path, "picked"))
+        self._light()
         if name in self.drawing.nodes:
             row, column = self.drawing.nodes[name]
             self.cursor = row
@@ -68,12 +88,51 @@ class Graph(Lines):
             if column < left:
                 left = max(0, column - 4)
             elif column + width > left + self.size.width > 0:
-                left = column + width - self.size.width + 4
+                left = min(column, column + width - self.size.width + 4)
             self.left = left
         self.refresh()
         self.moved()
 
+    def _light(self) -> None:
+        """Which cells stand out: the chosen edge, else the node's own ones and, weaker, all that lead on."""
+        paths = self.drawing.paths
+        lit: dict[Cell, tuple[int, str]] = {}
+
+        done: set[int] = set()
+
+        def put(edge: Edge, style: str) -> None:
+            for wire in paths[edge]:
+                if id(wire) in done:  # edges that run together share it; the strongest came first
+                    continue
+                done.add(id(wire))
+                for cell, bits in wire.items():
+                    old = lit.get(cell)
+                    lit[cell] = (bits, style) if old is None else (old[0] | bits, old[1])
+
+        down = reach(self.edges, self.chosen) | {self.chosen}
+        up = reach(self.edges, self.chosen, back=True) | {self.chosen}
+        self.related = frozenset(down | up)
+        if self.edge is not None and self.edge in paths:
+            self.related = frozenset(self.edge)
+            put(self.edge, "picked")
+        else:
+            for a, b in paths:
+                if self.chosen in (a, b):
+                    put((a, b), "picked")
+            for a, b in paths:
+                if (a in down and b in down) or (a in up and b in up):
+                    put((a, b), "text")
+        self._lit = lit
+        self._odd_cells = set()
+        for edge in self.odd:
+            self._odd_cells.update(cell for wire in paths.get(edge, ()) for cell in wire)
+
+    # moving
+
     def move(self, how: str) -> None:
+        if self.searching and self.found:
+            self._next_found(-1 if how in ("up", "pageup") else 1)
+            return
         layers = self.drawing.layers
         level = next((i for i, layer in enumerate(layers) if self.chosen in layer), -1)
         if level < 0:
@@ -82,11 +141,21 @@ class Graph(Lines):
         at = layer.index(self.chosen)
         jump = {"up": -1, "down": 1, "pageup": -self.page, "pagedown": self.page, "home": -at, "end": len(layer)}[how]
         target = layer[max(0, min(len(layer) - 1, at + jump))]
-        if target != self.chosen:
+        if target != self.chosen or self.edge:
             self.choose(target)
 
+    def _next_found(self, way: int) -> None:
+        order = sorted(self.found, key=lambda n: self.drawing.nodes[n][::-1])
+        if self.chosen in order:
+            self.choose(order[(order.index(self.chosen) + way) % len(order)])
+        else:
+            self.choose(order[0])
+
     def step(self, way: int) -> None:
-        """To the nearest node of the next layer (the one before); linked ones first."""
+        """To the nearest node of the next layer (the one before), linked ones first; with an edge: to its end."""
+        if self.edge is not None:
+            self.choose(self.edge[way > 0])
+            return
         layers = self.drawing.layers
         level = next((i for i, layer in enumerate(layers) if self.chosen in layer), -1)
         other = level + way
@@ -102,6 +171,29 @@ class Graph(Lines):
                 return
             other += way
 
+    def own_edges(self) -> list[Edge]:
+        """Edges of the chosen node: those it calls by, then those it is called by, from the top down."""
+        rows = self.drawing.nodes
+        out = sorted((e for e in self.drawing.paths if e[0] == self.chosen), key=lambda e: rows[e[1]])
+        return out + sorted((e for e in self.drawing.paths if e[1] == self.chosen), key=lambda e: rows[e[0]])
+
+    def step_edge(self, way: int) -> bool:
+        """Choose the next edge of the node; after the last one none. False: it has none."""
+        ring: list[Edge | None] = [None, *self.own_edges()]
+        if len(ring) == 1:
+            return False
+        at = ring.index(self.edge) if self.edge in ring else 0
+        self.choose(self.chosen, ring[(at + way) % len(ring)])
+        return True
+
+    def find(self, names: frozenset[str]) -> None:
+        """Mark what a search found; the cursor goes to the first when it stands on none of them."""
+        self.found = names & self.labels.keys()
+        self._version += 1
+        if self.found and self.chosen not in self.found:
+            self._next_found(1)
+        self.refresh()
+
     # lines
 
     def count(self) -> int:
@@ -116,28 +208,43 @@ class Graph(Lines):
     def draw(self, index: int, width: int) -> Sequence[Piece]:
         box, head = self.look.sign("box"), self.look.sign("head")
         out: list[Piece] = []
-        nodes = {column: name for column, name in self._by_row.get(index, ())}
-        column = 0
-        end = self.left + width
-        mask, heads, lit = self.drawing.mask, self.drawing.heads, self._lit
-        while column < self.drawing.width and column < end:
+        nodes = dict(self._by_row.get(index, ()))
+        column, end = 0, min(self.drawing.width, self.left + width)
+        mask, heads, lit, odd = self.drawing.mask, self.drawing.heads, self._lit, self._odd_cells
+        while column < end:
             name = nodes.get(column)
             if name is not None:
-                glyph, mark, words = self.labels[name]
-                here = name == self.chosen
-                out += [(f"{glyph} ", mark), (words, "caret" if here else "text")]
+                out += self._node(name)
                 column += _width(self.labels[name])
                 continue
             cell = (index, column)
             bits = mask.get(cell, 0)
-            char = head if cell in heads and bits else box[bits]
-            word = lit.get(cell, "faint")
+            word = "faint"
+            if bits:
+                if cell in lit:
+                    bits, word = lit[cell]
+                if cell in odd:
+                    word = "drift"
+            char = head if bits and cell in heads else box[bits]
             if out and out[-1][1] == word and column - 1 not in nodes:
                 out[-1] = (out[-1][0] + char, word)
             else:
                 out.append((char, word))
             column += 1
         return _from(out, self.left)
+
+    def _node(self, name: str) -> list[Piece]:
+        glyph, mark, words = self.labels[name]
+        if name == self.chosen:
+            style = "caret"
+        elif name in self.found:
+            style = "found"
+        elif name in self.related:
+            style = "strong"
+        else:
+            style = "muted" if self.related - {self.chosen} else "text"
+        said = words.rstrip()
+        return [(f"{glyph} ", mark), (said, style), (words[len(said):], "text")]
 
 
 def _width(label: Label) -> int:

@@ -8,7 +8,7 @@ top-down. Edges are drawn with a four-bit mask per cell, so that lines that meet
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 LEFT, DOWN, RIGHT, UP = 1, 2, 4, 8
@@ -18,6 +18,8 @@ GAP = 1
 
 Cell = tuple[int, int]
 """Row and column."""
+Wire = dict[Cell, int]
+"""Cell -> directions in which the line leaves it."""
 
 
 @dataclass
@@ -33,23 +35,41 @@ class Drawing:
     """Cell -> directions in which lines leave it."""
     heads: dict[Cell, str] = field(default_factory=dict)
     """Cells with an arrow head -> the node it points to."""
-    paths: dict[tuple[str, str], set[Cell]] = field(default_factory=dict)
-    """Edge -> cells it runs through."""
+    paths: dict[tuple[str, str], tuple[Wire, ...]] = field(default_factory=dict)
+    """Edge -> its wires, one for each layer it crosses; edges that run together share them."""
     turned: set[tuple[str, str]] = field(default_factory=set)
     """Edges that go against the direction: they close a cycle."""
 
+    def path(self, edge: tuple[str, str]) -> Wire:
+        """All cells of an edge. Raises KeyError."""
+        cells: Wire = {}
+        for wire in self.paths[edge]:
+            for cell, bits in wire.items():
+                cells[cell] = cells.get(cell, 0) | bits
+        return cells
 
-def lay_out(labels: Mapping[str, int], edges: Sequence[tuple[str, str]], previous: Sequence[str] = ()) -> Drawing:
+
+def lay_out(
+    labels: Mapping[str, int], edges: Sequence[tuple[str, str]], previous: Sequence[str] = (),
+    weak: Collection[tuple[str, str]] = (),
+) -> Drawing:
     """Place nodes (name -> label width in cells) and route edges, left to right.
 
-    `previous` is the order nodes had in the last drawing: equal situations keep their order.
+    `previous` is the order nodes had in the last drawing: equal situations keep their order. `weak` edges do not
+    decide which way the others go: where they close a cycle, they are the ones that are turned.
     """
     order = {name: n for n, name in enumerate([*(p for p in previous if p in labels), *sorted(labels)][::-1])}
     order = {name: len(order) - n for name, n in order.items()}
     known = sorted({(a, b) for a, b in edges if a in labels and b in labels and a != b})
     drawing = Drawing()
-    forward = _break_cycles(sorted(labels, key=lambda n: order[n]), known, drawing.turned)
+    strong = [e for e in known if e not in weak]
+    forward = _break_cycles(sorted(labels, key=lambda n: order[n]), strong, drawing.turned)
     rank = _ranks(labels, forward)
+    if len(strong) < len(known):
+        place = {n: (rank[n], order[n]) for n in labels}
+        drawing.turned.update(e for e in known if e in weak and place[e[0]] > place[e[1]])
+        forward = sorted({(b, a) if (a, b) in drawing.turned else (a, b) for a, b in known})
+        rank = _ranks(labels, forward)
     layers, links, chains = _with_bends(labels, forward, rank, order)
     _reduce_crossings(layers, links)
     rows = _rows(layers, links)
@@ -184,17 +204,18 @@ def _rows(layers: list[list[str]], links: Links) -> dict[str, int]:
 def _draw(
     drawing: Drawing, labels: Mapping[str, int], layers: list[list[str]], rows: Mapping[str, int],
     chains: Mapping[tuple[str, str], list[str]],
-) -> dict[tuple[str, str], set[Cell]]:
-    """Fills in where things are; returns the cells of every forward edge."""
+) -> dict[tuple[str, str], tuple[Wire, ...]]:
+    """Fills in where things are; returns the wires of every forward edge."""
     hops: list[dict[str, set[str]]] = [{} for _ in layers]
     level_of = {name: level for level, layer in enumerate(layers) for name in layer}
     for chain in chains.values():
         for x, y in zip(chain, chain[1:], strict=False):
             hops[level_of[x]].setdefault(x, set()).add(y)
     start, starts, tracks = 0, [], []
+    widths = [max((labels.get(n, 0) for n in layer), default=0) for layer in layers]
     for level, layer in enumerate(layers):
         starts.append(start)
-        widest = max((labels.get(n, 0) for n in layer), default=0)
+        widest = widths[level]
         tracks.append(_tracks(hops[level], rows))
         channel = max(tracks[-1].values(), default=-1) + 1
         start += widest + (GAP * 2 + channel + 3 if level < len(layers) - 1 else 0)
@@ -204,19 +225,25 @@ def _draw(
     drawing.layers = [[n for n in layer if n in labels] for layer in layers]
     drawing.width = start
     drawing.height = max(rows.values(), default=-1) + 1
-    routes: dict[tuple[str, str], set[Cell]] = {}
+    wires: dict[tuple[str, str], Wire] = {}
+    routes: dict[tuple[str, str], tuple[Wire, ...]] = {}
     for edge, chain in chains.items():
-        cells: set[Cell] = set()
         for x, y in zip(chain, chain[1:], strict=False):
+            if (x, y) in wires:
+                continue
             level = level_of[x]
-            widest = max((labels.get(n, 0) for n in layers[level]), default=0)
+            widest = widths[level]
             begin = starts[level] + (labels[x] + GAP if x in labels else 0)
             turn = starts[level] + widest + GAP + 1 + tracks[level][x]
             end = starts[level + 1] - (2 if y in labels else 1)
-            cells |= _wire(drawing.mask, rows[x], rows[y], begin, turn, end)
+            wires[(x, y)] = _wire(rows[x], rows[y], begin, turn, end)
             if y in labels:
                 drawing.heads[(rows[y], end)] = y
-        routes[edge] = cells
+        routes[edge] = tuple(wires[hop] for hop in zip(chain, chain[1:], strict=False))
+    mask = drawing.mask
+    for wire in wires.values():
+        for cell, bits in wire.items():
+            mask[cell] = mask.get(cell, 0) | bits
     return routes
 
 
@@ -238,25 +265,16 @@ def _tracks(hops: Mapping[str, set[str]], rows: Mapping[str, int]) -> dict[str, 
     return out
 
 
-def _wire(mask: dict[Cell, int], top: int, bottom: int, begin: int, turn: int, end: int) -> set[Cell]:
+def _wire(top: int, bottom: int, begin: int, turn: int, end: int) -> Wire:
     """One hop: right to the track, up or down in it, right to the next layer."""
-    cells: set[Cell] = set()
-
-    def run(row: int, first: int, last: int) -> None:
-        for column in range(first, last + 1):
-            bits = (LEFT if column > first or column == begin and row == top else 0) | (
-                RIGHT if column < last or last == end else 0
-            )
-            mask[(row, column)] = mask.get((row, column), 0) | bits
-            cells.add((row, column))
-
-    run(top, begin, turn)
+    cells: Wire = dict.fromkeys(((top, column) for column in range(begin, turn)), LEFT | RIGHT)
+    cells.update(dict.fromkeys(((bottom, column) for column in range(turn + 1, end + 1)), LEFT | RIGHT))
+    if top == bottom:
+        cells[(top, turn)] = LEFT | RIGHT
+        return cells
+    onward, back = (DOWN, UP) if bottom > top else (UP, DOWN)
     step = 1 if bottom > top else -1
-    for row in range(top, bottom + step, step) if bottom != top else ():
-        bits = (0 if row == top else (UP if step == 1 else DOWN)) | (
-            0 if row == bottom else (DOWN if step == 1 else UP)
-        )
-        mask[(row, turn)] = mask.get((row, turn), 0) | bits
-        cells.add((row, turn))
-    run(bottom, turn, end)
+    cells.update(dict.fromkeys(((row, turn) for row in range(top + step, bottom, step)), UP | DOWN))
+    cells[(top, turn)] = LEFT | onward
+    cells[(bottom, turn)] = back | RIGHT
     return cells

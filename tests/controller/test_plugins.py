@@ -51,12 +51,12 @@ def test_nobody_is_meant(on: tuple[str, ...], says: str) -> None:
         hosts_of(EXPECTED, on)
 
 
-def test_metrics_are_bounded() -> None:
+def test_of_metrics_the_latest_is_kept() -> None:
     metrics = HostMetrics()
     for n in range(1000):
-        metrics.take({"sample": {"load": [n], "units": {"u": {}}}}, 5.0 * n)
-    assert len(metrics.points) <= 61 and metrics.points[-1] == (4995.0, {"load": [999]})
-    assert metrics.latest["units"] == {"u": {}}
+        metrics.take({"sample": {"load": [n], "units": {"u": {}}}})
+    metrics.take({"facts": {"cpus": 2}})
+    assert metrics.latest == {"load": [999], "units": {"u": {}}} and metrics.facts == {"cpus": 2}
 
 
 def test_the_journal_entry_of_a_schedule_is_short() -> None:

@@ -56,7 +56,8 @@ def test_every_edge_leads_from_its_caller_to_an_arrow_at_its_callee(edges: list[
     drawing = drawn(edges)
     steps = {LEFT: (0, -1), RIGHT: (0, 1), UP: (-1, 0), DOWN: (1, 0)}
     assert set(drawing.paths) == {(a, b) for a, b in edges if a != b}
-    for (a, b), path in drawing.paths.items():
+    for a, b in drawing.paths:
+        path = drawing.path((a, b))
         first, last = (b, a) if (a, b) in drawing.turned else (a, b)
         row, column = drawing.nodes[first]
         start = (row, column + 6 + 1)
@@ -66,10 +67,11 @@ def test_every_edge_leads_from_its_caller_to_an_arrow_at_its_callee(edges: list[
             cell = edge.pop()
             for bit, (down, right) in steps.items():
                 other = (cell[0] + down, cell[1] + right)
-                if drawing.mask[cell] & bit and other in path and other not in reached:
+                if path[cell] & bit and other in path and other not in reached:
                     reached.add(other)
                     edge.append(other)
-        assert reached == path, "the line is broken"
+        assert reached == set(path), "the line is broken"
+        assert all(drawing.mask[cell] & bits == bits for cell, bits in path.items())
         assert last in {drawing.heads.get(cell) for cell in path}
 
 
@@ -85,3 +87,14 @@ def test_drawing_again_from_the_last_order_moves_nothing(edges: list[tuple[str, 
         )
     again = lay_out({n: 6 for n in NAMES}, forward, [n for layer in drawing.layers for n in layer])
     assert again.nodes == drawing.nodes
+
+
+@given(GRAPHS, st.sets(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), max_size=6))
+def test_weak_edges_turn_no_others_around(edges: list[tuple[str, str]], weak: set[tuple[str, str]]) -> None:
+    labels = {n: 6 for n in NAMES}
+    strong = [e for e in edges if e not in weak]
+    alone, both = lay_out(labels, strong), lay_out(labels, [*edges, *weak], (), weak)
+    assert both.turned - weak == alone.turned
+    for a, b in both.paths:
+        first, last = (b, a) if (a, b) in both.turned else (a, b)
+        assert both.nodes[first][1] < both.nodes[last][1]

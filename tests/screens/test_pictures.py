@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from cockpit.model.metrics_rows import HOST_FIELDS
 from screens.widgets.lines import Lines
 from tests.screens import pushed
 from tests.screens.canned import CannedSession
@@ -40,14 +41,28 @@ WAYS: dict[str, tuple[list[str], str]] = {
     "stragglers": (["B", "o"], "by region"),
     "artifacts": (["b"], "words/7"),
     "artifact": ([*":artifact sudoku/1.2.0", "enter"], "made for sudoku/1.1.0"),
+    "matrix": (["M", "down", "right"], "sudoku on bj-2"),
+    "numbers": (["h", "e"], "METRICS"),
 }
 """Picture -> keys that lead there, and words that are on it when it is complete."""
+
+
+def with_numbers() -> CannedSession:
+    made = CannedSession()
+    values = [None, 0.1, 0.2, 0.4, None, 0.6, 0.9, 0.3]
+    made.answers["metrics"] = {
+        "kind": "host", "name": "bj-1", "at": 1.0, "latest": dict.fromkeys(HOST_FIELDS, 0.3),
+        "limits": {"cpu": 1.0, "disk": 1.0}, "trails": {f: {"step": 10, "values": values} for f in HOST_FIELDS},
+    }
+    return made
 
 
 def session(name: str) -> CannedSession:
     """What the picture is of."""
     if name in ("crowd", "stragglers"):
         return CannedSession(pushed.crowd(1000))
+    if name == "numbers":
+        return with_numbers()
     if name in ("relays", "relay-lost"):
         return CannedSession(relay_lost())
     return CannedSession(pushed.pushing() if name == "push" else None)

@@ -1,4 +1,5 @@
-"""Tells `{"facts": {...}}` once and on change, and `{"sample": {...}}` every few seconds (`period`, 0: never)."""
+"""Tells `{"facts": {...}}` once and on change, `{"sample": {...}}` every few seconds (`period`, 0: never), and
+`{"peers": {unit: [[address, port, connections], ...]}}` every half minute when it changed."""
 
 from __future__ import annotations
 
@@ -7,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from .facts import facts
 from .numbers import Sampler
+from .peers import look as look_at_peers
 
 if TYPE_CHECKING:
     from cockpit.agent.plugins.inside import Host
 
 FACTS_EVERY = 300.0
+PEERS_EVERY = 30.0
 
 
 class Metrics:
@@ -20,6 +23,8 @@ class Metrics:
         self._sampler = Sampler()
         self._facts: Optional[Dict[str, Any]] = None
         self._looked = 0.0
+        self._peers: Optional[Dict[str, Any]] = None
+        self._peers_at = 0.0
         self._generation = 0
 
     def begin(self) -> None:
@@ -28,8 +33,8 @@ class Metrics:
         self._look(self._generation)
 
     def connected(self) -> None:
-        self._facts = None
-        self._looked = 0.0
+        self._facts = self._peers = None
+        self._looked = self._peers_at = 0.0
 
     def _look(self, generation: int) -> None:
         if generation != self._generation:
@@ -45,6 +50,12 @@ class Metrics:
                 self._facts = found
                 self._host.tell({"facts": found})
         self._host.tell({"sample": self._sampler.sample(self._host.units)})
+        if not self._peers_at or now - self._peers_at >= PEERS_EVERY:
+            self._peers_at = now
+            peers = look_at_peers(self._host.units)
+            if peers != self._peers:
+                self._peers = peers
+                self._host.tell({"peers": peers})
         self._host.at(max(1.0, period), lambda: self._look(generation))
 
 
