@@ -198,6 +198,8 @@ class ActionScreen(ClusterScreen):
             note += f"{', ' if note else ''}gives up at {clock(row.gives_up)} (in {left}s)"
         for part in wrap(note, width - 4, 3, look.sign("more")):
             lines.append([("   " + part, "text" if row.ended is None else mark)])
+        if self.detail is not None and self.detail.undo:
+            lines += [[("   " + p, "muted")] for p in wrap(look.text(f"Undo: {self.detail.undo}"), width - 4, 2)]
         return lines
 
     # keys

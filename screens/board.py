@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from cockpit.model.guard_rows import RequestRow
 from cockpit.model.view import (
     OK,
     UNKNOWN,
@@ -27,7 +28,7 @@ from cockpit.model.view import (
 )
 from screens.format import age, short_names
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays", "alerts")
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays", "requests", "alerts")
 SHAPING = ("nodes", "instances")
 """Tables whose keys make the tree and the short names."""
 ENDED = frozenset({"done", "failed", "aborted", "returned", "refused"})
@@ -54,6 +55,7 @@ class Changed(msgspec.Struct, kw_only=True):
     actions: frozenset[str] = frozenset()
     pushes: frozenset[str] = frozenset()
     relays: frozenset[str] = frozenset()
+    requests: frozenset[str] = frozenset()
     alerts: frozenset[str] = frozenset()
     whole: bool = False
 
@@ -72,6 +74,7 @@ class Board:
         self.actions: dict[str, ActionRow] = {}
         self.pushes: dict[str, PushRow] = {}
         self.relays: dict[str, RelayRow] = {}
+        self.requests: dict[str, RequestRow] = {}
         self.alerts: dict[str, AlertRow] = {}
         self.loads: dict[str, dict[str, dict[str, float]]] = {}
         """Kind (host, instance) -> name -> latest numbers, while a list that shows them is looked at."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from cockpit.model.view import Change
 from screens.format import plural
+from screens.guarded import guard_words
 
 Short = Callable[[str], str]
 """Full path or instance id -> the name that screens show."""
@@ -36,6 +37,7 @@ def describe(changes: Sequence[Change], short: Short, to: str = "→") -> list[s
     out += _stopped(tables.pop("stopped", []), short)
     for table in ("modes", "hosts", "groups", "regions"):
         out += [_thing(change, short, to) for change in tables.pop(table, [])]
+    out += [words for change in tables.pop("guards", []) for words in guard_words(change)]
     for rest in tables.values():
         out += [_other(" ".join(c.path), c, to) for c in rest]
     return out

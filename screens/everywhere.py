@@ -26,7 +26,8 @@ class Everywhere(NamedTuple):
     """`module:function`."""
 
 
-_ALL = (
+_ALL: tuple[Everywhere, ...] = (
+    Everywhere("edit", "E", "edit", "Edit what is expected of the row in your editor.", "screens.edit:begin"),
     Everywhere("go.alerts", "N", "alerts", "What needs somebody, who was told, who has it.", "screens.alerts:begin"),
     Everywhere("go.matrix", "M", "matrix", "Hosts against services.", "screens.matrix:begin"),
 )

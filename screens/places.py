@@ -37,6 +37,7 @@ PLACES: dict[str, Place] = {
         "screens.artifact:ArtifactScreen",
     ),
     "matrix": Place("hosts against services; with words, only those", "screens.matrix:MatrixScreen"),
+    "approvals": Place("what waits for a second person", "screens.approvals:ApprovalsScreen"),
     "logs": Place("logs of instances", "screens.logs:LogsScreen"),
     "alerts": Place("what needs somebody, who was told, who has it", "screens.alerts:AlertsScreen"),
     "help": Place("keys and verbs", "screens.help:HelpScreen"),

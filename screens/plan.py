@@ -9,6 +9,7 @@ from textual.binding import BindingType
 
 from cockpit.act.table import VERBS
 from cockpit.plan.steps import FETCH, Bad, Intent, Plan, Refused, Step
+from screens import guarded
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.changes import describe, value
@@ -107,6 +108,7 @@ def plan_items(plan: Plan, board: Board, look: Look, width: int, opened: set[str
     out: list[Item] = []
     for warning in plan.warnings:
         out += sentence(f"{look.glyph('drift')} {warning}", "drift")
+    out += guarded.guard_items(plan, look, room)
     for fact in facts(plan):
         out += sentence(fact)
     for touched in plan.touches:
@@ -177,7 +179,7 @@ class PlanScreen(ClusterScreen):
         key("x", "run_plan", "run", "Carry this plan out.", "plan.run"),
         key("y", "copy", "copy as command", "Put the command that does the same on the clipboard.", "plan.copy"),
     ]
-    HINTS = ("plan.run", "open", "plan.copy", "command")
+    HINTS: ClassVar[tuple[str, ...]] = ("plan.run", "open", "plan.copy", "command")
 
     def __init__(self, intent: Intent) -> None:
         super().__init__()
@@ -205,6 +207,10 @@ class PlanScreen(ClusterScreen):
 
     def _work_out(self) -> None:
         self.run_worker(self._ask_plan(), name="plan", exclusive=True)
+
+    def ask_again(self) -> None:
+        """The intent is another one now."""
+        self._work_out()
 
     async def _ask_plan(self) -> None:
         """Fetch the plan; when there is none, go back and say why there."""
@@ -259,7 +265,7 @@ class PlanScreen(ClusterScreen):
             return
         if VERBS[self.intent.verb].target == "action":
             about = [p for s in control_facts(self.intent, self.board) for p in wrap(look.text(s), width - 4, 3)]
-            self.sheet.fill([text("   " + part) for part in about])
+            self.sheet.fill([*guarded.guard_items(plan, look, width - 4), *(text("   " + part) for part in about)])
             return
         self.sheet.fill(plan_items(plan, self.board, look, width, self._opened))
 
@@ -298,6 +304,8 @@ class PlanScreen(ClusterScreen):
             self.say("It was sent; waiting for the controller.")
         elif plan.empty and verb.target != "action":
             self.say("There is nothing to do.", "ok")
+        elif await guarded.barred(self):
+            pass  # it said why
         elif plan.confirm or plan.risk == "destructive":
             from screens.ask import ConfirmScreen
 
@@ -329,7 +337,7 @@ class PlanScreen(ClusterScreen):
                 "unknown",
             )
         else:
-            if self.app.screen is self:
+            if self.app.screen is self and not guarded.asked(self, row):
                 from screens.action import ActionScreen
 
                 self.app.switch_screen(ActionScreen(row.id, row))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from cockpit.act.table import VERBS
+from cockpit.model.guard_rows import RequestRow
 from cockpit.model.states import UP
 from cockpit.model.view import (
     BADNESS,
@@ -96,7 +97,15 @@ def needs(board: Board) -> list[Need]:
         out += [_many(service, word, group)] if len(group) > FOLD and service else group
     out.sort(key=lambda n: (-BADNESS.get(n.mark, 0), -(n.since or 0), n.name))
     # what an interrupted action left behind is put right by deciding about the action
-    return [_interrupted(row, told[id]) for id, row in cut_off.items()] + out
+    asks = [_request(r) for r in board.requests.values() if r.state == "waiting"]
+    return asks + [_interrupted(row, told[id]) for id, row in cut_off.items()] + out
+
+
+def _request(row: RequestRow) -> Need:
+    return Need(
+        mark=PAUSED, name=f"{row.id} {row.title}", word="needs a second person", since=row.asked,
+        reason=f"{row.author} asks ({row.rule}: {row.reason})", aim=NOTHING, door=("approvals", row.id),
+    )
 
 
 def _host(host: HostRow, board: Board) -> Need:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 
 from cockpit.act.table import CHANGE, DESTRUCTIVE, OBSERVE, VERBS, Verb
+from cockpit.model.guard_rows import CONFIRM
 from cockpit.model.view import Who
 from cockpit.plan.steps import Intent, Plan, Refused
 
@@ -51,14 +52,21 @@ def check(
     why = may(who, verb)
     if why:
         raise Refused(why)
-    if plan is None or risk_of(verb, plan) != DESTRUCTIVE:
+    if plan is None or risk_of(verb, plan) != DESTRUCTIVE and not named(plan):
         return
     name = needed(intent, plan)
     if confirms(confirm, name):
         return
     how = f"type {short(name)} to run it" if interactive else f"add --confirm {short(name)} to run it"
     got = f"{confirm!r} is not the name to confirm; " if confirm else ""
-    raise Refused(f"{plan.title or intent.verb} is destructive: {got}{how}")
+    asks = "is destructive" if risk_of(verb, plan) == DESTRUCTIVE or plan.guard is None else plan.guard.words()
+    raise Refused(f"{plan.title or intent.verb}: {asks}; {got}{how}" if named(plan) else
+                  f"{plan.title or intent.verb} {asks}: {got}{how}")
+
+
+def named(plan: Plan) -> bool:
+    """Does a guard ask for the typed name?"""
+    return plan.guard is not None and plan.guard.effect == CONFIRM
 
 
 def needed(intent: Intent, plan: Plan) -> str:

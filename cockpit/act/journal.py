@@ -6,7 +6,8 @@ it). A cleanly cut file still verifies as far as it goes, so its head and count 
 too and passed to `verify` and `open`.
 
 Kinds that the engine writes: `intent`, `gate` (the observation that decided a step), `pause`,
-`resume`, `abort` (anchored to a step), `outcome`, `ctl` (somebody acted on the host itself). Bodies
+`resume`, `abort` (anchored to a step), `outcome`, `ctl` (somebody acted on the host itself), `request`,
+`approve`, `refuse` and `expire` (a second person), `glass` (a guard was passed with a reason). Bodies
 hold references to secrets, never values.
 """
 

@@ -47,6 +47,7 @@ _ALL = (
         params=(
             Param("document", "document", "the topology file's content"),
             Param("source", "str", "name of the file", required=False),
+            Param("base", "int", "of an edit: the revision that was edited", required=False),
         ),
         help="Import a topology file as the next revision and carry out what changed.",
         example="cockpit apply topology.yaml",

@@ -153,7 +153,7 @@ class Twin:
                 number=revision, mark=digest(doc), author=intent.author, time=self.now, action=id,
                 changes=plan.changes, undo=intent.verb == "rollback",
             ))  # fmt: skip
-        if intent.verb == "apply":
+        if intent.verb == "apply" and "base" not in intent.params:
             self._last_import = intent.params.get("document")
         for step in plan.steps:
             if step.kind == PREPARE:

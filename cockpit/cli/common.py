@@ -69,6 +69,11 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def answer(question: str) -> str:
+    """A line of the person at the terminal."""
+    return input(question).strip()
+
+
 def warn(text: str) -> None:
     print(f"cockpit: {text}", file=sys.stderr, flush=True)
 
@@ -89,7 +94,10 @@ def connect(args: argparse.Namespace, *, view: bool = False, directory: Path | N
     read_only = READ_ONLY if getattr(args, "read_only", False) else ""
     control = directory / "control.sock"
     looks = view or read_only or not os.access(control, os.R_OK | os.W_OK)
-    if looks and (directory / "view.sock").exists():
+    shared = directory.with_name(directory.name + ".operators") / "control.sock"
+    if looks and not (view or read_only) and os.access(shared, os.R_OK | os.W_OK):
+        return RemoteSession(shared)
+    if looks and os.access(directory / "view.sock", os.F_OK):
         return RemoteSession(directory / "view.sock", read_only=read_only)
     return RemoteSession(control, read_only=read_only)
 

@@ -94,6 +94,7 @@ def sentence(entry: Any) -> str:
         case "intent":
             what = f"{body['action']} {body['title']}  by {body['author']}"
             what += f"  caused by {body['cause']}" if body.get("cause") else ""
+            what += f"  approved by {body['approved']}" if body.get("approved") else ""
             return f"{head} {what}  rev {body['revision']}" if body.get("revision") else f"{head} {what}"
         case "outcome":
             return f"{head} {body['action']} {body['outcome']}  {body.get('reason', '')}".rstrip()
@@ -108,7 +109,7 @@ def sentence(entry: Any) -> str:
             return f"{head} {body['action']} by {by}{after}  {body.get('reason', '')}".rstrip()
         case "ctl":
             return f"{head} {body.get('host')}: uid {body.get('uid')} {body.get('op')} {body.get('unit')}"
-        case "exec" | "exec-end" | "plugin" | "schedule" | "revoked" | "token":
+        case kind if kind in _OTHERS:
             return f"{head} {_OTHERS[entry.kind](body)}".rstrip()
     return f"{head} " + " ".join(f"{k}={v}" for k, v in body.items() if v not in ("", None))
 
@@ -151,9 +152,25 @@ def _token(body: Any) -> str:
     return f"{body['what']} for {body['host'] or 'any host'} ({body['id']})  by {body['author']}"
 
 
+def _request(body: Any) -> str:
+    return f"{body['request']} {body['title']}  by {body['author']} (uid {body['uid']})  guard {body['rule']}"
+
+
+def _decided(body: Any) -> str:
+    """A request that was approved, refused, or that nobody decided in time."""
+    by = f"  by {body['by']} (uid {body['uid']})" if body.get("by") else ""
+    return f"{body['request']} {body['state']}{by}  {body.get('action') or body.get('reason') or ''}"
+
+
+def _glass(body: Any) -> str:
+    why = f"GLASS BROKEN by {body['author']} (uid {body['uid']}): {body['reason']}"
+    return f"{body['action']} {body['verb']}  {why}  against guard {body['rule']}: {body['against']}"
+
+
 _OTHERS: dict[str, Callable[[Any], str]] = {
     "exec": _exec, "exec-end": _exec_end, "plugin": _plugin, "schedule": _schedule, "revoked": _revoked,
-    "token": _token,
+    "token": _token, "request": _request, "approve": _decided, "refuse": _decided, "expire": _decided,
+    "glass": _glass,
 }
 
 

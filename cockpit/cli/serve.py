@@ -74,6 +74,10 @@ def add(commands: Any) -> None:
 def _serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address agents dial")
     parser.add_argument("--port", type=int, default=0, help="port agents dial (default: the last one)")
+    parser.add_argument(
+        "--operators", default="", metavar="GROUP",
+        help="Unix group that may submit and approve by a socket of its own, STATE.operators (docs/guards.md)",
+    )
     parser.add_argument("--hosts", metavar="DIR", help="where local hosts live (default: STATE.hosts)")
 
 
@@ -90,9 +94,18 @@ def serve(args: argparse.Namespace) -> int:
     directory = state_dir(args, name=expected.name if expected else "")
     options = Options(
         state=directory, file=Path(args.file).name if args.file else "", address=args.listen, port=args.port,
-        hosts=Path(args.hosts).absolute() if args.hosts else None,
+        hosts=Path(args.hosts).absolute() if args.hosts else None, operators=args.operators,
+        text=written(args.file),
     )
     return drive(lambda: serve_until_signal(options, expected, say=say))
+
+
+def written(file: str | None) -> str:
+    """The text of a topology file that was checked, for `cockpit edit`; empty when it is gone again."""
+    try:
+        return Path(file).read_text(encoding="utf-8") if file else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,7 +114,10 @@ def run(args: argparse.Namespace) -> int:
     if args.embed:
         from cockpit.controller.serving import Options, serve_with_screen
 
-        options = Options(state=directory, file=Path(args.file).name, address=args.listen, port=args.port)
+        options = Options(
+            state=directory, file=Path(args.file).name, address=args.listen, port=args.port,
+            operators=args.operators, text=written(args.file),
+        )
         return drive(lambda: serve_with_screen(options, expected, lambda s: _embedded(s, args)))
     if not alive(directory):
         start_detached(args, directory)
@@ -115,6 +131,8 @@ def start_detached(args: argparse.Namespace, directory: Path) -> None:
     make_dir(str(directory), 0o710)
     command = [sys.executable, "-I", "-m", "cockpit.cli.main", "serve", str(Path(args.file).absolute())]
     command += ["--state", str(directory), "--listen", args.listen, "--port", str(args.port)]
+    if args.operators:
+        command += ["--operators", args.operators]
     if args.hosts:
         command += ["--hosts", str(Path(args.hosts).absolute())]
     log = directory / "controller.log"

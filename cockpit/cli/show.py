@@ -199,6 +199,8 @@ def plan_text(plan: Any) -> str:
         lines.append(f"  {n:>3}  {step.text or step.kind}")
     for label, texts in (("Touches", plan.touches), ("Mind", plan.warnings)):
         lines += [f"  {label}: {t}" for t in texts]
+    if plan.guard is not None and plan.guard.rule:
+        lines.append(f"  Guard: {plan.guard.words()}")
     if plan.undo:
         lines.append(f"  Undo: {plan.undo}")
     if plan.estimate is not None:

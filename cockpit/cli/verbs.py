@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cockpit.cli.common import (
     warn,
 )
 from cockpit.cli.progress import Progress
+from cockpit.model.guard_rows import DENY
 
 
 def add(commands: Any) -> None:
@@ -35,6 +37,7 @@ def add(commands: Any) -> None:
         parser.add_argument(
             "--confirm", default="", metavar="NAME", help="the name that a destructive verb asks for"
         )
+        _break_glass(parser)
         parser.add_argument("--no-wait", action="store_true", help="return as soon as it is accepted")
         parser.add_argument("--read-only", action="store_true", help="refuse whatever would change something")
         parser.set_defaults(run=run, verb=verb.name)
@@ -49,7 +52,15 @@ def add(commands: Any) -> None:
         add_arguments(child, verb)
         add_state(child, ssh=True)
         add_json(child)
+        _break_glass(child)
         child.set_defaults(run=show_plan, verb=verb.name)
+
+
+def _break_glass(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--break-glass", default="", metavar="REASON",
+        help="pass a guard that allows it; who and why go into the journal",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
@@ -92,9 +103,12 @@ def intent_of(args: argparse.Namespace) -> Any:
     from cockpit.plan.steps import Intent
 
     verb = VERBS[args.verb]
+    glass = {"break_glass": args.break_glass} if args.break_glass else {}
     if verb.name == "apply":
         expected = load_topology(args.file)
-        params = {"document": to_doc(expected), "source": Path(args.file).name}
+        params = {"document": to_doc(expected), "source": Path(args.file).name, **glass}
+        with contextlib.suppress(OSError, UnicodeDecodeError):  # its comments, for `cockpit edit`
+            params["text"] = Path(args.file).read_text(encoding="utf-8")
         return Intent(verb="apply", params=params)
     targets = tuple(getattr(args, "targets", None) or ([args.target] if getattr(args, "target", None) else []))
     params = {}
@@ -102,7 +116,7 @@ def intent_of(args: argparse.Namespace) -> Any:
         value = getattr(args, param.name, None)
         if value is not None and value is not False and value != []:
             params[param.name] = value
-    return Intent(verb=verb.name, targets=targets, params=params)
+    return Intent(verb=verb.name, targets=targets, params={**params, **glass})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -121,7 +135,8 @@ async def _run(args: argparse.Namespace) -> int:
             raise Refused(f"{verb.name} is refused: {session.who.read_only}")
         plan = await session.plan(intent)
         confirm = args.confirm
-        if plan.risk == DESTRUCTIVE and not confirm:
+        denied = plan.guard is not None and plan.guard.effect == DENY
+        if (plan.risk == DESTRUCTIVE or plan.confirm) and not confirm and not denied:
             confirm = ask(plan)
         if plan.empty and verb.name not in ("pause", "resume", "abort"):
             if args.json:
@@ -134,6 +149,12 @@ async def _run(args: argparse.Namespace) -> int:
         for warning in plan.warnings:
             warn(warning)
         row = await session.submit(intent, digest=plan.digest, confirm=confirm)
+        if row.state == "asked":
+            if args.json:
+                print_json(row)
+            else:
+                say(f"{row.id} {row.title}: {row.note}")
+            return DIFFERS
         if args.no_wait or verb.name in ("pause", "resume"):
             if args.json:
                 print_json(row)
@@ -158,7 +179,8 @@ def wanted(intent: Any, detail: Any) -> str:
 def ask(plan: Any) -> str:
     """Ask for the typed name on a terminal; without one, say what is missing."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise Fail(3, f"{plan.title} is destructive: repeat with --confirm {plan.confirm}")
+        why = "is destructive" if plan.risk == DESTRUCTIVE or plan.guard is None else f"- {plan.guard.words()}"
+        raise Fail(3, f"{plan.title} {why}: repeat with --confirm {plan.confirm}")
     from cockpit.cli.show import plan_text
 
     say(plan_text(plan))

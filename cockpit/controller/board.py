@@ -15,6 +15,7 @@ import msgspec
 from cockpit.controller.world import World
 from cockpit.model.actual import Actual
 from cockpit.model.drift import drift_key, drift_of_host, drift_of_instance
+from cockpit.model.guard_rows import RequestRow
 from cockpit.model.judge import Digests
 from cockpit.model.naming_rows import endpoint_row
 from cockpit.model.relay_rows import relay_row
@@ -22,7 +23,7 @@ from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts
 from cockpit.model.topology import Expected
 from cockpit.model.view import ActionRow, AlertRow, Delta, DriftRow, Head, PushRow, Snapshot
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays", "alerts")
+TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays", "requests", "alerts")
 SLICE = 200
 """Rows that are recomputed before the loop has its turn: some 5 ms."""
 BACKLOG = 200
@@ -70,6 +71,10 @@ class Board:
     def set_push(self, key: str, row: PushRow) -> None:
         """A receiver of a push; the key is `<action>|<host>`."""
         self._put("pushes", key, row)
+
+    def set_request(self, key: str, row: RequestRow | None) -> None:
+        """Something waits for a second person, or was decided; None: it is forgotten."""
+        self._put("requests", key, row)
 
     def set_alerts(self, rows: Mapping[str, AlertRow]) -> None:
         """All that there are."""

@@ -14,6 +14,7 @@ from cockpit.act.journal import Journal
 from cockpit.agent.files import make_dir
 from cockpit.artifacts.opening import open_store
 from cockpit.controller.alerting import Alerts
+from cockpit.controller.approvals import Approvals
 from cockpit.controller.artifacts import Shelf
 from cockpit.controller.board import SLICE, Board
 from cockpit.controller.building import builds_of
@@ -127,6 +128,8 @@ class Controller:
         self.shelf = Shelf(self)
         self.runner = Runner(self)
         self.desk = Desk(self)
+        self.approvals = Approvals(self)
+        self.approvals.load(tables)
         port = port or int(self.ledger.meta.get("port", 0))
         self.address = address
         self.local = LocalHosts(self.hosts_root, self.authority, cluster)
@@ -152,6 +155,7 @@ class Controller:
         self.spawn(self._ping())
         self.spawn(self.security.run())
         self.spawn(self.gateway.run())
+        self.spawn(self.approvals.run())
         self.spawn(self.alerts.run())
         self.spawn(self.metrics.run())
 

@@ -65,10 +65,11 @@ class Demo:
     def _running(self, say: Callable[[str], None]) -> contextlib.AbstractAsyncContextManager[Controller]:
         @contextlib.asynccontextmanager
         async def run() -> Any:
-            loaded = load_text(sample().encode(), "sample_topology.yaml")
+            text = sample()
+            loaded = load_text(text.encode(), "sample_topology.yaml")
             make_dir(str(self.state), 0o710)
             await asyncio.to_thread(self._artifacts)
-            options = Options(state=self.state, file="sample_topology.yaml")
+            options = Options(state=self.state, file="sample_topology.yaml", text=text)
             async with controller(options, loaded.expected) as c:
                 try:
                     yield c

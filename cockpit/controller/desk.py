@@ -13,8 +13,10 @@ from cockpit.act import messages as ex
 from cockpit.act.duration import Durations
 from cockpit.act.followup import RETURNED, conclude, followup, made_stable, return_sentence, return_versions
 from cockpit.act.table import VERBS
+from cockpit.controller.guarding import Beside, enforce, judged, opened, undo_words
 from cockpit.controller.ledger import ActionRecord, number_of
 from cockpit.model import view
+from cockpit.model.guard_rows import APPROVE
 from cockpit.model.patch import Conflict
 from cockpit.model.view import ActionDetail, ActionRow, StepRow, Who
 from cockpit.plan.context import PlanContext
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
 RETURNING = "returning"
 """Ended without success, and its automatic return runs."""
 
-CONTROL = ("pause", "resume", "abort")
+CONTROL = {
+    "pause": "resume goes on", "resume": "pause holds it again",
+    "abort": "an abort cannot be undone; rollback undoes what the action changed",
+}
+"""Verbs for actions, and how each is undone."""
+NOTHING_BESIDE = Beside()
 
 
 class Desk:
@@ -54,14 +61,22 @@ class Desk:
         )
 
     def plan(self, intent: Intent, who: Who) -> Plan:
-        """What it would do now. Raises Bad or Refused; read-only people may look."""
+        """What it would do now, and what the guards say of it. Raises Bad or Refused; read-only people may look."""
+        intent, beside = opened(intent, who)
+        return self.judged_plan(intent, who, beside.glass)
+
+    def judged_plan(self, intent: Intent, who: Who, glass: str = "") -> Plan:
+        """The same for an intent that holds nothing beside its plan."""
+        ctx = self.context()
         if intent.verb in CONTROL:
             record = self._record(intent)
-            return Plan(
+            plan = Plan(
                 intent=intent, base=self.c.world.revision, title=f"{intent.verb} {record.row.id}",
                 risk=VERBS[intent.verb].risk, confirm=record.row.id.lstrip("#") if intent.verb == "abort" else "",
+                undo=CONTROL[intent.verb],
             )
-        return make_plan(intent, self.context())
+            return judged(plan, who, ctx, glass=glass, of=record.plan)
+        return judged(make_plan(intent, ctx), who, ctx, glass=glass)
 
     async def submit(self, intent: Intent, who: Who, *, digest: str = "", confirm: str = "") -> ActionRow:
         """Carry it out. Raises Bad, Refused, or OSError when the state cannot be kept."""
@@ -69,13 +84,39 @@ class Desk:
         if verb is None:
             raise Bad(f"no verb {intent.verb!r}")
         guard.check(intent, who, verb, None, confirm)
-        plan = self.plan(intent, who)
+        intent, beside = opened(intent, who)
+        plan = self.judged_plan(intent, who, beside.glass)
+        verdict = enforce(plan)
         guard.check(intent, who, verb, plan, confirm)
         if intent.verb in CONTROL:
+            self._broken("#" + intent.targets[0].lstrip("#"), plan, beside)
             return await self._control(intent)
         if digest and digest != plan.digest:
             raise Refused("what this plan was made from has changed since: look at it again")
-        return await self._begin(plan)
+        if verdict.effect == APPROVE:
+            self.admit(plan)
+            return await self.c.approvals.ask(plan, who, beside)
+        return await self.begin(plan, beside)
+
+    def admit(self, plan: Plan) -> None:
+        """Raises Refused when the guards deny it, or a running action holds what it touches."""
+        enforce(plan)
+        guard.conflicts(plan.locks, self._holders())
+
+    def _broken(self, id: str, plan: Plan, beside: Beside) -> None:
+        """A guard was passed with a reason: loud, in the journal and in the action's log."""
+        verdict = plan.guard
+        if verdict is None or not verdict.broken:
+            return
+        self.c.ledger.note({
+            "kind": "glass", "action": id, "verb": plan.intent.verb, "author": plan.intent.author, "uid": beside.uid,
+            "rule": verdict.rule, "reason": verdict.broken, "against": verdict.reason, "why": list(verdict.why),
+        })
+        record = self.c.ledger.actions.get(id)
+        if record is not None:
+            self.c.runner.remark(
+                record, f"GLASS BROKEN by {plan.intent.author}: {verdict.broken} ({verdict.named}: {verdict.reason})"
+            )
 
     async def derived(self, intent: Intent) -> None:
         """An intent that an action brings with it."""
@@ -140,21 +181,30 @@ class Desk:
         record.row = msgspec.structs.replace(record.row, note=note, **facts)
         self.c.board.set_action(record.row)
 
-    async def _begin(self, plan: Plan) -> ActionRow:
+    async def begin(self, plan: Plan, beside: Beside) -> ActionRow:
+        """`_begin` for something that a person asked for, with what came beside it."""
+        row = await self._begin(plan, beside)
+        if beside.request is not None:
+            record, asked = self.c.ledger.actions[row.id], beside.request
+            self.c.runner.remark(record, f"asked by {asked.author} as {asked.id}, approved by {asked.by}")
+        self._broken(row.id, plan, beside)
+        return row
+
+    async def _begin(self, plan: Plan, beside: Beside = NOTHING_BESIDE) -> ActionRow:
         """Intent and revision in one transaction and in the journal; then it runs."""
         now, author = time.time(), plan.intent.author
         guard.conflicts(plan.locks, self._holders())
         id = self.c.ledger.next_id()
         self._beginning[id] = (plan.locks, author, now, plan.title)
         try:
-            return await self._write_down(plan, id, now)
+            return await self._write_down(plan, id, now, beside)
         except OSError as e:
             self.c.unkept(e)  # what is in memory is ahead of the disk now
             raise
         finally:
             del self._beginning[id]
 
-    async def _write_down(self, plan: Plan, id: str, now: float) -> ActionRow:
+    async def _write_down(self, plan: Plan, id: str, now: float, beside: Beside) -> ActionRow:
         c, intent = self.c, plan.intent
         writes: list[Write] = []
         doc, revision = None, None
@@ -180,12 +230,18 @@ class Desk:
         record = ActionRecord(row=row, plan=plan, steps=steps)
         if doc is not None and revision is not None:
             writes += c.ledger.revision_writes(doc, revision)
-        if intent.verb == "apply":
+        if intent.verb == "apply" and "base" not in intent.params:  # an edit of the head is no import
             writes += c.ledger.import_writes(intent.params["document"])
+        if beside.text:
+            writes += c.ledger.text_writes(beside.text)
         writes += c.ledger.action_writes(record)
         writes.append(("meta", "gens", c.world.gens))
         mark = revision.mark if revision else c.world.digest
-        entry = journal.intent(id, intent, plan, revision=row.revision, mark=mark)
+        entry = journal.intent(id, intent, plan, revision=row.revision, mark=mark, uid=beside.uid)
+        if plan.guard is not None:
+            entry["guard"] = plan.guard
+        if beside.request is not None:
+            entry |= {"request": beside.request.id, "approved": beside.request.by}
         c.ledger.note(entry)
         await c.ledger.commit(writes)
         if doc is not None and revision is not None and revision.number > c.world.revision:
@@ -290,7 +346,8 @@ class Desk:
         record = self.c.ledger.actions.get("#" + id.lstrip("#"))
         if record is None:
             raise Bad(f"no action {id}")
-        return ActionDetail(row=record.row, steps=tuple(record.steps.values()), log=tuple(record.log))
+        undo = undo_words(self.context(), record)
+        return ActionDetail(row=record.row, steps=tuple(record.steps.values()), log=tuple(record.log), undo=undo)
 
 
 def stop(reason: str) -> str:

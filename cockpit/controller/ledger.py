@@ -108,6 +108,11 @@ class Ledger:
         self.meta["import"] = doc
         return [("meta", "import", doc)]
 
+    def text_writes(self, text: str) -> list[Write]:
+        """The file as it was written, for its comments and its order."""
+        self.meta["text"] = text
+        return [("meta", "text", text)]
+
     def note(self, body: dict[str, Any]) -> None:
         """A journal entry, in order; on disk with the next `flush` or `commit`."""
         self._notes.append(body)

@@ -15,7 +15,7 @@ import msgspec
 from cockpit.artifacts.packed import Damaged
 from cockpit.artifacts.retention import DAYS, NEWEST
 from cockpit.artifacts.store import Exists
-from cockpit.controller import building, executing, plugging
+from cockpit.controller import approvals, building, executing, guarding, plugging
 from cockpit.controller.ledger import number_of
 from cockpit.controller.retaining import collect_artifacts
 from cockpit.controller.signing import artifact_sign
@@ -92,6 +92,7 @@ def operations(c: Controller) -> dict[str, Op]:
         "export": export, "artifact_add": artifact_add,
         "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
         "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
+        **approvals.operations(c), **guarding.operations(c),
     }
 
 

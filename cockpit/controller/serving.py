@@ -21,7 +21,7 @@ from cockpit.controller.local import keeper_answers
 from cockpit.model.topology import Expected, to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
-from cockpit.session.server import SessionServer, user_name
+from cockpit.session.server import SessionServer, user_groups, user_name
 
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path."""
@@ -35,12 +35,19 @@ class Options(msgspec.Struct, kw_only=True):
     address: str = "127.0.0.1"
     port: int = 0
     hosts: Path | None = None
+    text: str = ""
+    """The file as it was written, for its comments and its order."""
     backend: str = "sqlite"
+    operators: str = ""
+    """Unix group of people who may submit and approve, by a socket of their own; empty: there is none."""
 
 
 def here() -> Who:
     """The person who started this process, with control."""
-    return Who(author=f"{user_name(os.getuid())}@{os.uname().nodename}", role="operator")
+    uid = os.getuid()
+    return Who(
+        author=f"{user_name(uid)}@{os.uname().nodename}", role="operator", uid=uid, groups=user_groups(uid)
+    )
 
 
 @contextlib.contextmanager
@@ -82,13 +89,13 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
         except (OSError, Tampered, ValueError, Damaged) as e:
             await store.close()
             raise Refused(f"the controller cannot start: {_trouble(e, options.state)}") from None
-        server = SessionServer(options.state, c.session)
+        server = SessionServer(options.state, c.session, operators=options.operators)
         try:
             if c.world.revision == 0:
                 lost_state(options.state, c.hosts_root)
             await server.start()
             if c.world.revision == 0 and expected is not None:
-                await first_import(c, expected, options.file)
+                await first_import(c, expected, options.file, options.text)
             yield c
         finally:
             await server.stop()
@@ -114,10 +121,11 @@ def _trouble(e: Exception, state: Path) -> str:
     return str(e)
 
 
-async def first_import(c: Controller, expected: Expected, source: str) -> None:
+async def first_import(c: Controller, expected: Expected, source: str, text: str = "") -> None:
     """The first revision is the file, and it is carried out: nothing else was ever asked for."""
     session = c.session(here())
-    intent = Intent(verb="apply", params={"document": to_doc(expected), "source": source})
+    written = {"text": text} if text else {}
+    intent = Intent(verb="apply", params={"document": to_doc(expected), "source": source, **written})
     row = await session.submit(intent)
     c.runner.spawn(start_all(c, row.id))
 

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from cockpit.model.check_artifacts import check_artifacts
+from cockpit.model.check_guards import check_guards
 from cockpit.model.check_links import check_links
 from cockpit.model.constraints import OWN_KEYS, eligible_of_all, parse_requirement, value_on
 from cockpit.model.problems import Path, Report, Wrong, nearest
@@ -91,6 +92,7 @@ def check(expected: Expected, to: Report) -> None:
         _instances(path, service, expected, values, to, sound)
     check_artifacts(expected, to, spot)
     check_links(expected, values, to, spot)
+    check_guards(expected, values, to)
     _cycles(expected, to)
     if sound and not to.tainted("regions"):
         _reach(expected, eligible, to)

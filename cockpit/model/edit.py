@@ -181,6 +181,9 @@ def edit_node(edits: Edits, node: Node, kind: Kind, now: Any, want: Any) -> None
     elif isinstance(kind, ListOf) and node.kind == LIST and not node.alias and len(now) == len(want):
         for item, old, new in zip(node.items, now, want, strict=True):
             if old != new:
+                if item.kind == MAP and not item.alias:
+                    edit_node(edits, item, kind.item, old, new)
+                    continue
                 if not item.flow or item.literal:
                     raise Stuck
                 edits.replace(item.start, item.end, inline(kind.item.write(new)))

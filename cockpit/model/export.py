@@ -24,7 +24,7 @@ from cockpit.model.problems import BadTopology, Report
 from cockpit.model.topology import Expected, from_doc
 
 _FILE = "topology"
-_PARTS = ("name", "regions", "hosts", "relays", "signers", "schedules", "groups", "services")
+_PARTS = ("name", "regions", "hosts", "relays", "signers", "schedules", "guards", "groups", "services")
 
 
 def export_new(expected: Expected | Doc) -> str:
@@ -74,7 +74,7 @@ def nested(expected: Expected) -> File:
         places[above][name] = msgspec.structs.replace(service, depends=short)
     return File(
         name=expected.name, regions=expected.regions, hosts=expected.hosts, relays=expected.relays,
-        signers=expected.signers, schedules=expected.schedules, tree=tree,
+        signers=expected.signers, schedules=expected.schedules, guards=expected.guards, tree=tree,
     )
 
 

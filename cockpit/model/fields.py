@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from cockpit.model.fields_guards import GUARD
 from cockpit.model.fields_places import HOSTS, REGION, RELAY, RUNTIME, SCHEDULE
 from cockpit.model.kinds import (
     BAD,
@@ -54,6 +55,7 @@ from cockpit.model.topology import (
     Check,
     Data,
     Group,
+    Guard,
     Host,
     HttpGet,
     Instances,
@@ -94,6 +96,7 @@ class File(msgspec.Struct, frozen=True):
     relays: dict[str, Relay] = {}
     signers: dict[str, tuple[str, ...]] = {}
     schedules: dict[str, Schedule] = {}
+    guards: tuple[Guard, ...] = ()
     tree: dict[str, Any] = {}
 
 
@@ -412,6 +415,8 @@ FILE = Object(
               "Who may sign: role to Ed25519 public keys."),
         Field("schedules", MapOf(TREE_NAME, SCHEDULE, "schedules by name", block=True),
               "Commands that hosts run by the clock."),
+        Field("guards", ListOf(GUARD, "a list of guards"),
+              "Guard rails: the first that holds decides what an action may do."),
         Field("tree", CHILDREN, "The service tree: groups with children, services with a command."),
     ),
     block=True,

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from cockpit.model.check import check, resolve
+from cockpit.model.check_guards import resolve_guards
 from cockpit.model.fields import FILE, Branch, File
 from cockpit.model.kinds import BAD, Doc
 from cockpit.model.nodes import MOST_BYTES, Node, compose, from_plain, text_of
@@ -76,6 +77,6 @@ def flatten(file: File, to: Report) -> Expected:
     walk(file.tree, "")
     above = Expected(
         name=file.name, regions=file.regions, hosts=file.hosts, relays=file.relays, signers=file.signers,
-        schedules=file.schedules,
+        schedules=file.schedules, guards=file.guards,
     )
-    return resolve(msgspec.structs.replace(above, groups=groups, services=services), to)
+    return resolve_guards(resolve(msgspec.structs.replace(above, groups=groups, services=services), to), to)

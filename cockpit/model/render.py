@@ -65,8 +65,15 @@ def below(value: Any, indent: int) -> str:
     if isinstance(value, dict) and value:
         return "".join("\n" + entry(k, v, indent + 2) for k, v in value.items())
     if isinstance(value, (list, tuple)) and value:
-        return "".join(f"\n{' ' * (indent + 2)}- {inline(v)}" for v in value)
+        return "".join(f"\n{' ' * (indent + 2)}- {_item(v, indent + 4)}" for v in value)
     return " " + inline(value)
+
+
+def _item(value: Any, indent: int) -> str:
+    """What follows `- `; a mapping that is written one entry a line stands below its first key."""
+    if isinstance(value, Block) and value:
+        return "\n".join(entry(k, v, indent) for k, v in value.items()).lstrip()
+    return inline(value)
 
 
 def document(value: dict[str, Any]) -> str:

@@ -252,6 +252,54 @@ class Service(Spec, frozen=True, kw_only=True):
     """Further log files by name, followed and rotated like its output."""
 
 
+class Window(Spec, frozen=True, kw_only=True):
+    """Times of the week. One that ends before it begins runs over midnight and belongs to the day it begins on."""
+
+    days: tuple[str, ...] = ()
+    """`mon`, `mon-fri`; empty: every day."""
+    start: str = "00:00"
+    end: str = "24:00"
+    """Not in it any more."""
+    zone: str = ""
+    """Name in the time zone database; empty: the controller's own time."""
+
+
+class Guard(Spec, frozen=True, kw_only=True):
+    """One guard rail. It holds when all that it says of an action is true; the first that holds decides.
+
+    `cockpit.guard.decide` gives it its meaning.
+    """
+
+    name: str
+    verbs: tuple[str, ...] = ()
+    """Empty: every one but `pause` and `abort`."""
+    targets: tuple[str, ...] = ()
+    """Names or patterns; a tree node means everything below it, too."""
+    regions: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    """Constraints that a touched host meets, all of them."""
+    risk: tuple[Literal["change", "destructive"], ...] = ()
+    authors: tuple[str, ...] = ()
+    """`li` or `li@jump-1`, patterns too."""
+    groups: tuple[str, ...] = ()
+    """Unix groups of the author on the controller's machine."""
+    over_instances: int | None = None
+    """More instances than this are touched."""
+    over_hosts: int | None = None
+    below: str = ""
+    """`2` or `50%`: fewer instances of a touched service would be ready at the worst moment."""
+    inside: Window | None = None
+    outside: Window | None = None
+    effect: Literal["allow", "confirm", "approve", "deny"] = "allow"
+    max: int | None = None
+    """At most so many instances (hosts, where no instance is touched) at once, whatever the effect."""
+    expires: float = 14400.0
+    """Seconds that a request for approval waits."""
+    break_glass: bool = False
+    """It may be passed with a reason that is written down."""
+    reason: str = ""
+
+
 class Expected(Spec, frozen=True, kw_only=True):
     """The content of one revision."""
 
@@ -262,6 +310,8 @@ class Expected(Spec, frozen=True, kw_only=True):
     signers: dict[str, tuple[str, ...]] = {}
     """Role -> Ed25519 public keys (`ed25519:BASE64`) that may sign for it."""
     schedules: dict[str, Schedule] = {}
+    guards: tuple[Guard, ...] = ()
+    """In the order in which they are asked."""
     groups: dict[str, Group] = {}
     """Inner nodes by full path."""
     services: dict[str, Service] = {}

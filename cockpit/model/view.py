@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from cockpit.model.guard_rows import RequestRow
+
 # marks: one word per look, drawn as glyph + word + colour from the table in themes/
 OK = "ok"
 CHANGING = "changing"
@@ -220,6 +222,8 @@ class ActionDetail(Row, frozen=True, kw_only=True):
     steps: tuple[StepRow, ...] = ()
     log: tuple[str, ...] = ()
     """What happened, one sentence a line, oldest first, with local time."""
+    undo: str = ""
+    """How to undo it now, or why it cannot be."""
 
 
 class PushRow(Row, frozen=True, kw_only=True):
@@ -365,6 +369,12 @@ class Who(Row, frozen=True, kw_only=True):
     """operator or viewer."""
     read_only: str = ""
     """Why nothing may be changed; empty when it may."""
+    uid: int | None = None
+    """Of the person on the controller's machine, by the kernel's word."""
+    groups: tuple[str, ...] = ()
+    """Unix groups there."""
+    ops: tuple[str, ...] | None = None
+    """The changing ops that exist for this person; None: all of them."""
 
 
 class Head(Row, frozen=True, kw_only=True):
@@ -391,6 +401,8 @@ class Snapshot(Row, frozen=True, kw_only=True):
     pushes: dict[str, PushRow] = {}
     """Key: `<action>|<host>`; of running pushes and the last finished ones."""
     relays: dict[str, RelayRow] = {}
+    requests: dict[str, RequestRow] = {}
+    """What waits for a second person, and what was decided lately."""
     alerts: dict[str, AlertRow] = {}
     notices: tuple[str, ...] = ()
     """Standing warnings for the top of the screen."""
@@ -408,6 +420,7 @@ class Delta(Row, frozen=True, kw_only=True):
     actions: dict[str, ActionRow | None] = {}
     pushes: dict[str, PushRow | None] = {}
     relays: dict[str, RelayRow | None] = {}
+    requests: dict[str, RequestRow | None] = {}
     alerts: dict[str, AlertRow | None] = {}
     notices: tuple[str, ...] = ()
 

@@ -121,11 +121,19 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
         touches=(*touches(draft.after, ctx.actual, steps, gates), *signed_touches),
         warnings=tuple(dict.fromkeys(warnings)),
         skipped=skipped,
-        undo=draft.undo,
+        undo=_undo(draft, bool(changes)),
         estimate=estimate(steps, ctx.durations),
         locks=tuple(sorted(locks)),
     )
     return replace(plan, digest=plan_digest(ctx, plan, draft.instances))
+
+
+def _undo(draft: Draft, patched: bool) -> str:
+    """Never empty. What writes no revision has no inverse, whatever its verb says of one that does."""
+    if patched:
+        return draft.undo or "u undoes it"
+    own = "" if draft.undo.startswith("u ") else draft.undo
+    return own or "nothing to undo: what is expected stays as it is"
 
 
 def _on_failure(draft: Draft, replaced: Collection[str], moved: Iterable[str], patched: bool) -> str:

@@ -14,9 +14,9 @@ from cockpit.model.states import UP
 from cockpit.model.topology import Doc, Expected, from_doc, service_path, slot_of, to_doc
 from cockpit.plan.context import Draft, PlanContext, affected, finish, nodes_of
 from cockpit.plan.placement import misplaced, place
-from cockpit.plan.steps import Bad, Intent, Plan
+from cockpit.plan.steps import Bad, Intent, Plan, Refused
 
-TOPOLOGY = ("name", "regions", "hosts", "relays", "signers", "schedules", "groups", "services")
+TOPOLOGY = ("name", "regions", "hosts", "relays", "signers", "schedules", "guards", "groups", "services")
 """What a file says. Placement, stopped instances and modes are the operators' and stay."""
 
 
@@ -33,6 +33,8 @@ def apply(intent: Intent, ctx: PlanContext) -> Plan:
     theirs = topology_part(_canonical(document, source))
     head = topology_part(ctx.doc)
     base = head if ctx.last_import is None else ctx.last_import
+    if "base" in intent.params:  # an edit of the head: against that, whatever was imported before
+        base = _edited(intent.params["base"], ctx, head)
     take, clashes = three_way(base, head, theirs)
     if clashes:
         raise Bad(f"{source} conflicts with what was changed here since its last import: {_tell(clashes)}")
@@ -48,12 +50,23 @@ def apply(intent: Intent, ctx: PlanContext) -> Plan:
     warnings += [f"{i} moves to {after.placement[i]}: its place does not fit any more" for i in moved]
     replaces = any(i in ctx.expected.placement and i in after.placement for i in instances)
     draft = Draft(
-        title=f"apply {source}", after=after, instances=instances, canary=True,
+        title=source if "base" in intent.params else f"apply {source}", after=after, instances=instances, canary=True,
         on_failure="service" if replaces else "continue",
-        undo=f"u returns to revision {ctx.revision}" if ctx.expected.services else "",
+        undo=f"u returns to revision {ctx.revision}" if ctx.revision else "a first import cannot be undone",
         warnings=tuple(warnings),
     )  # fmt: skip
     return finish(ctx, intent, draft)
+
+
+def _edited(base: Any, ctx: PlanContext, head: Doc) -> Doc:
+    """The document that was edited. Raises Refused when it is not the head any more, naming who changed it."""
+    if base != ctx.revision:
+        last = max(ctx.revisions, key=lambda r: r.number, default=None)
+        who = f" by {last.author}" + (f" ({last.action})" if last.action else "") if last is not None else ""
+        raise Refused(
+            f"what is expected has moved from revision {base} to {ctx.revision}{who} meanwhile: edit it again"
+        )
+    return head
 
 
 def _canonical(document: Mapping[str, Any], source: str) -> Doc:

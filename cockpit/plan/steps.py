@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from cockpit.model.guard_rows import Verdict
 from cockpit.model.view import Change
 
 # step kinds. Each names what the executor asks for and when it counts as done:
@@ -86,6 +87,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds, from recorded runs; None when there are none."""
     locks: tuple[str, ...] = ()
     """Instances and hosts that no other action may touch meanwhile."""
+    guard: Verdict | None = None
+    """What the guards said when it was shown; asked again on submit."""
 
     @property
     def empty(self) -> bool:

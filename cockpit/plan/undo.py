@@ -88,13 +88,16 @@ def _undone(
         doc = patched(ctx.doc, inverse(changes))
         after = from_doc(doc)
         # an object that became empty is left out of the canonical document
-        return from_doc(to_doc(after))
+        before = from_doc(to_doc(after))
     except Conflict as conflict:
         path = conflict.paths[0]
         who = _who(ctx.revisions, path, row)
         raise Refused(f"{name} cannot be undone: {dotted(path)} has been changed since{who}") from None
     except msgspec.ValidationError:
         raise Refused(f"{name} cannot be undone: nothing was expected before it") from None
+    if not before.name:  # the first import: its inverse would end everything there is
+        raise Refused(f"{name} cannot be undone: nothing was expected before it")
+    return before
 
 
 def _who(revisions: Iterable[RevisionRow], path: tuple[str, ...], row: RevisionRow | None) -> str:

@@ -9,6 +9,7 @@ OBSERVING = frozenset(
     {
         "who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "artifact",
         "artifact_rows", "logs", "export", "twin", "plugins", "schedules", "tokens", "identities", "authority", "ssh",
+        "approvals", "approval", "source",
         "alerts",
         "metrics", "loads", "traffic",
     }
@@ -19,9 +20,14 @@ CHANGING = frozenset(
     {
         "submit", "token", "token_withdraw", "revoke", "ssh_answer", "artifact_add", "artifact_build",
         "artifact_collect", "artifact_patch", "artifact_sign", "end", "exec", "plugin_push", "plugin_remove",
+        "approve", "refuse",
         "alert_ack", "alert_silence", "alert_unsilence", "alert_test",
     }
 )
+
+OPERATORS = ("submit", "approve", "refuse")
+"""What changes something and exists on the operators' socket: guards hold for these. Whoever may run any command on
+hosts, or end the controller, is not held by them."""
 
 
 STREAMS = frozenset({"changes", "logs", "artifact_build", "exec", "plugin_push", "plugin_remove", "loads"})
@@ -32,3 +38,6 @@ def permit(op: str, who: Who) -> None:
     """Raises Refused when this person may not call it. What is not known to be harmless is not."""
     if op not in OBSERVING and who.read_only:
         raise Refused(f"{op} is refused: {who.read_only}")
+    if op not in OBSERVING and who.ops is not None and op not in who.ops:
+        known = ", ".join(who.ops)
+        raise Refused(f"{op} is refused: the operators' socket is for {known}; ask the controller's owner")

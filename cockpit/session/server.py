@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import grp
 import os
 import pwd
 import socket
+import stat
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ import msgspec
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
-from cockpit.session.ops import CHANGING, OBSERVING, STREAMS, permit
+from cockpit.session.ops import CHANGING, OBSERVING, OPERATORS, STREAMS, permit
 
 MAX_REQUEST = 8 * 1024 * 1024
 MAX_OPEN = 1000
@@ -31,26 +33,36 @@ Opener = Callable[[Who], Session]
 class SessionServer:
     """Listens on both sockets."""
 
-    def __init__(self, directory: Path, opener: Opener) -> None:
+    def __init__(self, directory: Path, opener: Opener, *, operators: str = "") -> None:
+        """`operators`: a Unix group whose members get a control socket of their own, in a directory of its own."""
         self.directory = directory
+        self.operators = operators
         self.opener = opener
         self._servers: list[asyncio.Server] = []
         self._inodes: dict[Path, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        for name, mode, role in (("control.sock", 0o600, "operator"), ("view.sock", 0o660, "viewer")):
-            path = self.directory / name
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-            old = os.umask(0o777 & ~mode)
-            try:
-                server = await asyncio.start_unix_server(self._handler(role), path, limit=MAX_REQUEST)
-            finally:
-                os.umask(old)
-            path.chmod(mode)
-            self._inodes[path] = path.stat().st_ino
-            self._servers.append(server)
+        await self._listen(self.directory / "control.sock", 0o600, "operator")
+        await self._listen(self.directory / "view.sock", 0o660, "viewer")
+        if self.operators:
+            path = operators_socket(self.directory)
+            gid = make_operators_dir(path.parent, self.operators)
+            await self._listen(path, 0o660, "operators", gid)
+
+    async def _listen(self, path: Path, mode: int, role: str, gid: int = -1) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        old = os.umask(0o777 & ~(0o600 if gid >= 0 else mode))
+        try:
+            server = await asyncio.start_unix_server(self._handler(role), path, limit=MAX_REQUEST)
+        finally:
+            os.umask(old)
+        if gid >= 0:  # nobody else before it belongs to the group
+            os.chown(path, -1, gid)
+        path.chmod(mode)
+        self._inodes[path] = path.stat().st_ino
+        self._servers.append(server)
 
     async def stop(self) -> None:
         for server in self._servers:
@@ -69,11 +81,7 @@ class SessionServer:
             assert task is not None
             self._tasks.add(task)
             try:
-                who = Who(
-                    author=_author(writer),
-                    role=role,
-                    read_only="" if role == "operator" else "this is a view-only socket",
-                )
+                who = _who(writer, role)
                 await _Connection(self, who, writer).run(reader)
             except asyncio.CancelledError:
                 pass  # the server stops; asyncio would log it as an error
@@ -211,12 +219,54 @@ class _Connection:
                 await self.writer.drain()
 
 
-def _author(writer: asyncio.StreamWriter) -> str:
-    """`user@host` of the peer, by the kernel's word."""
+def _who(writer: asyncio.StreamWriter, role: str) -> Who:
+    """The peer by the kernel's word. Groups are those of its uid, by the machine's own records."""
     sock = writer.get_extra_info("socket")
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     uid = struct.unpack("3i", raw)[1]
-    return f"{user_name(uid)}@{socket.gethostname()}"
+    return Who(
+        author=f"{user_name(uid)}@{socket.gethostname()}", uid=uid, groups=user_groups(uid),
+        role="viewer" if role == "viewer" else "operator",
+        read_only="this is a view-only socket" if role == "viewer" else "",
+        ops=OPERATORS if role == "operators" else None,
+    )
+
+
+def operators_socket(state: Path) -> Path:
+    """Beside the state, so that nobody has to be let into the state itself."""
+    return state.with_name(state.name + ".operators") / "control.sock"
+
+
+def make_operators_dir(path: Path, group: str) -> int:
+    """The directory of the operators' socket: ours, 0710, of the group. Its gid. Raises Refused."""
+    try:
+        gid = grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise Refused(f"no Unix group {group!r} on this machine: groupadd {group}") from None
+    path.mkdir(mode=0o700, exist_ok=True)
+    facts = path.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid():
+        raise Refused(f"{path} is not a directory of ours: remove it, and start again")
+    try:
+        os.chown(path, -1, gid)
+    except PermissionError:
+        raise Refused(f"you are not in the group {group}, so the operators' socket cannot be given to it") from None
+    path.chmod(0o710)
+    return gid
+
+
+def user_groups(uid: int) -> tuple[str, ...]:
+    """Names of the Unix groups of a uid on this machine; empty when it has no name here."""
+    try:
+        entry = pwd.getpwuid(uid)
+        gids = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    except (KeyError, OSError):
+        return ()
+    found = []
+    for gid in gids:
+        with contextlib.suppress(KeyError):
+            found.append(grp.getgrgid(gid).gr_name)
+    return tuple(found)
 
 
 def user_name(uid: int) -> str:

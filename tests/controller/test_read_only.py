@@ -167,6 +167,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "artifact_build": {"name": "x", "version": "1", "argv": ["true"]},
     "token_withdraw": {"id": "x"}, "revoke": {"name": "a-1"}, "ssh_answer": {"prompt": "x", "text": "x"},
     "exec": {"argv": ["true"]}, "plugin_push": {"artifact": "x/1"}, "plugin_remove": {"name": "x"},
+    "approve": {"id": "a1", "digest": "x"}, "refuse": {"id": "a1"},
+    "alert_ack": {}, "alert_silence": {}, "alert_unsilence": {}, "alert_test": {},
 }
 
 
