@@ -52,7 +52,7 @@ class ClusterScreen(KeyScreen[None]):
         key("/", "filter", "filter", "Show only rows with this text; !text: rows without it.", "filter"),
         key(":", "command", "go to", "Type a screen or a verb: `instances web`, `deploy sudoku 1.1.0`.", "command"),
         key("?", "go('help')", "help", "All keys that work here, and all verbs.", "go.help"),
-        key("e", "explain", "explain", "Expected beside actual for the row under the cursor.", "explain"),
+        key("e", "explain", "explain", "Why the row is not well; of one that is: expected beside actual.", "explain"),
         key("l", "logs", "log", "Log of the selection, as it comes.", "logs"),
         key("o", "sort", "sort", "Sort by the next column.", "sort"),
         key("O", "sort(True)", "turn", "Turn the sort direction around.", "sort.turn"),
@@ -326,17 +326,9 @@ class ClusterScreen(KeyScreen[None]):
             await self.cockpit.goto(words)
 
     async def action_explain(self) -> None:
-        aim = self.aim()
-        if aim.kind == "instance":
-            await self.cockpit.goto(("node", aim.ids[0]))
-        elif aim.kind == "node":
-            await self.cockpit.goto(("instances", aim.ids[0]))
-        elif aim.kind == "host":
-            await self.cockpit.goto(("host", aim.ids[0]))
-        elif aim:
-            await self.action_open()
-        else:
-            self.say("There is nothing under the cursor to explain.")
+        from screens.explain import begin
+
+        await begin(self)
 
     def action_mark(self) -> None:
         if isinstance(self.pane, Grid):

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from cockpit.explain.wrong import Wrong
 from cockpit.model.guard_rows import RequestRow
 from cockpit.model.view import (
     OK,
@@ -82,6 +83,8 @@ class Board:
         self.events: deque[Event] = deque(maxlen=50)
         self.marked: dict[str, set[str]] = {}
         """Instances by mark, for every mark but ok: what is wrong is found without a look at what is not."""
+        self.wrong = Wrong()
+        """Troubles in groups, kept row by row: see `cockpit.explain`."""
         self.lost: float | None = None
         """Our time of the moment the controller stopped answering."""
         self.lost_why = ""
@@ -101,6 +104,7 @@ class Board:
         for key, row in self.instances.items():
             if row.mark != OK:
                 self.marked.setdefault(row.mark, set()).add(key)
+        self.wrong = Wrong.of(self.instances, self.hosts, self.drift)
         self._heard(snapshot.head)
         self._shaped = False
         return Changed(whole=True)
@@ -117,6 +121,7 @@ class Board:
                     self._note(mine.get(key), row, delta.head.now)
                 elif table == "instances":
                     self._mark(key, mine.get(key), row)
+                self.wrong.change(table, key, row)
                 if table in SHAPING and (row is None) == (key in mine):
                     self._shaped = False
                 if row is None:

@@ -30,6 +30,11 @@ _ALL: tuple[Everywhere, ...] = (
     Everywhere("edit", "E", "edit", "Edit what is expected of the row in your editor.", "screens.edit:begin"),
     Everywhere("go.alerts", "N", "alerts", "What needs somebody, who was told, who has it.", "screens.alerts:begin"),
     Everywhere("go.matrix", "M", "matrix", "Hosts against services.", "screens.matrix:begin"),
+    Everywhere(
+        "life", "L", "life", "What happened to the thing under the cursor: states, runs, actions, revisions.",
+        "screens.life:begin",
+    ),
+    Everywhere("journal", "J", "journal", "Every entry of the journal, refusals too.", "screens.journal:begin"),
 )
 KEYS = {each.id: each for each in _ALL}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from cockpit.model.guard_rows import ALLOW, APPROVE, CONFIRM
-from cockpit.model.view import ActionRow, Change
+from cockpit.model.view import ActionRow
 from cockpit.plan.steps import Plan
 from screens.format import wrap
 from screens.item import Item, text
@@ -68,20 +68,3 @@ def asked(screen: PlanScreen, row: ActionRow) -> bool:
     screen.app.switch_screen(waits)
     screen.app.call_after_refresh(waits.say, f"{row.id} {row.title}: {row.note}", "paused")
     return True
-
-
-def guard_words(change: Change) -> list[str]:
-    """A change of the guards as sentences, by their names."""
-    old = {g["name"]: g for g in change.old or ()}
-    new = {g["name"]: g for g in change.new or ()}
-    out = [f"guard {n} removed ({old[n].get('effect', 'allow')})" for n in old if n not in new]
-    added = [n for n in new if n not in old]
-    out += [f"guard {n} added ({new[n].get('effect', 'allow')}: {new[n].get('reason', '')})" for n in added]
-    for name in old.keys() & new.keys():
-        parts = sorted(k for k in old[name].keys() | new[name].keys() if old[name].get(k) != new[name].get(k))
-        if parts:
-            out.append(f"guard {name} changed: {', '.join(p.replace('_', ' ') for p in parts)}")
-    both = [n for n in old if n in new]
-    if both != [n for n in new if n in old]:
-        out.append("guards are asked in another order: " + ", ".join(new))
-    return sorted(out)

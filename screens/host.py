@@ -197,4 +197,10 @@ class HostScreen(ClusterScreen):
         return item.door if item else ()
 
     async def action_explain(self) -> None:
-        self.say("This is all that is known of the host.", "paused")
+        from screens.explain import unwell
+
+        aim = self.aim()
+        if unwell(self.board, aim.kind, aim.ids[0]):
+            await self.cockpit.goto(("explain", aim.ids[0]))
+        else:
+            self.say("Nothing to explain: this is all that is known of the host.", "ok")

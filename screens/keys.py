@@ -22,7 +22,7 @@ R = TypeVar("R")
 KEY_NAMES = {
     "slash": "/", "colon": ":", "question_mark": "?", "escape": "Esc", "space": "space", "tab": "Tab",
     "enter": "enter", "ctrl+c": "^C", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
-    "up": "up", "down": "down", "left": "left", "right": "right",
+    "up": "up", "down": "down", "left": "left", "right": "right", "equals_sign": "=",
     "exclamation_mark": "!", "plus": "+", "minus": "-", "full_stop": ".", "comma": ",", "less_than_sign": "<",
     "greater_than_sign": ">",
 }

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from cockpit.explain.wrong import BAD
 from cockpit.model.metrics_rows import Numbers, numbers
 from cockpit.model.states import LIVE
 from cockpit.model.view import OK, InstanceDetail, InstanceRow, NodeRow
@@ -18,7 +19,7 @@ from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.format import cells, cut, fit, plural, since
 from screens.item import BLANK, Item, line, text
-from screens.keys import verb_keys
+from screens.keys import key, verb_keys
 from screens.look import Look, Piece
 from screens.overview import VERB_NAMES
 from screens.rows import action_mark, heard, instance_word, quiet
@@ -158,7 +159,10 @@ def _diffs(detail: InstanceDetail, board: Board, look: Look, width: int) -> list
 class NodeScreen(ClusterScreen):
     NAME = "node"
     VERB_NAMES = tuple(n for n in VERB_NAMES if n != "drain")
-    BINDINGS: ClassVar[list[BindingType]] = verb_keys(*VERB_NAMES)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *verb_keys(*VERB_NAMES),
+        key("=", "then", "earlier", "What was expected of it at earlier revisions.", "node.then"),
+    ]
     HINTS = (
         "logs",
         "verb.restart",
@@ -169,6 +173,9 @@ class NodeScreen(ClusterScreen):
         "verb.deploy",
         "verb.adopt",
         "open",
+        "explain",
+        "life",
+        "node.then",
         "command",
     )
 
@@ -266,5 +273,17 @@ class NodeScreen(ClusterScreen):
         item = self.sheet.current
         return item.door if item else ()
 
+    async def action_then(self) -> None:
+        head = self.board.head.revision if self.board.head else 0
+        if head < 2:
+            self.say("There is one revision only.", "paused")
+        else:
+            await self.cockpit.goto(("then", self.instance))
+
     async def action_explain(self) -> None:
-        self.say("This is the explanation: expected beside actual.", "paused")
+        """Why it is not well; of what is well, this is all there is to say."""
+        row = self.board.instances.get(self.instance)
+        if row is not None and row.mark in BAD:
+            await self.cockpit.goto(("explain", self.instance))
+        else:
+            self.say("Nothing to explain: this is expected beside actual.", "ok")

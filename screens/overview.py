@@ -18,7 +18,7 @@ from screens.item import Item, heading, indented, text
 from screens.keys import verb_keys
 from screens.look import Look
 from screens.rows import instance_word, tree_columns
-from screens.summary import lately_items, need_items, running_items
+from screens.summary import Kept, Need, lately_items, need_items, running_items
 from screens.widgets.bars import Bar
 from screens.widgets.lines import Lines
 from screens.widgets.sheet import Sheet
@@ -58,11 +58,13 @@ def tree_children(board: Board) -> dict[str, list[str]]:
     return out
 
 
-def panel_items(board: Board, look: Look, width: int, read_only: str = "", lately: int = 12) -> list[Item]:
+def panel_items(
+    board: Board, look: Look, width: int, read_only: str = "", lately: int = 12, found: list[Need] | None = None
+) -> list[Item]:
     """The right side: NEEDS YOU, RUNNING, LATELY."""
     if board.head is None:
         return [text(" asking the controller" + look.sign("more"), "changing")]
-    needs = need_items(board, look, width, read_only)
+    needs = need_items(board, look, width, read_only, found=found)
     running = running_items(board, look, width)
     ended = lately_items(board, look, width, lately)
     out = [heading("NEEDS YOU")]
@@ -94,6 +96,7 @@ class OverviewScreen(ClusterScreen):
     def __init__(self) -> None:
         super().__init__()
         self._tree_cells = 0
+        self._kept = Kept()
 
     def body(self) -> ComposeResult:
         board, look = self.board, self.look
@@ -154,6 +157,7 @@ class OverviewScreen(ClusterScreen):
     def sync(self, changed: Changed) -> None:
         board = self.board
         if changed.whole:
+            self._kept = Kept()
             self.tree_list.plant(self._rows(), tree_children(board))
         elif changed.nodes or changed.instances:
             rows: dict[str, Any] = {k: board.nodes.get(k) for k in changed.nodes}
@@ -171,7 +175,9 @@ class OverviewScreen(ClusterScreen):
             return
         before = len(self.side.items)
         beside = self.size.width >= SIDE_BY_SIDE
-        items = panel_items(self.board, self.look, self.panel_width(), self.cockpit.read_only)
+        items = panel_items(
+            self.board, self.look, self.panel_width(), self.cockpit.read_only, found=self._kept.of(self.board)
+        )
         self.side.fill(items if beside else indented(items))
         if self._tree_cells != self.tree_width() if beside else len(self.side.items) != before:
             self.settle_layout(self.size.width, self.size.height)

@@ -17,17 +17,34 @@ PLACES: dict[str, Place] = {
     "overview": Place("the tree, what needs you, what runs"),
     "instances": Place("all instances; with a name, those under it", "screens.instances:InstancesScreen"),
     "hosts": Place("all hosts", "screens.hosts:HostsScreen"),
+    "regions": Place("all regions, rolled up: expected, actual, what differs", "screens.regions:RegionsScreen"),
     "relays": Place("all relays: what they carry, and how they are reached", "screens.relays:RelaysScreen"),
     "host": Place("one host: how it is reached, what it lacks, what it holds", "screens.host:HostScreen"),
     "graph": Place(
         "who calls whom; with a name, around that; with `relays`, what is reached through what",
         "screens.graph:GraphScreen",
     ),
+    "explain": Place(
+        "why something is not as it should be, root causes first; nothing: the whole cluster",
+        "screens.explain:ExplainScreen",
+    ),
+    "life": Place(
+        "what happened to one thing: states, runs, actions, revisions; nothing: to the cluster",
+        "screens.life:LifeScreen",
+    ),
+    "journal": Place("every entry of the journal, and whether its chain is whole", "screens.journal:JournalScreen"),
     "node": Place("one instance: expected beside actual", "screens.node:NodeScreen"),
     "naming": Place("endpoints in the registry", "screens.naming:NamingScreen"),
     "actions": Place("actions, running and ended", "screens.actions:ActionsScreen"),
     "action": Place("one action, step by step", "screens.action:ActionScreen"),
     "revisions": Place("revisions of what is expected", "screens.revisions:RevisionsScreen"),
+    "compare": Place(
+        "what differs between two revisions; with one, between it and now", "screens.compare:CompareScreen"
+    ),
+    "then": Place(
+        "one instance as it was expected at a revision, beside now", "screens.compare:ThenScreen"
+    ),
+    "revision": Place("one revision: every path it changed", "screens.revisions:RevisionScreen"),
     "pushes": Place("a push: pieces per host; with an action, that one's", "screens.push:PushScreen"),
     "artifacts": Place(
         "versions in the store: size, signatures, where they are", "screens.artifacts:ArtifactsScreen"

@@ -15,7 +15,7 @@ from screens.board import Board, Changed
 from screens.changes import describe, headline
 from screens.format import date, since, wrap
 from screens.item import Item, line, text
-from screens.keys import verb_keys
+from screens.keys import key, verb_keys
 from screens.look import Look, Piece
 from screens.table import TableScreen
 from screens.widgets.columns import Column
@@ -23,6 +23,8 @@ from screens.widgets.grid import Grid
 from screens.widgets.sheet import Sheet
 
 LIMIT = 200
+KEPT = 100_000
+"""More revisions than there will be."""
 
 
 def revision_columns(board: Board, look: Look) -> list[Column]:
@@ -47,8 +49,11 @@ def revision_columns(board: Board, look: Look) -> list[Column]:
 
 class RevisionsScreen(TableScreen):
     NAME = "revisions"
-    HINTS = ("open", "verb.rollback", "filter", "sort", "command")
-    BINDINGS: ClassVar[list[BindingType]] = verb_keys("rollback")
+    HINTS = ("open", "revisions.compare", "mark", "verb.rollback", "filter", "sort", "command")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *verb_keys("rollback"),
+        key("=", "compare", "compare", "Two marked revisions with each other, or one with now.", "revisions.compare"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,22 +93,55 @@ class RevisionsScreen(TableScreen):
     async def action_open(self) -> None:
         row = self.grid.current
         if row is not None:
-            await self.app.push_screen(RevisionScreen(row))
+            await self.app.push_screen(RevisionScreen(str(row.number), row))
+
+    async def action_compare(self) -> None:
+        marked = sorted(int(k) for k in self.grid.marked)
+        if len(marked) > 2:
+            self.say(f"compare takes two revisions, {len(marked)} are marked; Esc takes the marks away")
+            return
+        if not marked and self.grid.current is not None:
+            marked = [self.grid.current.number]
+        if len(marked) == 1 and marked[0] == self._head:
+            self.say("That is the revision of now; put the cursor on an earlier one, or mark two.", "paused")
+        elif marked:
+            last = str(marked[1]) if len(marked) > 1 else "now"
+            await self.cockpit.goto(("compare", str(marked[0]), last))
 
 
 class RevisionScreen(ClusterScreen):
     """Every path one revision changed."""
 
     NAME = "revision"
-    HINTS = ("open", "verb.rollback", "command")
-    BINDINGS: ClassVar[list[BindingType]] = verb_keys("rollback")
+    HINTS = ("open", "revisions.compare", "verb.rollback", "command")
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *verb_keys("rollback"),
+        key("=", "compare", "compare", "This revision with now.", "revisions.compare"),
+    ]
 
-    def __init__(self, row: RevisionRow) -> None:
+    def __init__(self, number: str, row: RevisionRow | None = None) -> None:
         super().__init__()
+        self.number = number.removeprefix("rev").strip()
         self.row = row
+        self._why = ""
 
     def address(self) -> tuple[str, ...]:
-        return (self.NAME, str(self.row.number))
+        return (self.NAME, self.number)
+
+    async def action_compare(self) -> None:
+        head = self.board.head.revision if self.board.head else 0
+        if self.number == str(head):
+            self.say("That is the revision of now: nothing differs.", "paused")
+        else:
+            await self.cockpit.goto(("compare", self.number, "now"))
+
+    async def _fetch(self) -> None:
+        rows = await self.ask("asking for the revisions", self.session.revisions(KEPT))
+        self.row = next((r for r in rows or () if str(r.number) == self.number), None)
+        if rows is not None and self.row is None:
+            self._why = f"there is no revision {self.number}; v lists those that there are"
+        if self.is_attached:
+            self.sync(Changed())
 
     def body(self) -> ComposeResult:
         self.sheet = Sheet(id="sheet")
@@ -112,6 +150,12 @@ class RevisionScreen(ClusterScreen):
 
     def sync(self, changed: Changed) -> None:
         row, look, width = self.row, self.look, max(40, self.size.width)
+        if row is None:
+            if changed.whole and not self._why:
+                self.run_worker(self._fetch(), name="revision", exclusive=True)
+            words = look.text(self._why) or f"asking{look.sign('more')}"
+            self.sheet.fill([text(f" {words}", "failed" if self._why else "changing")])
+            return
         items = [
             line(
                 (f" REVISION {row.number}", "strong"),
@@ -132,7 +176,7 @@ class RevisionScreen(ClusterScreen):
         self.sheet.fill(items)
 
     def aim(self) -> Aim:
-        return Aim(ACTION, (self.row.action,)) if self.row.action else NOTHING
+        return Aim(ACTION, (self.row.action,)) if self.row is not None and self.row.action else NOTHING
 
     def door(self) -> Sequence[str]:
         item = self.sheet.current

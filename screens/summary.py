@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import msgspec
 
 from cockpit.act.table import VERBS
+from cockpit.explain.asked import needs_you
+from cockpit.explain.causes import FEW
+from cockpit.explain.facts import Facts
 from cockpit.model.guard_rows import RequestRow
-from cockpit.model.states import UP
-from cockpit.model.view import (
-    BADNESS,
-    CHANGING,
-    DRAINING,
-    DRIFT,
-    OK,
-    PAUSED,
-    UNKNOWN,
-    ActionRow,
-    DriftRow,
-    HostRow,
-    InstanceRow,
-    RelayRow,
-)
+from cockpit.model.view import BADNESS, DRIFT, OK, PAUSED, ActionRow, HostRow
+from cockpit.model.why_rows import Finding
 from screens.aim import ACTION, HOST, INSTANCE, NODE, NOTHING, Aim
 from screens.board import Board
 from screens.format import age, bar, cells, clock, cut, plural, since, wrap
@@ -30,12 +21,15 @@ from screens.item import Item
 from screens.look import Look, Piece
 from screens.rows import action_door, action_mark, instance_word, took
 
-FOLD = 4
-"""More instances of one service with the same trouble than this are one line."""
+FOLD = FEW
+"""More silent hosts of one region for the same reason than this are one line."""
+SHARE = 20
+"""So many times as long as it took, it is not worked out again: a twentieth of the time at most."""
+MOST = 60
+"""Lines of NEEDS YOU."""
 HERE = {"running": "runs here", "interrupted": "was interrupted here"}
-HALF_DONE = frozenset({"wrong version", "wrong config", "wrong host", "missing", "extra"})
-"""Differences that an action which was cut off leaves behind."""
-CALM = frozenset({OK, CHANGING, PAUSED, DRAINING})
+RELAY, REGION = "relay", "region"
+"""Kinds of aim that no verb is for."""
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,53 +46,41 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     logs: bool = False
 
 
+def facts_of(board: Board) -> Facts:
+    """What the engine can be told from the board alone. Nothing is copied."""
+    return Facts(
+        now=board.now, wrong=board.wrong, instances=board.instances, hosts=board.hosts, relays=board.relays,
+        nodes=board.nodes, drift=board.drift, actions=board.actions, short=board.short,
+    )  # fmt: skip
+
+
 def needs(board: Board) -> list[Need]:
-    """Worst first, then the latest. Instances of a host that is not heard are told by its line, and hosts behind a
-    relay that is not heard by the relay's."""
+    """Root causes: worst first, then the latest. What hangs on one of them is told by its line."""
+    stuck: list[Need] = []
     out: list[Need] = []
-    lost: set[str] = set()
-    behind: dict[str, int] = {r.name: 0 for r in board.relays.values() if r.links and r.mark not in CALM}
-    for host in board.hosts.values():
-        if host.presence != UP and host.mark not in CALM:
-            lost.add(host.name)
-            relay = next((r for r in reversed(host.path) if r in behind), "") if host.mark == UNKNOWN else ""
-            if relay:
-                behind[relay] += 1
+    told, more = needs_you(facts_of(board), MOST)
+    for found in told:
+        if found.kind == "action":
+            if found.word == "interrupted" or found.perhaps:
+                stuck.append(_stuck(found, board))
+        elif found.kind == HOST and found.name in board.hosts:
+            row = board.hosts[found.name]
+            if found.count > 1:
+                out.append(_hosts(found))
+            elif found.word == "trouble" and row.trouble:
+                out.append(_trouble(row))
             else:
-                out.append(_host(host, board))
-        elif host.trouble:
-            out.append(_trouble(host))
-    out += [_relay(board.relays[name], hosts) for name, hosts in behind.items()]
-    cut_off = {row.id: row for row in board.running() if row.state == "interrupted"}
-    told = dict.fromkeys(cut_off, 0)
-    singles: dict[tuple[str, str], list[Need]] = {}
-    seen: set[str] = set()
-    for drift in board.drift.values():
-        row = board.instances.get(drift.target)
-        if drift.target in seen or drift.target in board.hosts:
-            continue
-        if row is not None and (row.mark in CALM or (row.host in lost and row.mark == UNKNOWN)):
-            continue
-        seen.add(drift.target)
-        cause = board.action_on(drift.target) if cut_off and drift.kind in HALF_DONE else None
-        if cause is not None and cause.id in told:
-            told[cause.id] += 1
-            continue
-        need = _drift(drift, row, board)
-        singles.setdefault((drift.target.rpartition("/")[0], need.word), []).append(need)
-    wrong = sorted(key for mark in ("failed", DRIFT, UNKNOWN) for key in board.marked.get(mark, ()))
-    for row in (board.instances[key] for key in wrong):
-        if row.id in seen or row.mark not in ("failed", DRIFT, UNKNOWN) or (row.host in lost and row.mark == UNKNOWN):
-            continue
-        singles.setdefault((row.service, instance_word(row)), []).append(
-            _instance(row, row.reason, instance_word(row))
-        )
-    for (service, word), group in singles.items():
-        out += [_many(service, word, group)] if len(group) > FOLD and service else group
+                out.append(_host(row, board, found))
+        else:
+            out.append(_need(found, board))
     out.sort(key=lambda n: (-BADNESS.get(n.mark, 0), -(n.since or 0), n.name))
+    if more:
+        text = "what is worst and oldest is told first; explain has them in their order"
+        out.append(Need(mark=DRIFT, name=f"and {more} more", word="troubles", reason=text, since=None, aim=NOTHING,
+                        door=("explain",)))  # fmt: skip
     # what an interrupted action left behind is put right by deciding about the action
     asks = [_request(r) for r in board.requests.values() if r.state == "waiting"]
-    return asks + [_interrupted(row, told[id]) for id, row in cut_off.items()] + out
+    return asks + stuck + out
 
 
 def _request(row: RequestRow) -> Need:
@@ -108,20 +90,69 @@ def _request(row: RequestRow) -> Need:
     )
 
 
-def _host(host: HostRow, board: Board) -> Need:
-    on_it = max(host.want, host.instances)
+def _need(found: Finding, board: Board) -> Need:
+    if found.kind == "relay":
+        reason = found.reason + (f"; {plural(found.hosts, 'host')} behind it" if found.hosts else "")
+        return Need(
+            mark=found.mark, name=f"relay {found.name}", word=found.word, since=found.since,
+            reason=reason + _perhaps(found), aim=Aim(RELAY, (found.name,)), door=("relays",),
+        )  # fmt: skip
+    if found.kind == "region":
+        reason = found.reason + (f"; {plural(found.silent, 'instance')} there" if found.silent else "")
+        return Need(
+            mark=found.mark, name=f"region {found.name}", word=found.word, since=found.since,
+            reason=reason + _perhaps(found), aim=Aim(REGION, (found.name,)), door=("explain",),
+        )  # fmt: skip
+    row = board.instances.get(found.name)
+    if found.count == 1 and row is not None:
+        unwell = found.word in ("unhealthy", "failed", "starting")
+        verbs = ("restart", "migrate") if unwell else ("converge", "restart")
+        return Need(
+            mark=found.mark, name=row.id, word=instance_word(row), reason=found.reason + _perhaps(found),
+            since=found.since, aim=Aim(INSTANCE, (row.id,)), door=("explain", row.id), verbs=verbs, logs=True,
+        )  # fmt: skip
+    if found.count > 1:
+        many = f"{found.count} {found.word}"
+        what = found.what if found.kind == INSTANCE else found.reason
+        return Need(
+            mark=found.mark, name=found.name, word=many, reason=what + _perhaps(found), since=found.since,
+            aim=Aim(NODE, (found.name,)), door=("instances", found.name), verbs=("converge", "restart"),
+        )  # fmt: skip
+    kind = NODE if found.name in board.nodes else INSTANCE
+    return Need(
+        mark=found.mark, name=found.name, word=found.word, since=found.since, reason=found.reason,
+        aim=Aim(kind, (found.name,)), door=found.door, verbs=("converge", "adopt"),
+    )  # fmt: skip
+
+
+def _perhaps(found: Finding) -> str:
+    return f"; perhaps because of it {plural(found.perhaps, 'instance')} unwell" if found.perhaps else ""
+
+
+def _host(host: HostRow, board: Board, found: Finding) -> Need:
+    on_it = max(host.want, host.instances, found.silent)
     silent = since(host.seen, board.now)
     reason = host.reason or (f"last heard {silent} ago" if silent else "never heard")
     return Need(
-        mark=host.mark,
+        mark=found.mark,
         name=f"host {host.name}",
         word=host.presence,
         since=host.since,
-        reason=reason + (f"; {plural(on_it, 'instance')} there" if on_it else ""),
+        reason=reason + (f"; {plural(on_it, 'instance')} there" if on_it else "") + _perhaps(found),
         aim=Aim(HOST, (host.name,)),
         door=("instances", host.name) if on_it else ("hosts", host.name),
         verbs=("drain",),
     )
+
+
+def _hosts(found: Finding) -> Need:
+    """Many hosts that are silent for the same reason."""
+    there = f"; {plural(found.silent, 'instance')} there" if found.silent else ""
+    return Need(
+        mark=found.mark, name=found.what.partition(" do")[0].partition(" are")[0], word=found.word,
+        since=found.since, reason=found.reason + there + _perhaps(found), aim=Aim(HOST, found.objects),
+        door=("hosts",),
+    )  # fmt: skip
 
 
 def _trouble(host: HostRow) -> Need:
@@ -133,54 +164,12 @@ def _trouble(host: HostRow) -> Need:
     )
 
 
-def _relay(relay: RelayRow, hosts: int) -> Need:
-    return Need(
-        mark=relay.mark, name=f"relay {relay.name}", word=relay.presence or "unknown", since=relay.since,
-        reason=(relay.reason or "never heard") + (f"; {plural(hosts, 'host')} behind it" if hosts else ""),
-        aim=NOTHING, door=("relays",),
-    )
-
-
-def _interrupted(row: ActionRow, differ: int) -> Need:
+def _stuck(found: Finding, board: Board) -> Need:
+    row, differ = board.actions[found.name], found.perhaps
     left = f"; {plural(differ, 'instance')} {'differs' if differ == 1 else 'differ'} until then" if differ else ""
     return Need(
-        mark=PAUSED, name=f"{row.id} {row.title}", word="interrupted", since=None, reason=row.note + left,
+        mark=PAUSED, name=f"{row.id} {row.title}", word=row.state, since=None, reason=row.note + left,
         aim=Aim(ACTION, (row.id,)), door=("action", row.id), verbs=("resume", "abort"),
-    )
-
-
-def _drift(drift: DriftRow, row: InstanceRow | None, board: Board) -> Need:
-    reason = drift.reason or f"expected {drift.expected or 'nothing'}, found {drift.actual or 'nothing'}"
-    if row is not None:
-        word = instance_word(row) if drift.kind in ("unhealthy", "unknown") else drift.kind
-        return _instance(row, row.reason or reason, word, drift)
-    kind = NODE if drift.target in board.nodes else INSTANCE
-    return Need(
-        mark=UNKNOWN if drift.kind == "unknown" else DRIFT,
-        name=drift.target,
-        word=drift.kind,
-        since=drift.since,
-        reason=reason,
-        aim=Aim(kind, (drift.target,)),
-        door=("instances", drift.target.rpartition("/")[0] or drift.target),
-        verbs=("converge", "adopt"),
-    )
-
-
-def _instance(row: InstanceRow, reason: str, word: str, drift: DriftRow | None = None) -> Need:
-    verbs = ("restart", "migrate") if word in ("unhealthy", "failed", "starting") else ("converge", "restart")
-    return Need(
-        mark=row.mark, name=row.id, word=word, since=row.since or (drift.since if drift else None), reason=reason,
-        aim=Aim(INSTANCE, (row.id,)), door=("node", row.id), verbs=verbs, logs=True,
-    )
-
-
-def _many(service: str, word: str, group: list[Need]) -> Need:
-    worst = max(group, key=lambda n: BADNESS.get(n.mark, 0))
-    moments = [n.since for n in group if n.since is not None]
-    return Need(
-        mark=worst.mark, name=service, word=f"{len(group)} {word}", since=max(moments, default=None),
-        reason=group[0].reason, aim=Aim(NODE, (service,)), door=("instances", service), verbs=("converge", "restart"),
     )
 
 
@@ -188,11 +177,29 @@ def _title(board: Board, look: Look, name: str) -> str:
     return board.shorten(look.text(name)) if " " in name else board.short(name)
 
 
-def need_items(board: Board, look: Look, width: int, read_only: str = "", hints: int = 3) -> list[Item]:
+class Kept:
+    """NEEDS YOU of a board that changes all the time: worked out again when that costs little of the time."""
+
+    def __init__(self) -> None:
+        self._needs: list[Need] | None = None
+        self._cost = self._at = 0.0
+
+    def of(self, board: Board) -> list[Need]:
+        began = time.monotonic()
+        if self._needs is None or began - self._at >= SHARE * self._cost:
+            self._needs = needs(board)
+            self._at = time.monotonic()
+            self._cost = self._at - began
+        return self._needs
+
+
+def need_items(
+    board: Board, look: Look, width: int, read_only: str = "", hints: int = 3, found: list[Need] | None = None
+) -> list[Item]:
     """NEEDS YOU, without its heading."""
     out: list[Item] = []
     more = look.sign("more")
-    for number, need in enumerate(needs(board)):
+    for number, need in enumerate(needs(board) if found is None else found):
         key = f"need {need.name}"
         old = since(need.since, board.now)
         first: list[Piece] = [
@@ -221,7 +228,7 @@ def need_items(board: Board, look: Look, width: int, read_only: str = "", hints:
 def _hint(need: Need, look: Look, read_only: str) -> Iterable[Piece]:
     yield "    ", "text"
     yield look.sign("enter"), "key"
-    yield " explain" if need.door[0] == "node" else " open", "muted"
+    yield " explain" if need.door[0] == "explain" else " open", "muted"
     if need.logs:
         yield "   l", "key"
         yield " log", "muted"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cockpit.act.telling import told
 from cockpit.cli.common import (
     DONE,
     add_json,
@@ -20,9 +19,6 @@ from cockpit.cli.common import (
     say,
     state_dir,
 )
-
-SHOWN = 6
-"""Hosts that a line names."""
 
 
 def add(commands: Any) -> None:
@@ -87,101 +83,8 @@ def log(args: argparse.Namespace) -> int:
 
 def sentence(entry: Any) -> str:
     """One journal entry as one line."""
-    body = entry.body
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time))
-    head = f"{entry.seq:>5}  {when}  {entry.kind:<8}"
-    match entry.kind:
-        case "intent":
-            what = f"{body['action']} {body['title']}  by {body['author']}"
-            what += f"  caused by {body['cause']}" if body.get("cause") else ""
-            what += f"  approved by {body['approved']}" if body.get("approved") else ""
-            return f"{head} {what}  rev {body['revision']}" if body.get("revision") else f"{head} {what}"
-        case "outcome":
-            return f"{head} {body['action']} {body['outcome']}  {body.get('reason', '')}".rstrip()
-        case "gate":
-            seen = body.get("observed") or {}
-            why = body.get("note") or f"{seen.get('state', '')} {seen.get('health', '')}".strip()
-            where = f"{body['action']} {body['instance']} on {body['host']}"
-            return f"{head} {where}: {body['state']}, {why}".rstrip(", ")
-        case "pause" | "resume" | "abort":
-            after = f" after {body['step']}" if body.get("step") else ""
-            by = body["by"] or "its own rule"
-            return f"{head} {body['action']} by {by}{after}  {body.get('reason', '')}".rstrip()
-        case "ctl":
-            return f"{head} {body.get('host')}: uid {body.get('uid')} {body.get('op')} {body.get('unit')}"
-        case kind if kind in _OTHERS:
-            return f"{head} {_OTHERS[entry.kind](body)}".rstrip()
-    return f"{head} " + " ".join(f"{k}={v}" for k, v in body.items() if v not in ("", None))
-
-
-def _exec(body: Any) -> str:
-    user = f" as {body['user']}" if body.get("user") else ""
-    return f"{_short(body)} {shlex.join(body['argv'])}{user}  on {_some(body['hosts'])}  by {body['author']}"
-
-
-def _exec_end(body: Any) -> str:
-    """Hosts by the word that they ended with."""
-    said: dict[str, list[str]] = {}
-    for host, word in body["others"].items():
-        said.setdefault(word, []).append(host)
-    parts = [f"{word} on {_some(hosts)}" for word, hosts in said.items()]
-    if body["open"]:
-        parts.append(f"ended unfinished on {_some(body['open'])}")
-    ok = [f"ok on {body['ok']}"] if body["ok"] or not parts else []
-    return f"{_short(body)} {'stopped: ' if body['stopped'] else ''}{', '.join([*ok, *parts])}"
-
-
-def _plugin(body: Any) -> str:
-    version = f"/{body['version']}" if body.get("version") else ""
-    return f"{body['what']} {body['plugin']}{version}  on {_some(body['hosts'])}  by {body['author']}"
-
-
-def _schedule(body: Any) -> str:
-    """A scheduled command that did not end well."""
-    code, signal = body.get("code"), body.get("signal")
-    how = body.get("why") or (f"exit {code}" if code is not None else f"signal {signal}" if signal else "unknown")
-    last = f": {body['last'][-1]}" if body.get("last") else ""
-    return f"{body['host']}: {body['schedule']} {how}{last}"
-
-
-def _revoked(body: Any) -> str:
-    return f"{body['what']} {body['name']} ({body['uuid']})  by {body['by']}  {body.get('why', '')}"
-
-
-def _token(body: Any) -> str:
-    return f"{body['what']} for {body['host'] or 'any host'} ({body['id']})  by {body['author']}"
-
-
-def _request(body: Any) -> str:
-    return f"{body['request']} {body['title']}  by {body['author']} (uid {body['uid']})  guard {body['rule']}"
-
-
-def _decided(body: Any) -> str:
-    """A request that was approved, refused, or that nobody decided in time."""
-    by = f"  by {body['by']} (uid {body['uid']})" if body.get("by") else ""
-    return f"{body['request']} {body['state']}{by}  {body.get('action') or body.get('reason') or ''}"
-
-
-def _glass(body: Any) -> str:
-    why = f"GLASS BROKEN by {body['author']} (uid {body['uid']}): {body['reason']}"
-    return f"{body['action']} {body['verb']}  {why}  against guard {body['rule']}: {body['against']}"
-
-
-_OTHERS: dict[str, Callable[[Any], str]] = {
-    "exec": _exec, "exec-end": _exec_end, "plugin": _plugin, "schedule": _schedule, "revoked": _revoked,
-    "token": _token, "request": _request, "approve": _decided, "refuse": _decided, "expire": _decided,
-    "glass": _glass,
-}
-
-
-def _short(body: Any) -> str:
-    """Enough of the id of an execution to find its end."""
-    return str(body["id"])[: len("exec-") + 6]
-
-
-def _some(hosts: Sequence[str]) -> str:
-    more = len(hosts) - SHOWN
-    return ", ".join(hosts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return f"{entry.seq:>5}  {when}  {entry.kind:<8} {told(entry)}".rstrip()
 
 
 async def _lines(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from cockpit.controller.desk import Desk
 from cockpit.controller.executing import Executions
 from cockpit.controller.gateway import Gateway
 from cockpit.controller.joining import Joining
+from cockpit.controller.journals import Refusals
 from cockpit.controller.ledger import Ledger
 from cockpit.controller.local import LocalHosts
 from cockpit.controller.logs import LogStreams
@@ -39,6 +40,7 @@ from cockpit.controller.securing import Security
 from cockpit.controller.session import EngineSession
 from cockpit.controller.trunks import Trunks
 from cockpit.controller.upgrades import HubFacts
+from cockpit.controller.watching import Watching
 from cockpit.controller.world import World
 from cockpit.link.candidates import HubCandidates
 from cockpit.link.hub import Hub
@@ -130,6 +132,7 @@ class Controller:
         self.desk = Desk(self)
         self.approvals = Approvals(self)
         self.approvals.load(tables)
+        self.watching, self.refusals = Watching(self.board), Refusals(self)
         port = port or int(self.ledger.meta.get("port", 0))
         self.address = address
         self.local = LocalHosts(self.hosts_root, self.authority, cluster)
@@ -158,6 +161,7 @@ class Controller:
         self.spawn(self.approvals.run())
         self.spawn(self.alerts.run())
         self.spawn(self.metrics.run())
+        self.spawn(self.watching.run())
 
     async def stop(self) -> None:
         """Stop controlling. Services, keepers and agents run on."""

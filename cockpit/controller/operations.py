@@ -15,7 +15,7 @@ import msgspec
 from cockpit.artifacts.packed import Damaged
 from cockpit.artifacts.retention import DAYS, NEWEST
 from cockpit.artifacts.store import Exists
-from cockpit.controller import approvals, building, executing, guarding, plugging
+from cockpit.controller import approvals, building, earlier, executing, guarding, journals, plugging, why
 from cockpit.controller.ledger import number_of
 from cockpit.controller.retaining import collect_artifacts
 from cockpit.controller.signing import artifact_sign
@@ -93,6 +93,7 @@ def operations(c: Controller) -> dict[str, Op]:
         "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
         "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
         **approvals.operations(c), **guarding.operations(c),
+        **why.operations(c), **journals.operations(c), **earlier.operations(c),
     }
 
 

@@ -20,7 +20,7 @@ from cockpit.model.view import (
     Snapshot,
     Who,
 )
-from cockpit.plan.steps import Bad, Intent, Plan
+from cockpit.plan.steps import Bad, Intent, Plan, Refused
 from cockpit.session.ops import permit
 
 if TYPE_CHECKING:
@@ -70,9 +70,12 @@ class EngineSession:
 
     async def submit(self, intent: Intent, *, digest: str = "", confirm: str = "") -> ActionRow:
         await self._controller.looked()
-        return await self._controller.desk.submit(
-            self._signed(intent), self._who, digest=digest, confirm=confirm
-        )
+        signed = self._signed(intent)
+        try:
+            return await self._controller.desk.submit(signed, self._who, digest=digest, confirm=confirm)
+        except Refused as e:
+            self._controller.refusals.note(signed, self._who, e)
+            raise
 
     async def action(self, id: str) -> ActionDetail:
         return self._controller.desk.detail(id)

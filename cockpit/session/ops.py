@@ -12,6 +12,7 @@ OBSERVING = frozenset(
         "approvals", "approval", "source",
         "alerts",
         "metrics", "loads", "traffic",
+        "explain", "timeline", "journal", "revision_diff", "instance_at",
     }
 )
 """The only ops that exist on the view socket, and for a client that asked for read-only."""

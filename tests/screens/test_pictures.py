@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 
 from cockpit.model.metrics_rows import HOST_FIELDS
 from screens.widgets.lines import Lines
-from tests.screens import pushed
+from tests.screens import explained, pushed
 from tests.screens.canned import CannedSession
 from tests.screens.drive import LARGE, SMALL, Driver, make_app, until
 from tests.screens.puzzle import relay_lost
@@ -43,6 +43,11 @@ WAYS: dict[str, tuple[list[str], str]] = {
     "artifact": ([*":artifact sudoku/1.2.0", "enter"], "made for sudoku/1.1.0"),
     "matrix": (["M", "down", "right"], "sudoku on bj-2"),
     "numbers": (["h", "e"], "METRICS"),
+    "explain": ([*":explain sudoku/3", "enter"], "Address already in use"),
+    "explain-relay": ([*":explain", "enter"], "not heard because of it"),
+    "life": ([*":life sudoku/3", "enter"], "no data since"),
+    "journal": (["J"], "700 entries"),
+    "compare": ([*":compare 41", "enter"], "PATH BY PATH"),
 }
 """Picture -> keys that lead there, and words that are on it when it is complete."""
 
@@ -63,6 +68,8 @@ def session(name: str) -> CannedSession:
         return CannedSession(pushed.crowd(1000))
     if name == "numbers":
         return with_numbers()
+    if name in ("explain", "explain-relay", "life", "journal", "compare"):
+        return explained.session(relay_lost() if name == "explain-relay" else None)
     if name in ("relays", "relay-lost"):
         return CannedSession(relay_lost())
     return CannedSession(pushed.pushing() if name == "push" else None)

@@ -41,6 +41,7 @@ async def test_a_key_opens_its_screen_and_escape_comes_back(size: tuple[int, int
 
 async def test_every_screen_of_the_table_can_be_opened_by_command() -> None:
     arguments = {"node": " sudoku/3", "action": " #118", "logs": " web", "host": " bj-1", "artifact": " sudoku/1.2.0"}
+    arguments |= {"compare": " 41", "then": " sudoku/3 41", "revision": " 41"}
     async with driven() as d:
         for name, cls in ((n, p.where.partition(":")[2]) for n, p in PLACES.items() if p.where):
             await d.type(":" + name + arguments.get(name, ""))

@@ -1,0 +1,133 @@
+"""Journal entries in words: one sentence each, for the command line, the journal's screen and timelines."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cockpit.act.journal import Entry
+
+SHOWN = 6
+"""Hosts that a line names."""
+
+
+def told(entry: Entry) -> str:
+    """One entry as a sentence, without its number, time and kind. Never raises: a body may be of another version."""
+    try:
+        return _told(entry.kind, entry.body).strip()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return _plain(entry.body)
+
+
+def _told(kind: str, body: dict[str, Any]) -> str:
+    match kind:
+        case "intent":
+            what = f"{body['action']} {body['title']}  by {body['author']}"
+            what += f"  caused by {body['cause']}" if body.get("cause") else ""
+            what += f"  approved by {body['approved']}" if body.get("approved") else ""
+            return f"{what}  rev {body['revision']}" if body.get("revision") else what
+        case "outcome":
+            return f"{body['action']} {body['outcome']}  {body.get('reason', '')}".rstrip()
+        case "gate":
+            seen = body.get("observed") or {}
+            why = body.get("note") or f"{seen.get('state', '')} {seen.get('health', '')}".strip()
+            where = f"{body['action']} {body['instance']} on {body['host']}"
+            return f"{where}: {body['state']}, {why}".rstrip(", ")
+        case "pause" | "resume" | "abort":
+            after = f" after {body['step']}" if body.get("step") else ""
+            by = body["by"] or "its own rule"
+            return f"{body['action']} by {by}{after}  {body.get('reason', '')}".rstrip()
+        case "ctl":
+            return f"{body.get('host')}: uid {body.get('uid')} {body.get('op')} {body.get('unit')}"
+        case kind if kind in _OTHERS:
+            return _OTHERS[kind](body).rstrip()
+        case "refused":
+            targets = f" {' '.join(body['targets'])}" if body.get("targets") else ""
+            return f"{body['verb']}{targets} by {body['author']}: {body['reason']}"
+    return _plain(body)
+
+
+def _plain(body: dict[str, Any]) -> str:
+    return " ".join(f"{k}={v}" for k, v in body.items() if v not in ("", None))
+
+
+def _exec(body: Any) -> str:
+    user = f" as {body['user']}" if body.get("user") else ""
+    return f"{_short(body)} {shlex.join(body['argv'])}{user}  on {_some(body['hosts'])}  by {body['author']}"
+
+
+def _exec_end(body: Any) -> str:
+    """Hosts by the word that they ended with."""
+    said: dict[str, list[str]] = {}
+    for host, word in body["others"].items():
+        said.setdefault(word, []).append(host)
+    parts = [f"{word} on {_some(hosts)}" for word, hosts in said.items()]
+    if body["open"]:
+        parts.append(f"ended unfinished on {_some(body['open'])}")
+    ok = [f"ok on {body['ok']}"] if body["ok"] or not parts else []
+    return f"{_short(body)} {'stopped: ' if body['stopped'] else ''}{', '.join([*ok, *parts])}"
+
+
+def _plugin(body: Any) -> str:
+    version = f"/{body['version']}" if body.get("version") else ""
+    return f"{body['what']} {body['plugin']}{version}  on {_some(body['hosts'])}  by {body['author']}"
+
+
+def _schedule(body: Any) -> str:
+    """A scheduled command that did not end well."""
+    code, signal = body.get("code"), body.get("signal")
+    how = body.get("why") or (f"exit {code}" if code is not None else f"signal {signal}" if signal else "unknown")
+    last = f": {body['last'][-1]}" if body.get("last") else ""
+    return f"{body['host']}: {body['schedule']} {how}{last}"
+
+
+def _revoked(body: Any) -> str:
+    return f"{body['what']} {body['name']} ({body['uuid']})  by {body['by']}  {body.get('why', '')}"
+
+
+def _token(body: Any) -> str:
+    return f"{body['what']} for {body['host'] or 'any host'} ({body['id']})  by {body['author']}"
+
+
+def _join(body: Any) -> str:
+    let = f"  let in by {body['author']}" if body.get("author") else ""
+    return f"{body['as']} {body['name']} ({body['uuid']}) from {body['address'] or 'somewhere'}{let}"
+
+
+def _request(body: Any) -> str:
+    return f"{body['request']} {body['title']}  by {body['author']} (uid {body['uid']})  guard {body['rule']}"
+
+
+def _decided(body: Any) -> str:
+    """A request that was approved, refused, or that nobody decided in time."""
+    by = f"  by {body['by']} (uid {body['uid']})" if body.get("by") else ""
+    return f"{body['request']} {body['state']}{by}  {body.get('action') or body.get('reason') or ''}"
+
+
+def _glass(body: Any) -> str:
+    why = f"GLASS BROKEN by {body['author']} (uid {body['uid']}): {body['reason']}"
+    return f"{body['action']} {body['verb']}  {why}  against guard {body['rule']}: {body['against']}"
+
+
+def _alert(body: Any) -> str:
+    what = body.get("group") or body.get("match") or ""
+    why = body.get("note") or body.get("why") or ""
+    return f"{body['what']} {what}  by {body['author']}  {why}"
+
+
+_OTHERS: dict[str, Callable[[Any], str]] = {
+    "exec": _exec, "exec-end": _exec_end, "plugin": _plugin, "schedule": _schedule, "revoked": _revoked,
+    "token": _token, "join": _join, "request": _request, "approve": _decided, "refuse": _decided, "expire": _decided,
+    "glass": _glass, "alert": _alert,
+}
+
+
+def _short(body: Any) -> str:
+    """Enough of the id of an execution to find its end."""
+    return str(body["id"])[: len("exec-") + 6]
+
+
+def _some(hosts: Sequence[str]) -> str:
+    more = len(hosts) - SHOWN
+    return ", ".join(hosts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
