@@ -11,6 +11,8 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 
+from cockpit.act.score import sentences
+from cockpit.act.spelling import command_of_row
 from cockpit.model.view import ActionDetail, ActionRow, StepRow
 from cockpit.plan.steps import FETCH, Bad, Refused
 from screens.aim import ACTION, Aim
@@ -21,6 +23,7 @@ from screens.item import line, text
 from screens.keys import key, verb_keys
 from screens.look import Piece
 from screens.rows import STEP_MARKS, action_mark, lead, step_columns, took
+from screens.widgets.actionbar import left_text
 from screens.widgets.bars import Bar, Hint
 from screens.widgets.grid import Grid
 from screens.widgets.sheet import Sheet
@@ -49,6 +52,7 @@ class ActionScreen(ClusterScreen):
     VERB_NAMES = ("pause", "resume", "abort", "rollback")
     BINDINGS: ClassVar[list[BindingType]] = [
         *verb_keys("pause", "resume", "abort", "rollback"),
+        key("y", "copy", "copy as command", "Put the command that does the same on the clipboard.", "action.copy"),
         key("f", "follow", "follow", "Keep the running step in sight.", "action.follow"),
     ]
     HINTS = (
@@ -60,6 +64,7 @@ class ActionScreen(ClusterScreen):
         "logs",
         "pane.next",
         "action.follow",
+        "action.copy",
         "filter",
     )
 
@@ -161,6 +166,13 @@ class ActionScreen(ClusterScreen):
         for sentence in self.detail.log:
             for number, part in enumerate(wrap(self.look.text(sentence), room - 2, 4, self.look.sign("more"))):
                 items.append(text((" " if number == 0 else "   ") + part))
+        if self.detail.score is not None:
+            items.append(line((" SCORE, against the rehearsal", "head")))
+            good = self.detail.score.as_foretold
+            for words in sentences(self.detail.score):
+                parts = wrap(self.look.text(self.board.shorten(words)), room - 2, 4)
+                style = "text" if good else "drift"
+                items += [text((" " if n == 0 else "   ") + part, style) for n, part in enumerate(parts)]
         at_end = self.happened.top >= self.happened.count() - self.happened.page - 1
         self.happened.fill(items)
         if at_end and len(items) > self.happened.page:
@@ -187,6 +199,8 @@ class ActionScreen(ClusterScreen):
             gauge = bar(row.done, row.total, 16, look.sign("full"), look.sign("empty"))
             first += [(f"   {row.done} of {row.total} ", "muted"), (gauge, mark)]
         first.append((f"   {took(row, self.board.now)}", "muted"))
+        if eta := left_text(row, self.board.now):
+            first.append((f"   {eta}", "muted"))
         second = f"   by {row.author}, {clock(row.started)}"
         second += f", ended {clock(row.ended)}, {age(self.board.now - row.ended)} ago" if row.ended else ""
         second += f", rev {row.revision}" if row.revision else ""
@@ -230,6 +244,14 @@ class ActionScreen(ClusterScreen):
     def action_move(self, how: str) -> None:
         self.following = False
         super().action_move(how)
+
+    def action_copy(self) -> None:
+        if self.row is None:
+            self.say("Nothing is known of it yet.")
+            return
+        command = command_of_row(self.row)
+        self.app.copy_to_clipboard(command)
+        self.say(f"Copied: {command}", "ok")
 
     def action_follow(self) -> None:
         self.following = True

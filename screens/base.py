@@ -13,12 +13,13 @@ from textual.binding import Binding, BindingType
 
 from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Refused
-from screens import everywhere
+from screens import everywhere, userkeys
 from screens.aim import NOTHING, Aim, why_not
 from screens.board import Changed
 from screens.format import wrap
 from screens.keys import KEY_NAMES, KeyScreen, go_key, key
 from screens.look import Piece
+from screens.widgets import actionbar
 from screens.widgets.bars import Bottom, Hint, TopLine, field_line, key_line, remark_lines
 from screens.widgets.field import Field
 from screens.widgets.grid import Grid
@@ -171,6 +172,8 @@ class ClusterScreen(KeyScreen[None]):
                 lines += remark_lines(text + self.look.sign("more"), "changing", width, self.look)
         if self._remark is not None:
             lines += remark_lines(self._remark[0], self._remark[1], width, self.look)
+        if (running := actionbar.for_screen(self, width)) is not None:
+            lines.append(running)
         if self.field is not None:
             sign = {"filter": "/", "command": ":"}[self._field_kind]
             lines += self.field_lines(width)
@@ -265,7 +268,7 @@ class ClusterScreen(KeyScreen[None]):
             self._remark = None
             self.show_bottom()
         if self.field is None:
-            return False
+            return event.key not in self.active_bindings and await userkeys.take(self, event)
         if event.key in ("ctrl+c", "ctrl+q"):
             return False
         if event.key == "escape":

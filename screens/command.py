@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 
+from cockpit.act.spelling import command_of, positional
 from cockpit.act.table import VERBS, Param, Verb
-from cockpit.plan.steps import Intent
 from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, Aim
 from screens.board import Board
 from screens.places import PLACES
+
+__all__ = ["Do", "Go", "aim_of", "command_of", "completions", "help_for", "parse", "positional", "value_of"]
 
 
 class Go(msgspec.Struct, frozen=True):
@@ -124,11 +126,6 @@ def _flags(verb: Verb, words: list[str]) -> tuple[list[str], dict[str, Any]]:
     return rest, params
 
 
-def positional(param: Param) -> bool:
-    """Does its value follow the target, as in the shell? The others are options."""
-    return param.required or param.type == "host"
-
-
 def value_of(param: Param, word: str) -> Any:
     if param.type == "int":
         if not word.isdigit():
@@ -180,22 +177,3 @@ def help_for(text: str) -> str:
     if name in PLACES:
         return PLACES[name].about
     return "a screen or a verb"
-
-
-def command_of(intent: Intent, confirm: str = "") -> str:
-    """The shell command that does the same as this intent."""
-    verb = VERBS[intent.verb]
-    words = ["cockpit", intent.verb, *intent.targets]
-    for param in verb.params:
-        value = intent.params.get(param.name)
-        if value is None or value is False or value in ("", [], ()):  # 0 is a value
-            continue
-        if param.type == "bool":
-            words.append(f"--{param.name}")
-        elif positional(param):
-            words.append(str(value))
-        else:
-            words += [f"--{param.name}", ",".join(value) if isinstance(value, list | tuple) else str(value)]
-    if confirm:
-        words += ["--confirm", confirm]
-    return shlex.join(words)

@@ -28,6 +28,10 @@ class Everywhere(NamedTuple):
 
 _ALL: tuple[Everywhere, ...] = (
     Everywhere("edit", "E", "edit", "Edit what is expected of the row in your editor.", "screens.edit:begin"),
+    Everywhere(
+        "go.running", "#", "what runs", "The action on the line above the keys.", "screens.widgets.actionbar:begin"
+    ),
+    Everywhere("user", "U", "own actions", "Actions of your own, from actions.toml.", "screens.usermenu:begin"),
     Everywhere("go.alerts", "N", "alerts", "What needs somebody, who was told, who has it.", "screens.alerts:begin"),
     Everywhere("go.matrix", "M", "matrix", "Hosts against services.", "screens.matrix:begin"),
     Everywhere(

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 KEY_NAMES = {
-    "slash": "/", "colon": ":", "question_mark": "?", "escape": "Esc", "space": "space", "tab": "Tab",
+    "slash": "/", "colon": ":", "question_mark": "?", "number_sign": "#", "escape": "Esc", "space": "space",
+    "tab": "Tab",
     "enter": "enter", "ctrl+c": "^C", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
     "up": "up", "down": "down", "left": "left", "right": "right", "equals_sign": "=",
     "exclamation_mark": "!", "plus": "+", "minus": "-", "full_stop": ".", "comma": ",", "less_than_sign": "<",

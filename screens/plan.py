@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from cockpit.act.score import experience, last_of_kind
 from cockpit.act.table import VERBS
+from cockpit.act.timeline import verdict
+from cockpit.model.rehearsal_rows import Forecast
 from cockpit.plan.steps import FETCH, Bad, Intent, Plan, Refused, Step
+from cockpit.session.rehearse import foretold
 from screens import guarded
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
@@ -38,6 +43,24 @@ def step_groups(plan: Plan) -> list[tuple[str, str, list[Step]]]:
     return [(name, name, steps) for name, steps in groups.items()]
 
 
+def blast(plan: Plan, board: Board, look: Look, width: int) -> list[Item]:
+    """Who feels it: each service that loses instances on the way, and who depends on it. Every line is a door."""
+    if not plan.ready:
+        return [text("   " + ("" if n == 0 else "  ") + part) for touched in plan.touches
+                for n, part in enumerate(wrap(look.text(f"Touches: {touched}"), width, 3, look.sign("more")))]
+    out: list[Item] = []
+    for path, (least, now) in plan.ready.items():
+        worst = f"never below {least} of {now} ready" if least else f"none of its {now} will be ready meanwhile"
+        words = f"   Touches: {board.short(path)}, {worst}" + ("" if board.users(path) else "; nothing depends on it")
+        style = "text" if least else "drift"
+        out.append(Item(((look.text(words), style),), f"touch {path}", True, ("instances", path)))
+        for user in board.users(path):
+            many = plural(len(board.under(user)), "instance")
+            words = f"     {board.short(user)} depends on it: {many}"
+            out.append(Item(((look.text(words), "text"),), f"user {path} {user}", True, ("instances", user)))
+    return out
+
+
 def facts(plan: Plan) -> list[str]:
     """The sentences above the steps."""
     hosts = {s.host for s in plan.steps if s.host}
@@ -53,10 +76,28 @@ def facts(plan: Plan) -> list[str]:
         first.append(f"gives up after {lasting(plan.deadline)} without progress, then "
                      + {"return": "returns to what was before", "pause": "pauses"}.get(plan.on_failure, "goes on"))
     out = ["; ".join(first) + "."] if first else []
-    if moves := bytes_to_move(plan):
-        out.append(moves)
-    out.append(f"Expect about {lasting(plan.estimate)}." if plan.estimate is not None
-               else "How long it takes is not known yet: no run of it was recorded.")
+    return out
+
+
+def time_items(plan: Plan, board: Board, look: Look, width: int, forecast: Forecast | None) -> list[Item]:
+    """The last runs of the same kind, what to expect, and what a rehearsal says; each leads there."""
+    expect = forecast.seconds if forecast is not None and forecast.outcome == "done" else plan.estimate
+    last = last_of_kind(board.actions.values(), plan.intent.verb, [board.full(t) for t in plan.intent.targets])
+    names = ", ".join(board.short(board.full(t)) for t in plan.intent.targets[:2])
+    name = names + (f" and {len(plan.intent.targets) - 2} more" if len(plan.intent.targets) > 2 else "")
+    words = experience(last, plan.intent.verb, name or "everything", expect)
+    out = [
+        Item(((("   " if n == 0 else "     ") + part, "text"),), "time", n == 0 and bool(last),
+             ("action", last[0].id) if last else ())
+        for n, part in enumerate(wrap(look.text(words), width, 3, look.sign("more")))
+    ]
+    if forecast is not None:
+        good = forecast.outcome == "done"
+        mark = "muted" if good else "failed"
+        lead = "Rehearsed: " if good else f"{look.glyph('failed')} Rehearsed: "
+        parts = wrap(look.text(lead + board.shorten(verdict(forecast))), width, 3, look.sign("more"))
+        out += [Item(((("   " if n == 0 else "     ") + part, mark),), "rehearsed", n == 0)
+                for n, part in enumerate(parts)]
     return out
 
 
@@ -97,7 +138,9 @@ def control_facts(intent: Intent, board: Board) -> list[str]:
     return out
 
 
-def plan_items(plan: Plan, board: Board, look: Look, width: int, opened: set[str]) -> list[Item]:
+def plan_items(
+    plan: Plan, board: Board, look: Look, width: int, opened: set[str], forecast: Forecast | None = None
+) -> list[Item]:
     room = max(20, width - 4)
     more = look.sign("more")
 
@@ -111,8 +154,12 @@ def plan_items(plan: Plan, board: Board, look: Look, width: int, opened: set[str
     out += guarded.guard_items(plan, look, room)
     for fact in facts(plan):
         out += sentence(fact)
-    for touched in plan.touches:
-        out += sentence(f"Touches: {touched}")
+    if moves := bytes_to_move(plan):
+        fetch = next(s for s in plan.steps if s.kind == FETCH)
+        door = ("artifact", f"{fetch.args['name']}/{fetch.args['version']}")
+        out.append(Item((("   " + moves, "text"),), "moves", True, door))
+    out += blast(plan, board, look, room)
+    out += time_items(plan, board, look, room, forecast)
     if plan.undo:
         out += sentence(f"Undo: {plan.undo}")
     if plan.changes:
@@ -177,14 +224,18 @@ class PlanScreen(ClusterScreen):
     DEFAULT_CSS = "PlanScreen #head { height: 2; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         key("x", "run_plan", "run", "Carry this plan out.", "plan.run"),
+        key("h", "rehearse", "rehearse", "Its timeline on a copy of the cluster; nothing is touched.",
+            "plan.rehearse"),
         key("y", "copy", "copy as command", "Put the command that does the same on the clipboard.", "plan.copy"),
     ]
-    HINTS: ClassVar[tuple[str, ...]] = ("plan.run", "open", "plan.copy", "command")
+    HINTS: ClassVar[tuple[str, ...]] = ("plan.run", "plan.rehearse", "open", "plan.copy", "command")
 
     def __init__(self, intent: Intent) -> None:
         super().__init__()
         self.intent = intent
         self.plan: Plan | None = None
+        self.forecast: Forecast | None = None
+        """Of small plans: rehearsed while the plan is read."""
         self._opened: set[str] = set()
         self._sent = False
 
@@ -225,9 +276,13 @@ class PlanScreen(ClusterScreen):
                 f"{self.intent.verb}: no answer ({error or 'the controller is away'}). Nothing was done.", "unknown"
             )
             return
-        self.plan = plan
+        self.plan, self.forecast = plan, None
         self.fill()
         self.show_bottom()
+        if plan.steps:
+            with contextlib.suppress(Bad, Refused, ConnectionError):  # then the plan stands without it
+                self.forecast = await foretold(self.session, self.intent, quick=True)
+                self.fill()
 
     def _leave(self, words: str, mark: str) -> None:
         if self.plan is not None:
@@ -267,7 +322,7 @@ class PlanScreen(ClusterScreen):
             about = [p for s in control_facts(self.intent, self.board) for p in wrap(look.text(s), width - 4, 3)]
             self.sheet.fill([*guarded.guard_items(plan, look, width - 4), *(text("   " + part) for part in about)])
             return
-        self.sheet.fill(plan_items(plan, self.board, look, width, self._opened))
+        self.sheet.fill(plan_items(plan, self.board, look, width, self._opened, self.forecast))
 
     def on_resize(self, event: Any) -> None:
         super().on_resize(event)
@@ -275,13 +330,27 @@ class PlanScreen(ClusterScreen):
 
     async def action_open(self) -> None:
         item = self.sheet.current
-        if item is not None:
+        if item is not None and item.door:
+            await self.cockpit.goto(item.door)
+        elif item is not None and item.key == "rehearsed":
+            await self.action_rehearse()
+        elif item is not None:
             self._opened ^= {item.key}
             self.fill()
 
+    async def action_rehearse(self) -> None:
+        if self.plan is None:
+            self.say("The plan is not there yet.")
+        elif not self.plan.steps:
+            self.say("There are no steps on hosts: nothing to rehearse.", "paused")
+        else:
+            from screens.rehearsal import RehearsalScreen
+
+            await self.app.push_screen(RehearsalScreen(self.intent, self.plan))
+
     def action_side(self, way: int) -> None:
         item = self.sheet.current
-        if item is not None and (item.key in self._opened) == (way < 0):
+        if item is not None and not item.door and (item.key in self._opened) == (way < 0):
             self._opened ^= {item.key}
             self.fill()
 

@@ -29,6 +29,12 @@ from cockpit.plan.steps import (
 
 KEPT = 40
 """Samples per key: the newest."""
+RECENT = 12
+"""So many of them say what to expect: what was long ago says little."""
+ENOUGH = 5
+"""Samples from which a host counts as slower or faster than the others."""
+NOTABLE = 1.25
+"""By so much, or by so much less: smaller differences are chance."""
 
 ASSUMED = {
     FETCH: 2.0, WARM: 2.0, PREPARE: 0.05, START: 0.05, HEALTHY: 1.0, DRAIN: 0.5, STOP: 0.3, ACTIVATE: 0.05,
@@ -52,6 +58,10 @@ class _Dump(msgspec.Struct):
     steps: dict[str, list[float]] = {}
     health: dict[str, Health] = {}
     turns: dict[str, list[float]] = {}
+    bytes: dict[str, list[tuple[int, float]]] = {}
+    """Artifact -> (bytes moved, seconds) of its pushes, of whatever version."""
+    hosts: dict[str, list[float]] = {}
+    """`<kind>|<host>` -> seconds there, relative to what was usual for the step."""
 
 
 class Durations:
@@ -60,6 +70,8 @@ class Durations:
     def __init__(self) -> None:
         self._dump = _Dump()
         self._found: dict[tuple[str, str, str], tuple[list[float], bool]] = {}
+        self._factors: dict[tuple[str, str], float] = {}
+        self._lines: dict[str, tuple[float, float] | None] = {}
 
     @classmethod
     def load(cls, doc: Mapping[str, Any] | None) -> Durations:
@@ -79,8 +91,20 @@ class Durations:
 
     # writing
 
-    def add(self, kind: str, service: str, version: str, seconds: float) -> None:
+    def add(
+        self, kind: str, service: str, version: str, seconds: float, *, host: str = "", moved: int | None = None
+    ) -> None:
+        """One step. `moved` is bytes on the way, of a fetch."""
+        usual, assumed = self._samples(kind, service, version)
+        if host and not assumed and len(usual) >= ENOUGH and (middle := median(usual)) > 0.02:
+            _keep(self._dump.hosts, _SEP.join((kind, host)), seconds / middle)
+        if moved is not None:
+            points = self._dump.bytes.setdefault(service, [])
+            points.append((moved, round(seconds, 4)))
+            del points[:-KEPT]
         self._found.clear()
+        self._factors.clear()
+        self._lines.clear()
         _keep(self._dump.steps, _SEP.join((kind, service, version)), seconds)
 
     def judge(self, service: str, version: str, ok: bool, reason: str = "") -> None:
@@ -116,7 +140,11 @@ class Durations:
                     self.judge(service, key, row.state == DONE, row.note)
             if row.state == DONE and not (step.kind == HEALTHY and "data" in step.args):
                 wait = float(step.args.get("for", 0.0)) if step.kind == HEALTHY else 0.0
-                self.add(step.kind, service, version, max(0.0, row.ended - row.started - wait))
+                moved = step.args.get("to_move") if step.kind == FETCH else None
+                self.add(
+                    step.kind, service, version, max(0.0, row.ended - row.started - wait), host=step.host,
+                    moved=moved if isinstance(moved, int) else None,
+                )
         if outcome == DONE:
             self._turns([(by_id[r.id].instance, r) for r in rows if r.id in by_id])
 
@@ -133,27 +161,59 @@ class Durations:
 
     # reading
 
-    def draw(self, kind: str, service: str, version: str, u: float) -> tuple[float, bool]:
-        """(seconds, assumed): the sample at `u` (0 <= u < 1) of the best known key.
+    def draw(
+        self, kind: str, service: str, version: str, u: float, *, host: str = "", moves: int | None = None
+    ) -> tuple[float, bool]:
+        """(seconds, assumed): of the newest samples of the best known key, the one at `u` (0 <= u < 1) of their
+        middle half: what usually happens, with its spread and without its accidents.
 
-        Best is the same version; then other versions of the service; then the default, spread by
-        half to one and a half. Only the first is not assumed.
+        Best is the same version; for a fetch of `moves` bytes then what its bytes say; then other versions of the
+        service; then the default, spread by half to one and a half. Only the first two are not assumed. A host
+        that is known to be slower or faster than others counts.
         """
         key = (kind, service, version)
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = self._samples(kind, service, version)
         samples, assumed = found
-        if samples:
-            return samples[int(u * len(samples))], assumed
-        return ASSUMED.get(kind, 0.1) * (0.5 + u), True
+        if assumed and moves is not None and (line := self._line(service)) is not None:
+            return max(0.0, line[0] + line[1] * moves), False
+        if not samples:
+            return ASSUMED.get(kind, 0.1) * (0.5 + u), True
+        seconds = samples[int((0.25 + u / 2) * len(samples))]
+        if self._dump.hosts and host:
+            seconds *= self._factor(kind, host)
+        return seconds, assumed
 
     def _samples(self, kind: str, service: str, version: str) -> tuple[list[float], bool]:
+        """The newest, sorted; and whether they are of something else."""
         same = self._dump.steps.get(_SEP.join((kind, service, version)))
         if same:
-            return same, False
+            return sorted(same[-RECENT:]), False
         start = _SEP.join((kind, service, ""))
-        return [x for key, xs in self._dump.steps.items() if key.startswith(start) for x in xs], True
+        return sorted(x for key, xs in self._dump.steps.items() if key.startswith(start) for x in xs[-RECENT:]), True
+
+    def _factor(self, kind: str, host: str) -> float:
+        """What a step takes on this host, relative to others; 1 where nothing notable is known."""
+        known = self._factors.get((kind, host))
+        if known is None:
+            ratios = self._dump.hosts.get(_SEP.join((kind, host)), [])[-RECENT:]
+            known = median(ratios) if len(ratios) >= ENOUGH else 1.0
+            if 1 / NOTABLE < known < NOTABLE:
+                known = 1.0
+            self._factors[kind, host] = known
+        return known
+
+    def _line(self, artifact: str) -> tuple[float, float] | None:
+        """(seconds of a push that moves nothing, seconds per byte): the median slope between its samples."""
+        if artifact not in self._lines:
+            points = self._dump.bytes.get(artifact, [])[-RECENT:]
+            slopes = [
+                (t2 - t1) / (b2 - b1) for n, (b1, t1) in enumerate(points) for b2, t2 in points[n + 1 :] if b1 != b2
+            ]
+            slope = max(0.0, median(slopes)) if slopes else 0.0
+            self._lines[artifact] = (median(t - slope * b for b, t in points), slope) if len(points) > 2 else None
+        return self._lines[artifact]
 
     def healthy(self, service: str, version: str) -> Health | None:
         """What was seen of this version; None when nothing."""
@@ -162,7 +222,7 @@ class Durations:
     def by_service(self) -> dict[str, float]:
         """Service (`<service> data`: turns that only give data) -> seconds of one instance's turn, its first
         step to its last: the median."""
-        return {s: median(xs) for s, xs in self._dump.turns.items() if xs}
+        return {s: median(xs[-RECENT:]) for s, xs in self._dump.turns.items() if xs}
 
 
 def data_keys(step: Step, artifacts: Mapping[str, str]) -> list[str]:

@@ -65,18 +65,19 @@ class Executor(Stepper):
     `healthy_for` is seconds by service path. For resumption `done` names the steps finished before
     and `attempts` how often each was tried, so that task ids repeat exactly. `units` (each with
     the host that reported it) and `hosts` (presence) are what is known already. Without `notes` it
-    leaves out Progress and Remark (rehearsals). Raises Bad when the plan's steps make no graph.
+    leaves out Progress and Remark (rehearsals), without
+    `tells` the beginning and the good end of steps. Raises Bad when the plan's steps make no graph.
     """
 
     def __init__(
         self, plan: Plan, id: str, now: float, *, healthy_for: Mapping[str, float] | None = None,
         done: Iterable[str] = (), attempts: Mapping[str, int] | None = None,
         units: Iterable[tuple[Unit, str]] = (), hosts: Mapping[str, str] | None = None,
-        notes: bool = True, name: Callable[[str], str] = reasons.short,
+        notes: bool = True, name: Callable[[str], str] = reasons.short, tells: bool = True,
     ) -> None:
         super().__init__(
             plan, id, now, healthy_for=healthy_for or {}, done=done, attempts=attempts or {}, units=units,
-            hosts=hosts or {}, notes=notes, name=name,
+            hosts=hosts or {}, notes=notes, name=name, tells=tells,
         )
         self.policy = policy(plan)
         self.outcome = ""

@@ -21,8 +21,12 @@ from cockpit.model.topology import Expected, service_path
 from cockpit.plan.data import data_ids
 from cockpit.plan.steps import BULK, HEALTHY, Step
 
+LATER = "?"
+"""The digest of a configuration that nobody has asked for yet."""
 TAIL = 0.05
 """Seconds to read a log."""
+NAMES = 0.05
+"""Seconds until the agents have applied a change of names."""
 
 
 class Fleet:
@@ -37,10 +41,13 @@ class Fleet:
         self.draining = {e.unit for e in actual.endpoints if e.state == "draining"}
         self.ready: dict[str, int] = {}
         """Service -> units that take traffic now."""
-        self.lowest: dict[str, int] = {}
-        """The smallest that has been since somebody cleared it."""
+        self.lowest: dict[str, tuple[int, float]] = {}
+        """The smallest that has been since `watch_lowest`, and when first."""
+        self._clock: Callable[[], float] = lambda: 0.0
         self.assumed: dict[tuple[str, str, str], None] = {}
         """What was never recorded: (what, service, version), in the order it was met."""
+        self._prepared: dict[str, Digests] = {}
+        """Unit -> what its configuration is worked out from, when somebody asks."""
         self._durations = durations
         self._salt = zlib.crc32(str(seed).encode())
         self.set_expected(expected)
@@ -61,8 +68,12 @@ class Fleet:
         for name in expected.hosts:
             self.hosts.setdefault(name, HostActual(name=name, presence=UP))
 
-    def actual(self) -> Actual:
+    def actual(self, *, configs: bool = True) -> Actual:
+        """What agents would report. Without `configs` the digests of what was prepared meanwhile are left out."""
         units: dict[str, list[Unit]] = {}
+        for id, unit in self.units.items() if configs else ():
+            if unit.config == LATER:
+                self.units[id] = replace(unit, config=self._prepared[id].of(unit.instance))
         for unit in self.units.values():
             units.setdefault(unit.instance, []).append(unit)
         return Actual(
@@ -79,7 +90,11 @@ class Fleet:
         host = self.hosts.get(send.host)
         if host is not None and host.presence not in HEARD:
             return None
-        return TAIL if send.word == "tail" else self._draw(send.word, step)
+        if send.word == "tail":
+            return TAIL
+        seconds = self._draw(send.word, step)
+        # what was recorded of a drain holds the time until the names were out
+        return max(0.0, seconds - NAMES) if send.word == "drain" else seconds
 
     def warm_up(self, step: Step) -> tuple[float, int] | None:
         """(seconds, run): from its start until a unit is healthy; None: never, or it is already."""
@@ -89,11 +104,13 @@ class Fleet:
         return self._draw(HEALTHY, step), unit.run
 
     def _draw(self, kind: str, step: Step) -> float:
-        service = subject(step) if kind in BULK else step.instance.rpartition("/")[0]
+        bulk = kind in BULK
+        service = subject(step) if bulk else step.instance.rpartition("/")[0]
         version = self._version(step)
         u = zlib.crc32(f"{step.instance or step.host}/{kind}/{step.id}".encode(), self._salt) / 4294967296.0
-        seconds, assumed = self._durations.draw(kind, service, version, u)
-        if assumed and (kind in BULK or kind == HEALTHY):
+        moves = step.args.get("to_move") if bulk else None
+        seconds, assumed = self._durations.draw(kind, service, version, u, host=step.host, moves=moves)
+        if assumed and (bulk or kind == HEALTHY):
             self.assumed[(kind, service, version)] = None
         return seconds
 
@@ -138,9 +155,10 @@ class Fleet:
         path = service_path(step.instance)
         service = self.expected.services.get(path)
         self.where[step.unit] = send.host
+        self._prepared[step.unit] = self._digests
         return self._see(Unit(
             unit=step.unit, instance=step.instance, gen=int(step.unit.rpartition(":")[2]), version=version,
-            sha256=self._release(path, version), config=self._digests.of(step.instance),
+            sha256=self._release(path, version), config=LATER,
             state=State.READY, observed=now,
             ports=dict(service.ports) if service is not None else {},
             health=NO_CHECK if service is None or service.check is None else WAITING,
@@ -242,7 +260,20 @@ class Fleet:
             self._count(unit if after else old or unit, 1 if after else -1)
         return UnitSeen(unit, self.where[unit.unit])
 
+    def sicken(self, id: str, now: float, why: str) -> Event | None:
+        """A unit is unhealthy from now on."""
+        unit = self.units.get(id)
+        if unit is None:
+            return None
+        return self._see(replace(unit, health=FAILING, health_since=now, health_reason=why, observed=now))
+
     # traffic
+
+    def watch_lowest(self, clock: Callable[[], float]) -> None:
+        """From now on `lowest` is kept anew; `clock` tells the virtual time."""
+        self._clock = clock
+        now = clock()
+        self.lowest = {service: (n, now) for service, n in self.ready.items()}
 
     def drain(self, id: str, on: bool) -> None:
         """Take a unit out of naming, or let it back in."""
@@ -260,8 +291,8 @@ class Fleet:
         if unit.serving and unit.unit not in self.draining:
             service = service_path(unit.instance)
             n = self.ready[service] = self.ready.get(service, 0) + by
-            if by < 0 and n < self.lowest.get(service, n + 1):
-                self.lowest[service] = n
+            if by < 0 and ((low := self.lowest.get(service)) is None or n < low[0]):
+                self.lowest[service] = (n, self._clock())
 
     def _endpoints(self) -> list[Endpoint]:
         found = []

@@ -22,6 +22,7 @@ from typing import IO, Any
 import msgspec
 
 from cockpit.model.actual import Unit
+from cockpit.model.rehearsal_rows import Score
 from cockpit.plan.steps import Intent, Plan, Step
 
 VERSION = 1
@@ -248,13 +249,13 @@ def control(
 
 def outcome(
     action: str, word: str, reason: str, versions: Mapping[str, str], *, failed: str = "",
-    seconds: float = 0.0,
+    seconds: float = 0.0, score: Score | None = None,
 ) -> dict[str, Any]:
-    """How an action ended; `versions` of its instances then."""
+    """How an action ended; `versions` of its instances then; `score` against what was foretold."""
     return {
         "kind": OUTCOME, "action": action, "outcome": word, "reason": reason, "failed": failed,
         "versions": dict(versions), "seconds": round(seconds, 3),
-    }
+    } | ({"score": score} if score is not None else {})
 
 
 def ctl(host: str, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,13 +96,15 @@ class Stepper:
     def __init__(
         self, plan: Plan, id: str, now: float, *, healthy_for: Mapping[str, float], done: Iterable[str],
         attempts: Mapping[str, int], units: Iterable[tuple[Unit, str]], hosts: Mapping[str, str],
-        notes: bool, name: Callable[[str], str],
+        notes: bool, name: Callable[[str], str], tells: bool = True,
     ) -> None:
         self.plan = plan
         self.id = id
         self.last_started = ""
         self._now = now
         self._notes = notes
+        self._tells = tells
+        """Somebody wants to know of each step; in large rehearsals nobody does."""
         self._name = name
         self._healthy_for = dict(healthy_for)
         self._attempts = dict(attempts)
@@ -264,7 +266,7 @@ class Stepper:
 
     def _begin(self, i: int) -> None:
         step = self._graph.steps[i]
-        n = self._attempts.get(step.id, 1)
+        n = self._attempts.get(step.id, 1) if self._attempts else 1
         task = f"{self.id}/{step.id}" if n == 1 else f"{self.id}/{step.id}/{n}"
         unit = self._units.get(step.unit)
         work = Work(i, step, n, task, self._now, unit)
@@ -278,7 +280,8 @@ class Stepper:
             else:
                 works.append(work)
         self.last_started = step.id
-        self._out.append(StepChanged(step.id, RUNNING, "", n))
+        if self._tells:
+            self._out.append(StepChanged(step.id, RUNNING, "", n))
         kind = step.kind
         if kind == HEALTHY:
             if unit is not None:
@@ -298,8 +301,8 @@ class Stepper:
             if kind == STOP:
                 self._draining.discard(step.unit)
                 self._may_take(float(step.args.get("grace", 0)))
-            more = {"instance": step.instance} if kind == ACTIVATE else {}
-            self._send(work, _WORDS[kind], step.args | more)
+            args = step.args | {"instance": step.instance} if kind == ACTIVATE else step.args
+            self._send(work, _WORDS[kind], args)
         self._started(step)
 
     def _may_take(self, seconds: float) -> None:
@@ -308,7 +311,7 @@ class Stepper:
     def _send(self, work: Work, word: str, args: dict[str, Any]) -> None:
         step = work.step
         if step.unit:
-            args = args | {"unit": step.unit}
+            args = {**args, "unit": step.unit}
         work.asked = command = Send(work.task, step.host, word, args, step.id)
         self._by_task[work.task] = work
         self._out.append(command)
@@ -397,7 +400,8 @@ class Stepper:
         self.done_count += 1
         if kind == ACTIVATE and (unit := self._units.get(step.unit)) is not None:
             self._runs[step.unit] = int(work.data.get("run") or unit.run)
-        self._out.append(StepChanged(step.id, DONE, note, work.attempt, seen))
+        if self._tells:
+            self._out.append(StepChanged(step.id, DONE, note, work.attempt, seen))
         if kind != PREPARE and kind != START:
             self._moved = self._now
         if self._notes and kind == HEALTHY:

@@ -17,19 +17,20 @@ from msgspec.structs import replace
 from cockpit.act import messages as ex
 from cockpit.act.duration import Durations
 from cockpit.act.executor import Executor
-from cockpit.act.fleet import Fleet
+from cockpit.act.fleet import NAMES, Fleet
 from cockpit.act.followup import conclude, followup, made_stable, return_sentence, return_versions
+from cockpit.act.stepper import HEARD
 from cockpit.model.actual import Actual, Unit, serving_unit
 from cockpit.model.patch import apply
+from cockpit.model.rehearsal_rows import Fault
+from cockpit.model.states import UNKNOWN
 from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path, to_doc
 from cockpit.model.view import ActionRow, RevisionRow
 from cockpit.plan import verbs
 from cockpit.plan.context import PlanContext
-from cockpit.plan.steps import ACTIVATE, PREPARE, Bad, Intent, Plan, Refused
+from cockpit.plan.steps import ACTIVATE, HEALTHY, PREPARE, Bad, Intent, Plan, Refused
 from cockpit.plan.undo import return_plan
 
-NAMES = 0.05
-"""Seconds until the agents have applied a change of names."""
 STUCK = 30 * 86400.0
 """Virtual seconds after which a run counts as stuck."""
 
@@ -60,6 +61,42 @@ class TwinResult(msgspec.Struct, frozen=True, kw_only=True):
     events: int = 0
 
 
+class Faults:
+    """What goes wrong with one plan, as somebody wished it: its steps that fail, hosts that fall silent."""
+
+    def __init__(self, plan: Plan, faults: Iterable[Fault] = ()) -> None:
+        self.plan = plan
+        self.hit: set[Fault] = set()
+        self._steps = {f.step: f for f in faults if f.step}
+        self._hosts = {f.host: f for f in faults if f.host}
+        self._units = {s.unit: self._steps[s.id] for s in plan.steps if s.kind == HEALTHY and s.id in self._steps}
+        self.any = bool(self._steps or self._hosts)
+
+    def silences(self, send: ex.Send) -> bool:
+        """The host of this command falls silent now."""
+        fault = self._hosts.pop(send.host, None)
+        if fault is not None:
+            self.hit.add(fault)
+        return fault is not None
+
+    def fails(self, send: ex.Send) -> bool:
+        """This command is answered with a failure."""
+        fault = self._steps.get(send.step)
+        if fault is not None:
+            self.hit.add(fault)
+        return fault is not None
+
+    def sickens(self, unit: str) -> bool:
+        """What has just been started (or given data) never gets healthy."""
+        fault = self._units.get(unit)
+        if fault is not None:
+            self.hit.add(fault)
+        return fault is not None
+
+
+WISHED = "as this rehearsal was asked for"
+
+
 class Act:
     """One action of the twin."""
 
@@ -75,6 +112,8 @@ class Act:
         """Id of the derived action."""
         self.versions: dict[str, str] = {}
         """Of its instances when it ended."""
+        self.ended: float | None = None
+        """When its own steps were over, or it paused."""
 
 
 Effect = Callable[[Act, Any], None]
@@ -104,7 +143,11 @@ class Twin:
         self.durations = durations or Durations()
         self.fleet = Fleet(expected, actual, self.durations, seed)
         self._planner = planner
-        self._trace = trace
+        self.watch: Callable[[float, str, str, str], None] | None = self._note if trace else None
+        """Told of every change of a step: time, action, step, state."""
+        self.faults: Faults | None = None
+        self._fallen: set[str] = set()
+        """Hosts that fell silent."""
         self._revisions = list(revisions)
         self._last_import = last_import
         self._gens = dict(gens or {})
@@ -131,7 +174,7 @@ class Twin:
         return tuple(" ".join(part for part in key if part) for key in self.fleet.assumed)
 
     def end_state(self) -> dict[str, Any]:
-        return end_state(self.expected, self.fleet.actual())
+        return end_state(self.expected, self.fleet.actual(configs=False))
 
     # acting
 
@@ -167,7 +210,7 @@ class Twin:
         touched = dict.fromkeys(s.unit for s in plan.steps if s.unit in fleet.units)
         act = self.acts[id] = Act(row, plan, undo)
         act.executor = Executor(
-            plan, id, self.now, notes=False,
+            plan, id, self.now, notes=False, tells=self.watch is not None,
             healthy_for={p: s.update.healthy_for for p, s in self.expected.services.items()},
             units=((fleet.units[u], fleet.where[u]) for u in touched),
             hosts={n: h.presence for n, h in fleet.hosts.items()},
@@ -203,24 +246,30 @@ class Twin:
         """Carry out one plan, and what follows from it, to the end."""
         with _uncollected():
             began, events, first = self.now, self.events, len(self.timeline)
-            self.fleet.lowest = dict(self.fleet.ready)
+            self.fleet.watch_lowest(lambda: self.now)
             act = self.acts[self.submit(plan)]
             self.run()
             last = max((a.row.ended or self.now for a in self.acts.values()), default=self.now)
             return TwinResult(
                 outcome=act.row.state, reason=act.row.note, seconds=last - began,
                 timeline=tuple(self.timeline[first:]), end_state=self.end_state(),
-                lowest_ready=dict(self.fleet.lowest), assumed=self.assumed, events=self.events - events,
+                lowest_ready={s: n for s, (n, _) in self.fleet.lowest.items()}, assumed=self.assumed,
+                events=self.events - events,
             )  # fmt: skip
 
     # the executor's commands
 
+    def _note(self, at: float, action: str, step: str, state: str) -> None:
+        self.timeline.append(Moment(at, action, step, state))
+
     def _feed(self, act: Act, event: ex.Event) -> None:
         for command in act.executor.handle(event, self.now):
             if type(command) is ex.StepChanged:
-                if self._trace:
-                    self.timeline.append(Moment(self.now, act.row.id, command.step, command.state))
+                if self.watch is not None:
+                    self.watch(self.now, act.row.id, command.step, command.state)
             elif type(command) is ex.Send:
+                if self.faults is not None and self.faults.plan is act.plan and self.faults.silences(command):
+                    self._push(self.now, self._falls, act, command.host)
                 seconds = self.fleet.seconds(command, act.steps[command.step])
                 if seconds is not None:
                     self._push(self.now + seconds, self._arrived, act, command)
@@ -239,6 +288,7 @@ class Twin:
                 self.fleet.drain(unit, False)
             case ex.Anchored(what=ex.PAUSE, reason=reason):
                 act.row = replace(act.row, state="paused", note=reason)
+                act.ended = self.now
             case ex.Anchored(what=ex.RESUME):
                 act.row = replace(act.row, state="running", note="")
             case ex.Finished(outcome=outcome, reason=reason):
@@ -250,7 +300,15 @@ class Twin:
 
     def _arrived(self, act: Act, send: ex.Send) -> None:
         step = act.steps[send.step]
+        if self._fallen and send.host in self._fallen:
+            return
+        wished = self.faults is not None and self.faults.any and self.faults.plan is act.plan
+        if wished and self.faults is not None and self.faults.fails(send):
+            self._feed(act, ex.Answer(send.task, False, {}, "rehearsed", WISHED))
+            return
         event = self.fleet.effects[send.word](send, step, self.now)
+        if wished and send.word in ("start", ACTIVATE) and self.faults is not None and self.faults.sickens(step.unit):
+            event = self.fleet.sicken(step.unit, self.now, WISHED) or event
         if send.word == "start" and (found := self.fleet.warm_up(step)) is not None:
             # told when it has been so for long enough: one event instead of two
             good = self.now + found[0]
@@ -261,7 +319,19 @@ class Twin:
             self._feed(act, ex.UnitSeen(unit, send.host))  # as agents do: first the report, then the answer
         self._feed(act, event)
 
+    def _falls(self, act: Act, host: str) -> None:
+        """No word from this host any more."""
+        self._fallen.add(host)
+        known = self.fleet.hosts.get(host)
+        if known is not None and known.presence in HEARD:
+            self.fleet.hosts[host] = replace(known, presence=UNKNOWN, reason=WISHED)
+        for each in list(self.acts.values()):
+            if not each.executor.over:
+                self._feed(each, ex.HostSeen(host, UNKNOWN))
+
     def _healthy(self, act: Act, what: tuple[str, int, float]) -> None:
+        if self._fallen and self.fleet.where.get(what[0]) in self._fallen:
+            return
         event = self.fleet.become_healthy(*what, self.now)
         if event is not None:
             for each in self.acts.values():
@@ -280,6 +350,7 @@ class Twin:
 
     def _finished(self, act: Act, outcome: str, reason: str) -> None:
         act.row = replace(act.row, state=outcome, note=reason, ended=self.now)
+        act.ended = self.now
         act.versions = versions(act.plan.locks, self.fleet.units.values())
         self.stable.update(made_stable(act.plan, outcome))
         cause = self.acts.get(act.row.cause)

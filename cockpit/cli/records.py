@@ -29,6 +29,9 @@ def add(commands: Any) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="a saved journal (default: the state's)")
     parser.add_argument("--verify", action="store_true", help="check the hash chain")
     parser.add_argument("--head", metavar="HASH", default=None, help="hash that the last entry must have")
+    parser.add_argument(
+        "--commands", action="store_true", help="each action as the command that does the same; derived ones left out"
+    )
     parser.add_argument("--instance", metavar="INSTANCE", help="the log lines of an instance instead")
     parser.add_argument("--follow", action="store_true", help="with --instance: go on as lines come")
     parser.add_argument("-n", "--lines", type=int, default=200, help="with --instance: how many lines")
@@ -73,6 +76,12 @@ def log(args: argparse.Namespace) -> int:
     entries = read_journal(path, verify=bool(args.verify or args.head), head=args.head)
     if args.verify:
         say(f"{len(entries)} entries, chain whole, head {entries[-1].hash if entries else 'none'}")
+    elif args.commands:
+        from cockpit.act.spelling import command_of_entry
+
+        for entry in entries:
+            if entry.kind == "intent" and not entry.body.get("cause"):
+                say(command_of_entry(entry.body, replay=f"{path} --from {entry.seq} --to {entry.seq}"))
     elif args.json:
         print_json(entries)
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cockpit.act.table import DESTRUCTIVE, VERBS, Verb
 from cockpit.cli.common import (
+    BAD,
     DIFFERS,
     DONE,
     Fail,
@@ -38,6 +39,13 @@ def add(commands: Any) -> None:
             "--confirm", default="", metavar="NAME", help="the name that a destructive verb asks for"
         )
         _break_glass(parser)
+        parser.add_argument(
+            "--rehearse", action="store_true", help="show its timeline on a simulated copy instead; changes nothing"
+        )
+        parser.add_argument(
+            "--fail", action="append", default=[], metavar="STEP|HOST",
+            help="with --rehearse: this step (s3) fails, or this host falls silent; again: more of them",
+        )
         parser.add_argument("--no-wait", action="store_true", help="return as soon as it is accepted")
         parser.add_argument("--read-only", action="store_true", help="refuse whatever would change something")
         parser.set_defaults(run=run, verb=verb.name)
@@ -120,6 +128,12 @@ def intent_of(args: argparse.Namespace) -> Any:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.fail and not args.rehearse:
+        raise Fail(BAD, "--fail is for rehearsals: give --rehearse too")
+    if args.rehearse:
+        from cockpit.cli.rehearsing import rehearse
+
+        return drive(lambda: rehearse(args, intent_of(args)))
     return drive(lambda: _run(args))
 
 

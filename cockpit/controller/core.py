@@ -33,6 +33,7 @@ from cockpit.controller.operations import operations, streams
 from cockpit.controller.origin import Origin, OriginError
 from cockpit.controller.plugins import HostPlugins
 from cockpit.controller.pushes import Pushes
+from cockpit.controller.rehearsing import Rehearsals
 from cockpit.controller.relays import settings
 from cockpit.controller.reports import Reports
 from cockpit.controller.runner import Runner
@@ -127,6 +128,7 @@ class Controller:
         self.metrics = Metrics(self)
         self.plugins = HostPlugins(self)
         self.executions = Executions(self)
+        self.rehearsals = Rehearsals(self)
         self.shelf = Shelf(self)
         self.runner = Runner(self)
         self.desk = Desk(self)

@@ -237,6 +237,7 @@ class Desk:
         writes += c.ledger.action_writes(record)
         writes.append(("meta", "gens", c.world.gens))
         mark = revision.mark if revision else c.world.digest
+        foretold = c.rehearsals.foretell(plan)
         entry = journal.intent(id, intent, plan, revision=row.revision, mark=mark, uid=beside.uid)
         if plan.guard is not None:
             entry["guard"] = plan.guard
@@ -248,6 +249,7 @@ class Desk:
             c.set_expected(doc, revision.number)
         c.board.set_action(row)
         c.runner.start(record)
+        c.runner.foretold(id, foretold)
         return record.row
 
     async def close(self, record: ActionRecord, outcome: str, reason: str, now: float) -> None:
@@ -266,7 +268,8 @@ class Desk:
             i: r.version_actual for i, r in c.board.tables["instances"].items() if i in record.plan.locks
         }
         seconds = now - record.row.started
-        c.ledger.note(journal.outcome(record.row.id, outcome, reason, versions, seconds=seconds))
+        c.runner.judge(record, outcome, seconds)
+        c.ledger.note(journal.outcome(record.row.id, outcome, reason, versions, seconds=seconds, score=record.score))
         c.board.set_action(record.row)
         await c.ledger.commit(
             [
@@ -346,8 +349,10 @@ class Desk:
         record = self.c.ledger.actions.get("#" + id.lstrip("#"))
         if record is None:
             raise Bad(f"no action {id}")
-        undo = undo_words(self.context(), record)
-        return ActionDetail(row=record.row, steps=tuple(record.steps.values()), log=tuple(record.log), undo=undo)
+        return ActionDetail(
+            row=record.row, steps=tuple(record.steps.values()), log=tuple(record.log),
+            undo=undo_words(self.context(), record), forecast=record.forecast, score=record.score,
+        )
 
 
 def stop(reason: str) -> str:

@@ -16,6 +16,7 @@ import msgspec
 
 from cockpit.act.journal import Journal
 from cockpit.model.patch import apply
+from cockpit.model.rehearsal_rows import Forecast, Score
 from cockpit.model.topology import Doc, digest
 from cockpit.model.view import ActionRow, Change, RevisionRow, StepRow
 from cockpit.plan.steps import Intent, Plan
@@ -38,6 +39,13 @@ class ActionRecord(msgspec.Struct, kw_only=True):
     outcome: str = ""
     """done, failed or aborted: how its own plan ended, whatever follows."""
     reason: str = ""
+    forecast: Forecast | None = None
+    """What was foretold when it began."""
+    score: Score | None = None
+    lowest: dict[str, int] = {}
+    """Service -> the fewest of its units that took traffic at a time."""
+    held: str = ""
+    """Why its time cannot be compared with what was foretold."""
 
 
 class Ledger:

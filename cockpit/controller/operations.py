@@ -15,7 +15,18 @@ import msgspec
 from cockpit.artifacts.packed import Damaged
 from cockpit.artifacts.retention import DAYS, NEWEST
 from cockpit.artifacts.store import Exists
-from cockpit.controller import approvals, building, earlier, executing, guarding, journals, plugging, why
+from cockpit.controller import (
+    approvals,
+    building,
+    earlier,
+    executing,
+    guarding,
+    journals,
+    plugging,
+    rehearsing,
+    useractions,
+    why,
+)
 from cockpit.controller.ledger import number_of
 from cockpit.controller.retaining import collect_artifacts
 from cockpit.controller.signing import artifact_sign
@@ -92,7 +103,7 @@ def operations(c: Controller) -> dict[str, Op]:
         "export": export, "artifact_add": artifact_add,
         "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
         "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
-        **approvals.operations(c), **guarding.operations(c),
+        **approvals.operations(c), **guarding.operations(c), **useractions.operations(c),
         **why.operations(c), **journals.operations(c), **earlier.operations(c),
     }
 
@@ -114,7 +125,7 @@ def streams(c: Controller) -> dict[str, Stream]:
 
     return {
         "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,
-        "plugin_remove": plugin_remove, **c.metrics.streams(),
+        "plugin_remove": plugin_remove, **c.metrics.streams(), **rehearsing.streams(c),
     }
 
 

@@ -11,11 +11,15 @@ import msgspec
 from cockpit.act import journal
 from cockpit.act import messages as ex
 from cockpit.act.executor import Executor
+from cockpit.act.progress import Eta, Readiness
+from cockpit.act.score import score
 from cockpit.controller.ledger import ActionRecord
 from cockpit.link.hub import Answer
 from cockpit.model import view
 from cockpit.model.actual import Unit, serving_unit
+from cockpit.model.rehearsal_rows import Forecast
 from cockpit.model.states import SUSPECT, UP
+from cockpit.model.topology import service_path
 from cockpit.plan.steps import FETCH, HEALTHY, Plan, Step
 from cockpit.plan.unitspec import unit_spec
 
@@ -26,13 +30,18 @@ NAMES_LIMIT = 6.0
 """Seconds that hosts get to apply a change of names. Longer than a silent one stays suspect: then it is unknown, and
 nobody waits for it."""
 NAMES_LOOK = 0.1
+FORECAST_LIMIT = 1.0
+"""Seconds that the end of a very short action waits for its own forecast."""
 
 
 class Running:
     """One action under way."""
 
-    def __init__(self, record: ActionRecord, executor: Executor) -> None:
+    def __init__(self, record: ActionRecord, executor: Executor, ready: Readiness, eta: Eta) -> None:
         self.record = record
+        self.ready = ready
+        self.eta = eta
+        self.forecast: asyncio.Future[Forecast | None] | None = None
         self.executor = executor
         self.steps = {s.id: s for s in record.plan.steps}
         self.receivers = sum(1 for s in record.plan.steps if s.kind == FETCH)
@@ -70,7 +79,16 @@ class Runner:
             attempts=record.attempts, units=units, hosts={h.name: h.presence for h in world.hosts.values()},
             name=self.c.short,
         )
-        running = Running(record, executor)
+        services = {service_path(s.instance) for s in record.plan.steps if s.instance}
+        draining = {e.unit for e in world.registry.endpoints.values() if e.state == "draining"}
+        mine = (u for u, _ in units if service_path(u.instance) in services)
+        foretold = record.forecast
+        eta = Eta(time.time(), record.plan.estimate)
+        if foretold is not None and not done:
+            eta.foretold(foretold.seconds, foretold.curve)
+        running = Running(record, executor, Readiness(services, mine, draining, record.lowest), eta)
+        if done:
+            record.held = "it was interrupted"
         self.running[record.row.id] = running
         self.c.hint = ""
         self.ended.setdefault(record.row.id, asyncio.Event())
@@ -105,10 +123,12 @@ class Runner:
 
     def unit_seen(self, unit: Unit, host: str) -> None:
         for running in list(self.running.values()):
+            running.ready.seen(unit)
             self._feed(running, ex.UnitSeen(unit=unit, host=host))
 
     def unit_gone(self, unit_id: str) -> None:
         for running in list(self.running.values()):
+            running.ready.gone(unit_id)
             self._feed(running, ex.UnitGone(unit=unit_id))
 
     def host_seen(self, host: str) -> None:
@@ -153,12 +173,14 @@ class Runner:
                 self._send(running, command)
             case ex.SetDraining(unit=unit, step=step):
                 now = time.time()
+                running.ready.drain(unit, True)
                 self.c.world.registry.drain(unit, running.record.row.author, running.record.row.title, now)
                 version = self.c.names.send()
                 running.names.append((version, 0.0, step))
                 self.spawn(self._names_deadline(running))
                 self._check_names(running)
             case ex.ClearDraining(unit=unit):
+                running.ready.drain(unit, False)
                 self.c.world.registry.undrain(unit, time.time())
             case ex.WakeAt(at=at):
                 self._wake(running, at)
@@ -186,10 +208,15 @@ class Runner:
         )
         if command.what == ex.PAUSE:
             note = command.reason or f"paused by {command.by}"
-            self._row(running, state="paused", note=note, gives_up=None, mark=view.PAUSED)
+            running.record.held = "it was paused"
+            running.eta.hold(time.time())
+            self._row(running, state="paused", note=note, gives_up=None, eta=None, mark=view.PAUSED)
             self.c.pushes.hold(row.id, True)
         elif command.what == ex.RESUME:
-            self._row(running, state="running", note=f"resumed by {command.by}", mark=view.CHANGING)
+            running.eta.resume(time.time())
+            self._row(
+                running, state="running", note=f"resumed by {command.by}", eta=running.eta.at, mark=view.CHANGING
+            )
             self.c.pushes.hold(row.id, False)
         else:
             self.c.pushes.stop(row.id)
@@ -303,8 +330,9 @@ class Runner:
             started=before.started or (now if state == "running" else None),
             ended=now if state in ("done", "failed", "skipped") else None,
         )
-        done = sum(1 for s in record.steps.values() if s.state == ex.DONE)
-        self._row(running, done=done)
+        done = running.executor.done_count
+        eta = running.eta.moved(done, record.row.total, now) if state == ex.DONE else running.eta.at
+        self._row(running, done=done, eta=eta if record.row.state == "running" else None)
         if state in ("done", "failed"):
             self.spawn(self._keep(record))
 
@@ -325,13 +353,46 @@ class Runner:
         record.log.append(f"{stamp}  {text}")
         del record.log[:-1000]
 
+    def foretold(self, id: str, coming: asyncio.Future[Forecast | None] | None) -> None:
+        """The forecast of an action that has begun is being made."""
+        running = self.running.get(id)
+        if running is not None and coming is not None:
+            running.forecast = coming
+            self.spawn(self._take_forecast(running, coming))
+
+    async def _take_forecast(self, running: Running, coming: asyncio.Future[Forecast | None]) -> None:
+        """A forecast that cannot be made harms no action."""
+        try:
+            forecast = await asyncio.shield(coming)
+        except Exception as e:
+            self.remark(running.record, f"how long it takes could not be foretold: {type(e).__name__}")
+            return
+        if forecast is not None:
+            running.record.forecast = forecast
+            if running.record.row.id in self.running and running.record.row.state == "running":
+                running.eta.foretold(forecast.seconds, forecast.curve)
+                self._row(running, eta=running.eta.at)
+
+    def judge(self, record: ActionRecord, outcome: str, seconds: float) -> None:
+        """The score of an action that ends, where something was foretold."""
+        running = self.running.get(record.row.id)
+        if running is not None:
+            record.lowest = running.ready.lowest
+        if record.forecast is not None:
+            record.score = score(
+                record.forecast, record.steps.values(), outcome, seconds, record.lowest, record.held
+            )
+
     async def _finish(self, running: Running, end: ex.Finished) -> None:
-        record = running.record
+        record, now = running.record, time.time()
+        if running.forecast is not None and not running.forecast.done():
+            await asyncio.wait([running.forecast], timeout=FORECAST_LIMIT)
+            await asyncio.sleep(0)  # it is taken over now
         if end.reason:
             self.remark(record, end.reason)
         if running.wake is not None:
             running.wake.cancel()
-        await self.c.desk.close(record, end.outcome, end.reason, time.time())
+        await self.c.desk.close(record, end.outcome, end.reason, now)
         self.running.pop(record.row.id, None)
         self.c.pushes.over(record.row.id)
         self._busy()

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from cockpit.model.guard_rows import RequestRow
+from cockpit.model.rehearsal_rows import Forecast, Score
 
 # marks: one word per look, drawn as glyph + word + colour from the table in themes/
 OK = "ok"
@@ -224,6 +225,10 @@ class ActionDetail(Row, frozen=True, kw_only=True):
     """What happened, one sentence a line, oldest first, with local time."""
     undo: str = ""
     """How to undo it now, or why it cannot be."""
+    forecast: Forecast | None = None
+    """What was foretold when it began, where that was done."""
+    score: Score | None = None
+    """Of an ended one, against that."""
 
 
 class PushRow(Row, frozen=True, kw_only=True):

@@ -86,11 +86,8 @@ def lowest_ready(
     return {s: (low[s], before.get(s, 0)) for s in sorted(lost)}
 
 
-def touches(
-    expected: Expected, actual: Actual, steps: Sequence[Step], gates: Mapping[str, tuple[str, ...]] | None = None
-) -> tuple[str, ...]:
-    """Sentences: who depends on what is touched, and how few of it are ready at the worst moment."""
-    low = lowest_ready(actual, steps, gates)
+def touches(expected: Expected, low: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
+    """Sentences: who depends on what is touched, and how few of it are ready at the worst moment (`lowest_ready`)."""
     if not low:
         return ()
     short = short_names({*expected.services, *low})

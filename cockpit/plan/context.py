@@ -17,7 +17,7 @@ from cockpit.model.patch import diff
 from cockpit.model.states import UNKNOWN
 from cockpit.model.topology import Doc, Expected, service_path, slot_of, to_doc
 from cockpit.model.view import RevisionRow
-from cockpit.plan.blast import estimate, touches
+from cockpit.plan.blast import estimate, lowest_ready, touches
 from cockpit.plan.data import check_versions, data_ids
 from cockpit.plan.rollout import rollout
 from cockpit.plan.signing import Signatures, require_signed
@@ -107,6 +107,7 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
     on_failure = _on_failure(draft, replaced, moved, bool(changes))
     if replaced and on_failure == "continue":
         warnings.append(GOES_ON)
+    low = lowest_ready(ctx.actual, steps, gates)
     plan = Plan(
         intent=intent,
         base=ctx.revision,
@@ -118,7 +119,8 @@ def finish(ctx: PlanContext, intent: Intent, draft: Draft) -> Plan:
         confirm=draft.confirm if draft.risk == DESTRUCTIVE else "",
         on_failure=on_failure,
         deadline=max((services[p].update.deadline for p in moved if p in services), default=60.0),
-        touches=(*touches(draft.after, ctx.actual, steps, gates), *signed_touches),
+        touches=(*touches(draft.after, low), *signed_touches),
+        ready=low,
         warnings=tuple(dict.fromkeys(warnings)),
         skipped=skipped,
         undo=_undo(draft, bool(changes)),

@@ -79,6 +79,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int = 16
     touches: tuple[str, ...] = ()
     """Sentences: dependents, lowest ready count, what cannot be undone."""
+    ready: dict[str, tuple[int, int]] = {}
+    """Service -> (instances of it that are ready at the worst moment, ready now), where it loses any."""
     warnings: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     """Instances that are not right and are left so; `warnings` say why."""

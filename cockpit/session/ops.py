@@ -10,6 +10,7 @@ OBSERVING = frozenset(
         "who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "artifact",
         "artifact_rows", "logs", "export", "twin", "plugins", "schedules", "tokens", "identities", "authority", "ssh",
         "approvals", "approval", "source",
+        "rehearse",
         "alerts",
         "metrics", "loads", "traffic",
         "explain", "timeline", "journal", "revision_diff", "instance_at",
@@ -22,6 +23,7 @@ CHANGING = frozenset(
         "submit", "token", "token_withdraw", "revoke", "ssh_answer", "artifact_add", "artifact_build",
         "artifact_collect", "artifact_patch", "artifact_sign", "end", "exec", "plugin_push", "plugin_remove",
         "approve", "refuse",
+        "user_action",
         "alert_ack", "alert_silence", "alert_unsilence", "alert_test",
     }
 )
@@ -31,7 +33,9 @@ OPERATORS = ("submit", "approve", "refuse")
 hosts, or end the controller, is not held by them."""
 
 
-STREAMS = frozenset({"changes", "logs", "artifact_build", "exec", "plugin_push", "plugin_remove", "loads"})
+STREAMS = frozenset(
+    {"changes", "logs", "artifact_build", "exec", "plugin_push", "plugin_remove", "loads", "rehearse"}
+)
 """Those of both that answer with many items."""
 
 

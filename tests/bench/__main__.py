@@ -15,7 +15,10 @@ import traceback
 
 from tests.bench import table
 
-MODULES = ("delta", "drift", "fanout", "graph", "hub", "keeper", "live", "paint", "push", "quiet", "screens", "twin")
+MODULES = (
+    "delta", "drift", "fanout", "graph", "hub", "keeper", "live", "paint", "push", "quiet",
+    "score", "screens", "twin",
+)
 
 
 def main() -> int:

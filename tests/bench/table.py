@@ -68,6 +68,7 @@ BUDGETS: dict[str, Budget] = {
     "delta": Budget("next version of a bundle, 2 of 12 packages changed, of its size", 0.02, "x"),
     "peer-memory": Budget("RSS of the peer at most, 512 MiB received and passed on", 64, "MiB"),
     "twin": Budget("twin: a rolling deploy over 1,000 hosts x 100 instances", 5, "s"),
+    "score": Budget("time of a deploy against its rehearsal, median error of 50", 15, "%"),
     "graph": Budget("graph layout of 200 nodes", 50, "ms"),
     "past": Budget("state at a moment 30 minutes ago, 100k instances", 0.6, "s"),
 }

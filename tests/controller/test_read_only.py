@@ -168,6 +168,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "token_withdraw": {"id": "x"}, "revoke": {"name": "a-1"}, "ssh_answer": {"prompt": "x", "text": "x"},
     "exec": {"argv": ["true"]}, "plugin_push": {"artifact": "x/1"}, "plugin_remove": {"name": "x"},
     "approve": {"id": "a1", "digest": "x"}, "refuse": {"id": "a1"},
+    "user_action": {"name": "x", "class": "change"},
     "alert_ack": {}, "alert_silence": {}, "alert_unsilence": {}, "alert_test": {},
 }
 

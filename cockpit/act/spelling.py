@@ -1,0 +1,67 @@
+"""An intent as the shell command that does the same. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from cockpit.act.table import VERBS, Param
+from cockpit.model.view import ActionRow
+from cockpit.plan.steps import Intent
+
+
+def positional(param: Param) -> bool:
+    """Does its value follow the target, as in the shell? The others are options."""
+    return param.required or param.type == "host"
+
+
+def words_of(intent: Intent, confirm: str = "") -> list[str]:
+    """The command as an argument list; its first word is `cockpit`."""
+    verb = VERBS[intent.verb]
+    if verb.target == "topology":
+        return ["cockpit", intent.verb, str(intent.params.get("source") or "topology.yaml")]
+    plain: list[str] = []
+    options: list[str] = []
+    for param in verb.params:
+        value = intent.params.get(param.name)
+        if value is None or value is False or value in ("", [], ()):  # 0 is a value
+            continue
+        if param.type == "bool":
+            options.append(f"--{param.name}")
+        elif positional(param):
+            plain.append(_text(value))
+        else:
+            options += [f"--{param.name}", _text(value)]
+    if confirm:
+        options += ["--confirm", confirm]
+    words = [*intent.targets, *plain]
+    # a word that begins with a dash would be taken for an option
+    return ["cockpit", intent.verb, *options, "--", *words] if any(w.startswith("-") for w in words) else [
+        "cockpit", intent.verb, *words, *options
+    ]
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def command_of(intent: Intent, confirm: str = "") -> str:
+    """The shell command that does the same as this intent."""
+    return shlex.join(words_of(intent, confirm))
+
+
+def command_of_row(row: ActionRow) -> str:
+    """Of an action, running or ended; a derived one as an operator would ask for it."""
+    return command_of(Intent(verb=row.verb, targets=row.targets, params=row.params))
+
+
+def command_of_entry(body: dict[str, Any], replay: str = "") -> str:
+    """Of an `intent` entry of the journal (its body). Raises KeyError for a verb that is none.
+
+    A file that was applied may say something else by now: with `replay` (the journal and where it stands there) its
+    command takes the content from the journal.
+    """
+    if replay and VERBS[body["verb"]].target == "topology":
+        return f"cockpit replay {replay} --live"
+    params = {k: v for k, v in body["params"].items() if k != "document"}
+    return command_of(Intent(verb=body["verb"], targets=tuple(body["targets"]), params=params))

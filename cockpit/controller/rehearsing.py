@@ -1,0 +1,173 @@
+"""Rehearsals on a simulated copy: asked for by somebody, and one for each action that begins.
+
+Small ones run in a thread, others in a process of their own; neither holds up the controller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cockpit.act.rehearsal import Stopped, check, rehearse
+from cockpit.act.seed import Order, Seed, chunks
+from cockpit.controller.ledger import number_of
+from cockpit.model.actual import Unit
+from cockpit.model.rehearsal_rows import Fault, Forecast
+from cockpit.model.view import Who
+from cockpit.plan.steps import Bad, Intent, Plan, Refused
+
+if TYPE_CHECKING:
+    from cockpit.controller.core import Controller
+    from cockpit.controller.operations import Stream
+
+STEPS, UNITS = 1500, 5000
+"""Plans and clusters up to this size are rehearsed in a thread."""
+AT_ONCE = 2
+MAX_FAULTS = 100
+LINE = 64 * 2**20
+"""Bytes of one line of the process, at most."""
+KEPT_BARS = 40
+"""Lines of the timeline that are kept with an action."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """`quick`: only when it can be told in a moment; else there is no forecast."""
+
+    verb: str
+    targets: tuple[str, ...] = ()
+    params: dict[str, Any] = {}
+    faults: tuple[Fault, ...] = ()
+    quick: bool = False
+
+
+class Rehearsals:
+    def __init__(self, controller: Controller) -> None:
+        self.c = controller
+        self._turn = asyncio.Semaphore(AT_ONCE)
+
+    def small(self, plan: Plan) -> bool:
+        return len(plan.steps) <= STEPS and len(self.c.world.units) <= UNITS
+
+    def seed(self) -> Seed:
+        c = self.c
+        endpoints = c.world.registry.endpoints.values()
+        return Seed(
+            doc=c.world.doc, revision=c.world.revision, now=time.time(), hosts=dict(c.world.hosts),
+            draining=tuple(e for e in endpoints if e.state == "draining"), artifacts=dict(c.world.artifacts),
+            kinds=dict(c.world.kinds), moves=dict(c.world.moves), durations=c.desk.durations.dump(),
+            gens=dict(c.world.gens), revisions=tuple(c.ledger.revisions), last_import=c.ledger.last_import,
+            stable=dict(c.desk.stable), actions=max((number_of(a) for a in c.ledger.actions), default=0),
+        )
+
+    def units(self) -> list[tuple[Unit, str]]:
+        return [pair for chunk in chunks(self.c.world.units, self.c.world.where) for pair in chunk]
+
+    async def run(self, request: Request, who: Who) -> AsyncIterator[dict[str, Any]]:
+        """Items: `{"progress": [steps that ended, all, virtual seconds]}`, `{"waiting": n}`, at last
+        `{"forecast": F}`.
+
+        Raises Bad and Refused as the plan does. When the stream is closed the rehearsal ends.
+        """
+        if len(request.faults) > MAX_FAULTS:
+            raise Bad(f"at most {MAX_FAULTS} faults at once")
+        intent = Intent(
+            verb=request.verb, targets=request.targets, params=request.params, author=who.author
+        )
+        await self.c.looked()
+        plan = self.c.desk.plan(intent, who)
+        check(plan, request.faults)
+        if plan.empty:
+            raise Bad(f"{plan.title or intent.verb}: there is nothing to rehearse")
+        small = self.small(plan)
+        if request.quick and (not small or self._turn.locked()):
+            return
+        if self._turn.locked():
+            yield {"waiting": AT_ONCE}
+        async with self._turn:
+            items = self._in_thread(plan, request.faults) if small else self._in_process(intent, request.faults)
+            async with contextlib.aclosing(items):
+                async for item in items:
+                    yield item
+
+    def foretell(self, plan: Plan) -> asyncio.Future[Forecast | None] | None:
+        """A forecast of what begins now, as the world is at this moment; None where it would take too long."""
+        if not plan.steps or not self.small(plan):
+            return None
+        return asyncio.ensure_future(asyncio.to_thread(_foretell, self.seed(), self.units(), plan))
+
+    async def _in_thread(self, plan: Plan, faults: tuple[Fault, ...]) -> AsyncGenerator[dict[str, Any], None]:
+        end = threading.Event()
+        seed, units = self.seed(), self.units()
+
+        def work() -> Forecast:
+            return rehearse(seed.twin(units), plan, faults, lambda *_: not end.is_set())
+
+        yield {"progress": [0, len(plan.steps), 0.0]}
+        task = asyncio.create_task(asyncio.to_thread(work))
+        try:
+            forecast = await asyncio.shield(task)
+            yield {"forecast": msgspec.to_builtins(forecast)}
+        finally:
+            end.set()
+            with contextlib.suppress(Stopped, Bad, Refused):
+                await task
+
+    async def _in_process(self, intent: Intent, faults: tuple[Fault, ...]) -> AsyncGenerator[dict[str, Any], None]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-m", "cockpit.act.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, cwd="/", limit=LINE,
+        )
+        assert process.stdin is not None and process.stdout is not None
+        order = Order(seed=self.seed(), intent=intent, faults=faults)
+        feeding = asyncio.create_task(self._feed(process.stdin, order))
+        try:
+            async for line in process.stdout:
+                item = msgspec.json.decode(line)
+                if "wrong" in item:
+                    raise Bad(str(item["wrong"]))
+                yield item
+            if await process.wait():
+                raise Bad(f"the rehearsal ended by itself (exit {process.returncode}): too little memory?")
+        finally:
+            feeding.cancel()
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+            await asyncio.gather(feeding, return_exceptions=True)
+
+    async def _feed(self, pipe: asyncio.StreamWriter, order: Order) -> None:
+        """The order, then the units, in pieces that hold nobody up."""
+        with contextlib.suppress(ConnectionError):
+            pipe.write(msgspec.json.encode(order) + b"\n")
+            for chunk in chunks(self.c.world.units, self.c.world.where):
+                pipe.write(msgspec.json.encode(chunk) + b"\n")
+                await pipe.drain()
+                await asyncio.sleep(0)
+            pipe.close()
+
+
+def _foretell(seed: Seed, units: list[tuple[Unit, str]], plan: Plan) -> Forecast | None:
+    try:
+        return rehearse(seed.twin(units), plan, bars=KEPT_BARS)
+    except (Bad, Refused):
+        return None
+
+
+def streams(c: Controller) -> dict[str, Stream]:
+    def run(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+        try:
+            request = msgspec.convert(args, Request)
+        except msgspec.ValidationError as e:
+            raise Bad(f"rehearse: {e}") from None
+        return c.rehearsals.run(request, who)
+
+    return {"rehearse": run}

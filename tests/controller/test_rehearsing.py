@@ -1,0 +1,103 @@
+"""Rehearsals of the controller: in a thread, in a process, ended by who asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cockpit.act.duration import Durations
+from cockpit.controller import rehearsing
+from cockpit.controller.rehearsing import Rehearsals, Request
+from cockpit.model.rehearsal_rows import Fault
+from cockpit.model.topology import to_doc
+from cockpit.model.view import Who
+from cockpit.plan.steps import Bad, Intent
+from tests.act.worlds import ARTIFACTS, expected, recorded, running, twin
+from tests.helpers import alive, until
+
+WHO = Who(author="li", role="viewer", read_only="a viewer")
+DEPLOY = {"verb": "deploy", "targets": ("a.web",), "params": {"version": "1.1.0"}}
+
+
+def controller(count: int = 4) -> Any:
+    e = expected(count=count)
+    actual = running(e)
+
+    async def looked() -> None: ...
+
+    durations: Durations = recorded()
+    return SimpleNamespace(
+        world=SimpleNamespace(
+            doc=to_doc(e), revision=1, hosts=actual.hosts, registry=SimpleNamespace(endpoints={}),
+            artifacts=ARTIFACTS, kinds={}, moves={}, gens={}, where=actual.where,
+            units={i: {u.unit: u for u in us} for i, us in actual.units.items()},
+        ),
+        desk=SimpleNamespace(
+            durations=durations, stable={}, plan=lambda intent, who: twin(expected=e).plan(intent)
+        ),
+        ledger=SimpleNamespace(revisions=[], last_import=None, actions={}), looked=looked,
+    )  # fmt: skip
+
+
+async def everything(r: Rehearsals, **request: Any) -> list[dict[str, Any]]:
+    stream: Any = r.run(Request(**(DEPLOY | request)), WHO)
+    async with contextlib.aclosing(stream):
+        return [item async for item in stream]
+
+
+async def test_thread_and_process_foretell_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    r = Rehearsals(controller())
+    faults = (Fault(host="h1"),)
+    here = (await everything(r, faults=faults))[-1]["forecast"]
+    monkeypatch.setattr(rehearsing, "STEPS", 0)
+    there = (await everything(r, faults=faults))[-1]["forecast"]
+    for field in ("outcome", "seconds", "steps", "kinds", "batches", "digest"):
+        assert _plain(here[field]) == _plain(there[field]), field
+    assert await everything(r, quick=True) == [], "what takes long is not told in passing"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+async def test_who_leaves_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsing, "STEPS", 0)
+    pids: list[int] = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*argv: Any, **more: Any) -> Any:
+        process = await start(*argv, **more)
+        pids.append(process.pid)
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    stream: Any = Rehearsals(controller(count=3000)).run(Request(**DEPLOY), WHO)
+    assert "progress" in await anext(stream)
+    await stream.aclose()
+    await until(lambda: not alive(pids[0]), what="the process ended")
+
+
+async def test_what_cannot_be_rehearsed_is_said() -> None:
+    r = Rehearsals(controller())
+    with pytest.raises(Bad, match="no step"):
+        await everything(r, faults=(Fault(step="s999"),))
+    with pytest.raises(Bad, match="nothing to rehearse"):
+        await everything(r, params={"version": "1.0.0"})
+    with pytest.raises(Bad, match="at most"):
+        await everything(r, faults=tuple(Fault(step=f"s{n}") for n in range(101)))
+
+
+async def test_a_forecast_of_what_begins() -> None:
+    c = controller()
+    r = Rehearsals(c)
+    plan = c.desk.plan(Intent(verb="deploy", targets=("a.web",), params={"version": "1.1.0"}), WHO)
+    coming = r.foretell(plan)
+    assert coming is not None
+    forecast = await coming
+    assert forecast is not None and forecast.outcome == "done" and forecast.total == len(plan.steps)
