@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -38,6 +38,9 @@ from screens.places import PLACES, made_by
 from screens.widgets.bars import TopLine, join_parts, top_parts
 from screens.widgets.field import Field
 from screens.widgets.lines import Lines
+
+if TYPE_CHECKING:
+    from screens.past import Travel
 
 RETRY = 1.0
 """Seconds between two tries to reach a controller that does not answer."""
@@ -96,6 +99,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         self._completed: tuple[str, int] = ("", -1)
         self._feeder: Any = None
         self._bell = Bell()
+        self.travel: Travel | None = None
+        """A stay in the past."""
         self.register_theme(self._textual_theme(name))
         self.theme = f"cockpit-{name}"
         self._nothing_coloured = NoColours()
@@ -153,6 +158,12 @@ class CockpitApp(App[int], inherit_bindings=False):
 
     # data
 
+    def use(self, session: Session) -> None:
+        """Show another session from now on: the past, or live again."""
+        self._feeder.cancel()
+        self.session = session
+        self._feeder = self.run_worker(self._feed(), name="feed")
+
     async def _feed(self) -> None:
         """Snapshot, then changes, for ever: whatever breaks is begun again."""
         while True:
@@ -171,7 +182,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         """Hand changes to every screen that can be seen."""
         if self.look.fade(self.board.lost is not None):
             self._look_changed()
-        if (changed.alerts or changed.whole) and self._driver is not None:
+        if (changed.alerts or changed.whole) and self._driver is not None and self.travel is None:
             self._driver.write(self._bell.news(self.board.alerts, self.board.short))
         for screen in self._seen():
             screen.board_changed(changed)
@@ -210,7 +221,9 @@ class CockpitApp(App[int], inherit_bindings=False):
         return self._read_only or self.session.who.read_only
 
     def draw_top(self, bar: TopLine, width: int) -> None:
-        if width:
+        if self.travel is not None:
+            self.travel.draw_top(bar, width)
+        elif width:
             left, right = top_parts(self.board, self.session.who, self.read_only, self.look)
             bar.show([join_parts(left, right, width)])
 
@@ -245,6 +258,11 @@ class CockpitApp(App[int], inherit_bindings=False):
         here = self.screen
         if name == "quit":
             self.exit(0)
+            return
+        if name == "past":
+            from screens import past
+
+            await past.go(self, rest)
             return
         if name == "overview":
             while self.deep:

@@ -207,8 +207,8 @@ class ClusterScreen(KeyScreen[None]):
             bound.setdefault(binding.id or "", (name, binding))
         out: list[Hint] = []
         for id in ids:
-            if id not in bound:
-                continue
+            if id not in bound or (self.cockpit.travel is not None and id in ("logs", "go.hosts")):
+                continue  # in the past these keys step through time
             name, binding = bound[id]
             label = binding.description
             if not id.startswith("verb."):
@@ -268,6 +268,8 @@ class ClusterScreen(KeyScreen[None]):
             self._remark = None
             self.show_bottom()
         if self.field is None:
+            if self.cockpit.travel is not None and await self.cockpit.travel.take_key(self, event):
+                return True
             return event.key not in self.active_bindings and await userkeys.take(self, event)
         if event.key in ("ctrl+c", "ctrl+q"):
             return False

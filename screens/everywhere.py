@@ -39,6 +39,7 @@ _ALL: tuple[Everywhere, ...] = (
         "screens.life:begin",
     ),
     Everywhere("journal", "J", "journal", "Every entry of the journal, refusals too.", "screens.journal:begin"),
+    Everywhere("past", "T", "past", "Every screen at a past moment; there: type another one.", "screens.past:begin"),
 )
 KEYS = {each.id: each for each in _ALL}
 

@@ -57,6 +57,8 @@ PLACES: dict[str, Place] = {
     "approvals": Place("what waits for a second person", "screens.approvals:ApprovalsScreen"),
     "logs": Place("logs of instances", "screens.logs:LogsScreen"),
     "alerts": Place("what needs somebody, who was told, who has it", "screens.alerts:AlertsScreen"),
+    "past": Place("every screen at a moment: 14:02, -15m, 2026-11-20 03:00, #118"),
+    "between": Place("what changed between two moments", "screens.between:BetweenScreen"),
     "help": Place("keys and verbs", "screens.help:HelpScreen"),
     "quit": Place("leave"),
 }

@@ -79,6 +79,13 @@ def _serve_options(parser: argparse.ArgumentParser) -> None:
         help="Unix group that may submit and approve by a socket of its own, STATE.operators (docs/guards.md)",
     )
     parser.add_argument("--hosts", metavar="DIR", help="where local hosts live (default: STATE.hosts)")
+    parser.add_argument(
+        "--history-days", type=float, default=7.0, metavar="DAYS",
+        help="how long the state history is kept (default: 7; 0: nothing is recorded)",
+    )
+    parser.add_argument(
+        "--history-size", default="512M", metavar="SIZE", help="what it may take on disk at most (default: 512M)"
+    )
 
 
 def _screen_options(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +102,7 @@ def serve(args: argparse.Namespace) -> int:
     options = Options(
         state=directory, file=Path(args.file).name if args.file else "", address=args.listen, port=args.port,
         hosts=Path(args.hosts).absolute() if args.hosts else None, operators=args.operators,
-        text=written(args.file),
+        text=written(args.file), history=_history(args),
     )
     return drive(lambda: serve_until_signal(options, expected, say=say))
 
@@ -116,12 +123,29 @@ def run(args: argparse.Namespace) -> int:
 
         options = Options(
             state=directory, file=Path(args.file).name, address=args.listen, port=args.port,
-            operators=args.operators, text=written(args.file),
+            operators=args.operators, text=written(args.file), history=_history(args),
         )
         return drive(lambda: serve_with_screen(options, expected, lambda s: _embedded(s, args)))
     if not alive(directory):
         start_detached(args, directory)
     return _attach(args, directory)
+
+
+def _history(args: argparse.Namespace) -> Any:
+    """Raises Fail."""
+    from cockpit.history.writing import Limits
+    from cockpit.model.problems import Wrong
+    from cockpit.model.units import parse_size
+
+    try:
+        size = parse_size(args.history_size)
+    except Wrong as e:
+        raise Fail(BAD, f"--history-size: {e}") from None
+    if not 0 <= args.history_days <= 3660:
+        raise Fail(BAD, f"--history-days: {args.history_days:g} is no number of days from 0 to 3660")
+    if 0 < size < 16 * 2**20:
+        raise Fail(BAD, f"--history-size: {args.history_size} holds next to nothing; at least 16M, or 0 for none")
+    return Limits(args.history_days, size)
 
 
 def start_detached(args: argparse.Namespace, directory: Path) -> None:
@@ -133,6 +157,7 @@ def start_detached(args: argparse.Namespace, directory: Path) -> None:
     command += ["--state", str(directory), "--listen", args.listen, "--port", str(args.port)]
     if args.operators:
         command += ["--operators", args.operators]
+    command += ["--history-days", str(args.history_days), "--history-size", args.history_size]
     if args.hosts:
         command += ["--hosts", str(Path(args.hosts).absolute())]
     log = directory / "controller.log"

@@ -22,12 +22,15 @@ from cockpit.cli.common import (
     print_json,
     say,
 )
+from cockpit.history.when import BACKWARDS
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "status", help="What should run and what does.", epilog="Example: cockpit status --json"
     )
+    parser._negative_number_matcher = BACKWARDS
+    parser.add_argument("--at", metavar="MOMENT", help="as it was then: 14:02, -15m, 2026-11-20 03:00, #118")
     add_state(parser, ssh=True)
     add_json(parser)
     parser.set_defaults(run=lambda args: drive(lambda: _status(args)))
@@ -68,8 +71,16 @@ async def _status(args: argparse.Namespace) -> int:
     await session.connect()
     try:
         snapshot = await session.snapshot()
+        if args.at:
+            from cockpit.cli.history import past
+
+            snapshot = await past(session, args.at, snapshot)
     finally:
         await session.close()
+    if args.at and not args.json:
+        from cockpit.cli.history import date
+
+        say(f"as it was at {date(snapshot.head.now)}")
     if args.json:
         print_json(status_object(snapshot))
     else:

@@ -253,6 +253,11 @@ class Subscriber:
         """Forget what is not read yet."""
         self._deltas = []
 
+    def take(self) -> list[Delta]:
+        """What came since the last look, one by one; for readers with a beat of their own."""
+        deltas, self._deltas = self._deltas, []
+        return deltas
+
     def close(self) -> None:
         """No more follow; whoever reads `deltas` comes to their end."""
         self._closed = True

@@ -43,6 +43,9 @@ from cockpit.controller.trunks import Trunks
 from cockpit.controller.upgrades import HubFacts
 from cockpit.controller.watching import Watching
 from cockpit.controller.world import World
+from cockpit.history.ops import Archive
+from cockpit.history.recording import Recorder
+from cockpit.history.writing import Limits
 from cockpit.link.candidates import HubCandidates
 from cockpit.link.hub import Hub
 from cockpit.link.pki import Authority
@@ -67,11 +70,15 @@ SAVE_NAMES = 1.0
 class Controller:
     """One cluster's engine. `state` is its directory; `hosts` is where local hosts live."""
 
-    def __init__(self, state: Path, store: StateStore, *, hosts: Path | None = None) -> None:
+    def __init__(
+        self, state: Path, store: StateStore, *, hosts: Path | None = None, history: Limits = Limits()
+    ) -> None:
         self.state = state
         self.hosts_root = hosts or state.with_name(state.name + ".hosts")
         self.world = World(Registry())
         self.board = Board(self.world)
+        self.history = Recorder(self.board, state / "history", history)
+        self.archive = Archive(self.history)
         self.artifacts = open_store(state)
         self.catalog = Catalog(self.artifacts, self._cataloged)
         self.store = store
@@ -164,6 +171,8 @@ class Controller:
         self.spawn(self.alerts.run())
         self.spawn(self.metrics.run())
         self.spawn(self.watching.run())
+        self.spawn(self.history.run())
+        self.spawn(self.archive.run())
 
     async def stop(self) -> None:
         """Stop controlling. Services, keepers and agents run on."""
@@ -315,6 +324,7 @@ class Controller:
             for a in stuck
         ]
         said += self.security.notices(time.time())
+        said += self.history.notices()
         return (self.hint, *said) if self.hint else tuple(said)
 
     async def looked(self) -> None:

@@ -30,6 +30,7 @@ from cockpit.controller import (
 from cockpit.controller.ledger import number_of
 from cockpit.controller.retaining import collect_artifacts
 from cockpit.controller.signing import artifact_sign
+from cockpit.history import ops as history
 from cockpit.model.topology import to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad
@@ -99,7 +100,7 @@ def operations(c: Controller) -> dict[str, Op]:
         return {"taken": c.gateway.answer(str(args["prompt"]), str(args["text"]))}
 
     return {
-        **c.security.operations(), **c.alerts.operations(), **c.metrics.operations(),
+        **c.security.operations(), **c.alerts.operations(), **c.metrics.operations(), **history.operations(c),
         "export": export, "artifact_add": artifact_add,
         "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
         "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
@@ -125,7 +126,7 @@ def streams(c: Controller) -> dict[str, Stream]:
 
     return {
         "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,
-        "plugin_remove": plugin_remove, **c.metrics.streams(), **rehearsing.streams(c),
+        "plugin_remove": plugin_remove, **c.metrics.streams(), **rehearsing.streams(c), **history.streams(c),
     }
 
 

@@ -18,6 +18,7 @@ from cockpit.agent.files import make_dir
 from cockpit.artifacts.packed import Damaged
 from cockpit.controller.core import Controller, open_backend
 from cockpit.controller.local import keeper_answers
+from cockpit.history.writing import Limits
 from cockpit.model.topology import Expected, to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
@@ -40,6 +41,7 @@ class Options(msgspec.Struct, kw_only=True):
     backend: str = "sqlite"
     operators: str = ""
     """Unix group of people who may submit and approve, by a socket of their own; empty: there is none."""
+    history: Limits = Limits()
 
 
 def here() -> Who:
@@ -84,7 +86,7 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
     with lock(options.state):
         store = open_backend("cockpit.state", options.backend)(options.state)
         try:
-            c = Controller(options.state, store, hosts=options.hosts)
+            c = Controller(options.state, store, hosts=options.hosts, history=options.history)
             await c.start(expected.name if expected else "cluster", address=options.address, port=options.port)
         except (OSError, Tampered, ValueError, Damaged) as e:
             await store.close()

@@ -14,6 +14,7 @@ OBSERVING = frozenset(
         "alerts",
         "metrics", "loads", "traffic",
         "explain", "timeline", "journal", "revision_diff", "instance_at",
+        "moments", "past", "past_step", "between", "lives",
     }
 )
 """The only ops that exist on the view socket, and for a client that asked for read-only."""
@@ -34,7 +35,7 @@ hosts, or end the controller, is not held by them."""
 
 
 STREAMS = frozenset(
-    {"changes", "logs", "artifact_build", "exec", "plugin_push", "plugin_remove", "loads", "rehearse"}
+    {"changes", "logs", "past", "artifact_build", "exec", "plugin_push", "plugin_remove", "loads", "rehearse"}
 )
 """Those of both that answer with many items."""
 

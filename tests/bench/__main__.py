@@ -16,9 +16,9 @@ import traceback
 from tests.bench import table
 
 MODULES = (
-    "delta", "drift", "fanout", "graph", "hub", "keeper", "live", "paint", "push", "quiet",
-    "score", "screens", "twin",
-)
+    "delta", "drift", "fanout", "graph", "history", "hub", "keeper", "live", "paint", "push", "quiet", "score",
+    "screens", "twin",
+)  # fmt: skip
 
 
 def main() -> int:
