@@ -62,8 +62,17 @@ class Session(Protocol):
     async def artifact_rows(self) -> Sequence[ArtifactRow]: ...
 
     def logs(
-        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
-    ) -> AsyncIterator[LogLine]: ...
+        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True, since: float = 0.0,
+        until: float = 0.0, streams: Sequence[str] = (), previous: int = 0, grep: str = "", before: int = 0,
+        after: int = 0,
+    ) -> AsyncIterator[LogLine]:
+        """Lines of these instances by time: the last `lines` of what is stored, then what comes.
+
+        `since` and `until` are Unix times, 0 is no limit. `streams`: stdout, stderr, names of declared log files;
+        none: all. `previous`: only of the run so many before the newest. `grep` as people type it
+        (`session.log_text.sought`), with `before` and `after` lines around; what is stored is searched on the hosts.
+        """
+        ...
 
     async def call(self, op: str, args: dict[str, Any] | None = None) -> Any:
         """One of the ops beside these methods (`cockpit.session.ops`), with plain data both ways."""

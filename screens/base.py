@@ -175,12 +175,16 @@ class ClusterScreen(KeyScreen[None]):
         if (running := actionbar.for_screen(self, width)) is not None:
             lines.append(running)
         if self.field is not None:
-            sign = {"filter": "/", "command": ":"}[self._field_kind]
+            sign = {"filter": "/", "command": ":"}.get(self._field_kind) or self.field_sign()
             lines += self.field_lines(width)
             lines.append(field_line(sign, self.field, width, self.field_note()))
         else:
             lines.append(key_line(self.hints(), self.last_hints(), width, self.look))
         self.bottom.show(lines)
+
+    def field_sign(self) -> str:
+        """What stands before the line that is typed, where it is neither a filter nor a command."""
+        return ""
 
     def field_note(self) -> str:
         if self._field_kind == "filter" and isinstance(self.pane, Grid):

@@ -23,9 +23,9 @@ KEY_NAMES = {
     "slash": "/", "colon": ":", "question_mark": "?", "number_sign": "#", "escape": "Esc", "space": "space",
     "tab": "Tab",
     "enter": "enter", "ctrl+c": "^C", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
-    "up": "up", "down": "down", "left": "left", "right": "right", "equals_sign": "=",
-    "exclamation_mark": "!", "plus": "+", "minus": "-", "full_stop": ".", "comma": ",", "less_than_sign": "<",
-    "greater_than_sign": ">",
+    "up": "up", "down": "down", "left": "left", "right": "right", "equals_sign": "=", "ampersand": "&",
+    "exclamation_mark": "!", "plus": "+", "minus": "-", "plus_sign": "+", "hyphen_minus": "-", "full_stop": ".",
+    "comma": ",", "less_than_sign": "<", "greater_than_sign": ">",
 }
 
 

@@ -18,6 +18,7 @@ from backends.ssh.releases import Sender
 from backends.ssh.running import Running
 from cockpit.agent import ports, prepare
 from cockpit.agent.files import flat
+from cockpit.agent.log_query import BadQuery, query_of
 from cockpit.agent.tasks import CommandError, Data, Progress, Word
 from cockpit.agent.template import TemplateError
 from cockpit.agent.units import REJECTED, exit_of, refused, report
@@ -222,7 +223,11 @@ class Words:
         units = [u for u in units if u in host.records]
         if not units:
             raise CommandError("missing", "nothing of that is on this host")
-        host.followed.open(str(args["stream"]), units, int(args.get("lines", 200)), bool(args.get("follow")))
+        try:
+            query = query_of(args)
+        except BadQuery as e:
+            raise CommandError("bad", str(e)) from None
+        host.followed.open(str(args["stream"]), units, query)
         return {}
 
     async def unlog(self, args: Mapping[str, Any], progress: Progress) -> Data:

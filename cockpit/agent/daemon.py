@@ -124,6 +124,7 @@ class Agent(Following):
         work = [
             self._hold_keeper(), self._refresher(), self.foreign.run(), self._first_link(), self.renewal.run(),
             upkeep.rotated(self.dir, self.book, lambda: bool(self.role), _say),
+            upkeep.marked(self.dir, self.book, lambda: bool(self.role)),
             upkeep.counted(self.book, self.own_address),
         ]
         if self.candidacy is None:

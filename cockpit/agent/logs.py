@@ -16,7 +16,8 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 from cockpit.agent.files import flat
 
 MAX_TEXT = 16 * 1024
-MARK = " [cut: the line is longer than 16 KiB]"
+MARK = " [cut: %d bytes in all]"
+"""Ends a line that is longer than MAX_TEXT."""
 BLOCK = 64 * 1024
 MAX_BACK = 8 * 1024 * 1024
 """Bytes looked back in one file for its last lines."""
@@ -26,6 +27,8 @@ STREAMS = {"out": "stdout", "err": "stderr"}
 
 Line = Tuple[int, str, str, str]
 """run, stdout, stderr or the name of a declared log, process (empty for a declared log), text."""
+Parts = List[Tuple[int, str]]
+"""(end, path) of the segments of a stream, ascending."""
 
 
 @dataclass(frozen=True, order=True)
@@ -41,8 +44,8 @@ class LogFile:
     def stream(self) -> str:
         return STREAMS.get(self.kind, self.process)
 
-    def line(self, data: bytes) -> Line:
-        return (self.run, self.stream, "" if self.kind == "log" else self.process, text_of(data))
+    def line(self, data: bytes, length: int = 0) -> Line:
+        return (self.run, self.stream, "" if self.kind == "log" else self.process, text_of(data, length))
 
 
 def log_dir(host_dir: str, unit: str) -> str:
@@ -82,11 +85,24 @@ def segments(dir: str) -> Dict[str, List[Tuple[int, str]]]:
     return {base: sorted(parts) for base, parts in found.items()}
 
 
-def text_of(data: bytes) -> str:
-    """A line as text: cut with a mark when very long, invalid UTF-8 replaced."""
+def text_of(data: bytes, length: int = 0) -> str:
+    """A line as text: cut, with its length said, when very long; what is no UTF-8 stands as `\\xff`."""
     data = data.rstrip(b"\r\n")
-    cut = len(data) > MAX_TEXT
-    return data[:MAX_TEXT].decode("utf-8", "replace") + (MARK if cut else "")
+    full = max(length, len(data))
+    if full <= MAX_TEXT:
+        return data.decode("utf-8", "backslashreplace")
+    return _whole(data[:MAX_TEXT]).decode("utf-8", "backslashreplace") + MARK % full
+
+
+def _whole(data: bytes) -> bytes:
+    """Without the beginning of a character at its end."""
+    for n in range(1, min(4, len(data)) + 1):
+        byte = data[-n]
+        if byte >= 0xC0:
+            return data[:-n] if n < (2 if byte < 0xE0 else 3 if byte < 0xF0 else 4) else data
+        if byte < 0x80:
+            break
+    return data
 
 
 def tail(dirs: Iterable[str], lines: int, ends: Optional[Mapping[str, int]] = None) -> List[Line]:
@@ -193,7 +209,8 @@ class LineReader:
         self.file = file
         self.offset = offset
         self._held = b""
-        self._skipping = False
+        self._skipped = 0
+        """Bytes of the line in `_held` that are not kept: it is too long."""
 
     @property
     def behind(self) -> int:
@@ -205,7 +222,11 @@ class LineReader:
 
     def read(self, most: int) -> List[Line]:
         """At most about `most` new whole lines; an empty list when there are none."""
-        found: List[Line] = []
+        return [line for _, line in self.read_at(most)]
+
+    def read_at(self, most: int) -> List[Tuple[int, Line]]:
+        """The same with the offset at which each line ends."""
+        found: List[Tuple[int, Line]] = []
         try:
             with open(self.file.path, "rb") as f:
                 while len(found) < most:
@@ -220,8 +241,9 @@ class LineReader:
 
     def rest(self) -> Optional[Line]:
         """The unfinished last line of a run that ended."""
-        held, self._held, self._skipping = self._held, b"", False
-        return self.file.line(held) if held else None
+        held, self._held = self._held, b""
+        length, self._skipped = len(held) + self._skipped, 0
+        return self.file.line(held, length) if held else None
 
     def skip(self, keep: int) -> int:
         """Jump to the last `keep` bytes; the number of lines left out."""
@@ -237,26 +259,28 @@ class LineReader:
                 self.offset += len(data)
             rest = f.readline(BLOCK)  # to the next line's beginning
             self.offset += len(rest)
-        self._held, self._skipping = b"", False
+        self._held, self._skipped = b"", 0
         return lost + 1
 
-    def _take(self, data: bytes, most: int, found: List[Line]) -> None:
+    def _take(self, data: bytes, most: int, found: List[Tuple[int, Line]]) -> None:
         """Cut one block; the offset moves to behind what was taken."""
         begin = 0
         while len(found) < most:
             end = data.find(b"\n", begin)
             if end < 0:
-                if not self._skipping:
-                    self._held += data[begin:]
-                    if len(self._held) > MAX_TEXT:  # the rest of this line is skipped
-                        self._held, self._skipping = self._held[: MAX_TEXT + 1], True
+                self._hold(data[begin:])
                 begin = len(data)
                 break
-            piece = self._held if self._skipping else self._held + data[begin:end]
-            found.append(self.file.line(piece))
-            self._held, self._skipping = b"", False
+            self._hold(data[begin:end])
+            found.append((self.offset + end + 1, self.file.line(self._held, len(self._held) + self._skipped)))
+            self._held, self._skipped = b"", 0
             begin = end + 1
         self.offset += begin
+
+    def _hold(self, data: bytes) -> None:
+        room = MAX_TEXT + 1 - len(self._held)
+        self._held += data[:room]
+        self._skipped += max(0, len(data) - room)
 
 
 def _names(dir: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ import shutil
 from typing import Any, Collection, List, Optional, Tuple
 
 from cockpit.agent.files import sync_dir
+from cockpit.agent.log_marks import SUFFIX
 from cockpit.agent.logs import files, segments, unit_dirs
 
 LIMIT = 16 * 1024 * 1024
@@ -126,7 +127,20 @@ def tidy(dir: str, live_run: Optional[int], *, total: int = TOTAL, runs: int = R
         os.unlink(path)
         room -= sizes[path]
         gone.append(path)
+    _drop_times(dir)
     return gone
+
+
+def _drop_times(dir: str) -> None:
+    """The times of files that are gone."""
+    kept = {os.path.basename(f.path) for f in files(dir)}
+    try:
+        names = os.listdir(dir)
+    except OSError:
+        return
+    for name in names:
+        if name.endswith(SUFFIX) and name[: -len(SUFFIX)] not in kept:
+            os.unlink(os.path.join(dir, name))
 
 
 def sweep(dir: str, live_run: Optional[int]) -> None:
@@ -178,6 +192,6 @@ def _used(path: str) -> int:
 
 def _leftovers(dir: str) -> List[str]:
     try:
-        return [n for n in os.listdir(dir) if re.fullmatch(r".*\.gz\.new", n)]
+        return [n for n in os.listdir(dir) if re.fullmatch(r".*\.(gz|times)\.new", n)]
     except OSError:
         return []

@@ -1,12 +1,13 @@
-"""What an agent does from time to time: log rotation, links of data, connections counted."""
+"""What an agent does from time to time: log rotation, times of lines, links of data, connections counted."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Callable
+from typing import Callable, List, Tuple
 
 from cockpit.agent import checks, connections, rotate, units
+from cockpit.agent.log_marks import EVERY, Marker, paths_of
 from cockpit.agent.logs import log_dir
 from cockpit.agent.units import Book
 
@@ -30,6 +31,26 @@ async def rotated(host_dir: str, book: Book, idle: Callable[[], bool], say: Call
                     await loop.run_in_executor(None, rotate.sweep, dir, live)
                 except OSError as e:
                     say(f"logs of {unit}: {e}")
+
+
+async def marked(host_dir: str, book: Book, idle: Callable[[], bool]) -> None:
+    """For ever: when the lines of logs were written (log_marks)."""
+    loop = asyncio.get_running_loop()
+    marker = Marker()
+    while True:
+        await asyncio.sleep(EVERY)
+        if idle():
+            continue
+        runs = [
+            (log_dir(host_dir, unit), int(record.get("run") or 0)) for unit, record in list(book.records.items())
+            if record.get("pids") or record.get("wanted")
+        ]  # fmt: skip
+        if runs:
+            await loop.run_in_executor(None, _mark, marker, runs)
+
+
+def _mark(marker: Marker, runs: List[Tuple[str, int]]) -> None:
+    marker.look([path for dir, run in runs for path in paths_of(dir, run)])
 
 
 async def counted(book: Book, address: Callable[[], str]) -> None:

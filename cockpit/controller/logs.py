@@ -1,22 +1,46 @@
-"""Log streams: a session asks for instances, agents send lines within the credit given here."""
+"""Log streams: a session asks for instances, agents send lines within the credit given here, and they are put
+together by time."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
 
+from cockpit.controller.log_merge import Merge
 from cockpit.controller.world import World
 from cockpit.link.hub import Hub, Link
-from cockpit.link.messages import Log
+from cockpit.link.messages import Log, LogEntry
 from cockpit.model.actual import serving_unit
 from cockpit.model.view import LogLine
 from cockpit.plan.steps import Bad
+from cockpit.session.log_text import Wrong, sought
 
-CREDIT = 2000
-"""Lines an agent may send before it has to wait."""
+CREDIT = 4000
+"""Lines that all agents of one reader may have sent before they have to wait."""
+LEAST = 20
+"""Of it, what each stream has at least."""
+MOST = 500
+"""Instances of one reader."""
+BATCH = 500
+RATE = 2500.0
+"""New lines a second for one reader: a flood leaves it time for keys. Agents drop and count the rest."""
 LOOK = 1.0
 """Seconds without a line after which a follower looks whether its hosts are still there."""
+TICK = 0.1
+OPENING = 32
+"""Streams that are opened side by side."""
+ANSWER = 10.0
+
+
+class _Stream(NamedTuple):
+    id: str
+    instance: str
+    host: str
+    link: Link | None
 
 
 class LogStreams:
@@ -34,78 +58,33 @@ class LogStreams:
             queue.put_nowait(frame)
 
     async def follow(
-        self, instances: Sequence[str], *, lines: int, follow: bool
+        self, instances: Sequence[str], *, lines: int, follow: bool, since: float = 0.0, until: float = 0.0,
+        streams: Sequence[str] = (), previous: int = 0, grep: str = "", before: int = 0, after: int = 0,
     ) -> AsyncIterator[LogLine]:
-        """Lines of several instances as they come; ends when every stream ended.
+        """Lines of several instances by time; ends when every stream ended.
 
-        Raises Bad for an unknown instance, ConnectionError when a single one's host is silent.
+        `grep` as people type it (`session.log_text.sought`). Raises Bad for an unknown instance or a search that is
+        none, ConnectionError when a single one's host is silent.
         """
-        queue: asyncio.Queue[Log] = asyncio.Queue()
-        streams: dict[str, tuple[str, str]] = {}
-        links: dict[str, Link | None] = {}
-        number = next(self._numbers)
         try:
-            for n, instance in enumerate(instances):
-                host = self._host(instance)
-                stream = f"log-{number}-{n}"
-                self._queues[stream] = queue
-                streams[stream] = (instance, host)
-                links.setdefault(host, self.hub.links.get(host))
-                args = {"stream": stream, "instance": instance, "lines": lines, "follow": follow}
-                try:
-                    answer = await self.hub.command(host, "logs", args, task=stream, timeout=10)
-                except (ConnectionError, TimeoutError):
-                    self._close(stream, streams)
-                    if len(instances) == 1:
-                        raise ConnectionError(f"no answer from {host}") from None
-                    yield _remark(instance, f"no answer from {host}")
-                    continue
-                if not answer.ok:
-                    self._close(stream, streams)
-                    yield _remark(instance, answer.text)
-                    continue
-                self.hub.send(host, {"t": "credit", "stream": stream, "lines": CREDIT})
-            while streams:
-                try:
-                    async with asyncio.timeout(LOOK):
-                        frame = await queue.get()
-                except TimeoutError:
-                    for stream, (instance, host) in list(streams.items()):
-                        if self.hub.links.get(host) is not links[host]:  # a new link knows no old stream
-                            self._close(stream, streams)
-                            yield _remark(instance, f"lost contact with {host}: the lines end here")
-                    continue
-                if frame.stream not in streams:
-                    continue
-                instance, host = streams[frame.stream]
-                for line in self._lines(instance, frame):
+            what = sought(grep)
+        except Wrong as e:
+            raise Bad(str(e)) from None
+        if len(instances) > MOST:
+            raise Bad(f"logs of {len(instances)} instances at once; {MOST} is the most")
+        args: dict[str, Any] = {
+            "lines": lines, "follow": follow, "since": since, "until": until, "streams": list(streams),
+            "previous": previous, "before": before, "after": after, "times": True,
+        }  # fmt: skip
+        if what.text:
+            args["grep"] = {"text": what.text, "regex": what.regex, "inverse": what.inverse}
+        reader = _Reader(self, instances, args)
+        try:
+            async for batch in reader.batches():
+                for line in batch:
                     yield line
-                if frame.end is not None:
-                    self._close(frame.stream, streams)
-                elif frame.lines:
-                    credit = {"t": "credit", "stream": frame.stream, "lines": len(frame.lines)}
-                    self.hub.send(host, credit)
         finally:
-            for stream, (_, host) in list(streams.items()):
-                self._close(stream, streams)
-                self.hub.begin(f"{stream}/end", host, "unlog", {"stream": stream})
-                self.hub.forget(f"{stream}/end")
-
-    def _close(self, stream: str, streams: dict[str, tuple[str, str]]) -> None:
-        self._queues.pop(stream, None)
-        streams.pop(stream, None)
-
-    def _lines(self, instance: str, frame: Log) -> list[LogLine]:
-        rows = [
-            LogLine(instance=instance, run=run, stream=stream, text=text, process=process)
-            for run, stream, process, text in frame.lines
-        ]
-        if frame.dropped:
-            text = f"{frame.dropped} lines dropped: they came faster than they could be sent"
-            rows.append(_remark(instance, text))
-        if frame.end:
-            rows.append(_remark(instance, frame.end))
-        return rows
+            reader.close()
 
     def _host(self, instance: str) -> str:
         units = tuple(self.world.units.get(instance, {}).values())
@@ -118,6 +97,136 @@ class LogStreams:
         return host
 
 
-def _remark(instance: str, text: str) -> LogLine:
+
+class _Reader:
+    """One reader's streams."""
+
+    def __init__(self, all: LogStreams, instances: Sequence[str], args: dict[str, Any]) -> None:
+        self._all = all
+        self._hub = all.hub
+        self._args = args
+        self._single = len(instances) == 1
+        self._queue: asyncio.Queue[Log] = asyncio.Queue()
+        self._merge: Merge[LogLine] = Merge(time.monotonic(), hold=0.0) if self._single else Merge(time.monotonic())
+        self._streams: dict[str, _Stream] = {}
+        self._opening: set[asyncio.Task[None]] = set()
+        self._gate = asyncio.Semaphore(OPENING)
+        self._silent: str = ""
+        self._credit = max(LEAST, CREDIT // max(1, len(instances)))
+        self._tokens = RATE / 4
+        self._filled = time.monotonic()
+        number = next(all._numbers)
+        for n, instance in enumerate(dict.fromkeys(instances)):
+            host = all._host(instance)
+            stream = _Stream(f"log-{number}-{n}", instance, host, all.hub.links.get(host))
+            self._streams[stream.id] = stream
+            self._merge.begin(stream.id)
+
+    async def batches(self) -> AsyncIterator[list[LogLine]]:
+        for stream in list(self._streams.values()):
+            self._all._queues[stream.id] = self._queue
+            task = asyncio.create_task(self._open(stream))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+        looked = time.monotonic()
+        while self._streams or self._merge.count:
+            try:
+                async with asyncio.timeout(TICK if self._merge.count else LOOK):
+                    self._frame(await self._queue.get())
+                while not self._queue.empty():
+                    self._frame(self._queue.get_nowait())
+            except TimeoutError:
+                pass
+            now = time.monotonic()
+            if now - looked >= LOOK:
+                looked = now
+                self._look()
+            while batch := self._take():
+                yield batch
+                await asyncio.sleep(0)
+            if self._silent and self._single:
+                raise ConnectionError(f"no answer from {self._silent}")
+
+    def close(self) -> None:
+        for task in list(self._opening):
+            task.cancel()
+        for stream in list(self._streams.values()):
+            self._end(stream.id)
+            self._hub.begin(f"{stream.id}/end", stream.host, "unlog", {"stream": stream.id})
+            self._hub.forget(f"{stream.id}/end")
+
+    async def _open(self, stream: _Stream) -> None:
+        args = {"stream": stream.id, "instance": stream.instance, **self._args}
+        try:
+            async with self._gate:
+                answer = await self._hub.command(stream.host, "logs", args, task=stream.id, timeout=ANSWER)
+        except (ConnectionError, TimeoutError):
+            self._silent = stream.host
+            self._queue.put_nowait(Log(stream=stream.id, end=f"no answer from {stream.host}"))
+            return
+        if not answer.ok:
+            self._queue.put_nowait(Log(stream=stream.id, end=answer.text))
+            return
+        self._hub.send(stream.host, {"t": "credit", "stream": stream.id, "lines": self._credit})
+
+    def _frame(self, frame: Log) -> None:
+        stream = self._streams.get(frame.stream)
+        if stream is None:
+            return
+        now, merge = time.monotonic(), self._merge
+        rows = [(line.time, _row(stream.instance, line)) for line in frame.lines]
+        if frame.lines and not any(when for when, _ in rows):
+            merge.caught(stream.id)  # of an agent that knows no times: nobody waits for more of it
+        merge.put(stream.id, rows, now)
+        said = [(frame.note, 0)] if frame.note and not frame.left else []
+        if frame.left:
+            more = f"; {frame.note}" if frame.note else ""
+            said.append((f"{frame.left:,} older lines are left out{more}", 0))
+        if frame.dropped:
+            said.append((f"{frame.dropped:,} lines dropped: they came faster than they could be sent", frame.dropped))
+        if frame.end:
+            said.append((frame.end, 0))
+        for text, dropped in said:
+            when = merge.time(stream.id) or time.time()
+            merge.put(stream.id, [(when, _remark(stream.instance, text, when, dropped))], now)
+        if frame.caught or frame.end is not None:
+            merge.caught(stream.id)
+        if frame.end is not None:
+            self._end(stream.id)
+
+    def _take(self) -> list[LogLine]:
+        """What may go out now; what is taken is credit again."""
+        now = time.monotonic()
+        self._tokens = min(RATE / 4, self._tokens + (now - self._filled) * RATE)
+        self._filled = now
+        most = BATCH if self._merge.stored else min(BATCH, int(self._tokens))
+        taken = self._merge.take(now, most) if most > 0 else []
+        if not self._merge.stored:
+            self._tokens -= len(taken)
+        counts = Counter(id for id, line in taken if line.stream != "cockpit")
+        for id, count in counts.items():
+            if id in self._streams:
+                self._hub.send(self._streams[id].host, {"t": "credit", "stream": id, "lines": count})
+        return [line for _, line in taken]
+
+    def _look(self) -> None:
+        """A new link knows no old stream."""
+        for stream in list(self._streams.values()):
+            if self._hub.links.get(stream.host) is not stream.link:
+                self._frame(Log(stream=stream.id, end=f"lost contact with {stream.host}: the lines end here"))
+
+    def _end(self, id: str) -> None:
+        self._all._queues.pop(id, None)
+        self._streams.pop(id, None)
+
+
+def _row(instance: str, line: LogEntry) -> LogLine:
+    return LogLine(
+        instance=instance, run=line.run, stream=line.stream, text=line.text, process=line.process, time=line.time,
+        mark=line.mark,
+    )
+
+
+def _remark(instance: str, text: str, when: float, dropped: int) -> LogLine:
     """A word of ours among the lines."""
-    return LogLine(instance=instance, run=0, stream="cockpit", text=text)
+    return LogLine(instance=instance, run=0, stream="cockpit", text=text, time=when, dropped=dropped)

@@ -96,13 +96,18 @@ class EngineSession:
         return await self._controller.shelf.rows()
 
     async def logs(
-        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
+        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True, since: float = 0.0,
+        until: float = 0.0, streams: Sequence[str] = (), previous: int = 0, grep: str = "", before: int = 0,
+        after: int = 0,
     ) -> AsyncIterator[LogLine]:
         known = self._controller.board.tables["instances"]
         for instance in instances:
             if instance not in known:
                 raise Bad(f"no instance {instance}")
-        async for line in self._controller.logs.follow(instances, lines=lines, follow=follow):
+        async for line in self._controller.logs.follow(
+            instances, lines=lines, follow=follow, since=since, until=until, streams=streams, previous=previous,
+            grep=grep, before=before, after=after,
+        ):
             yield line
 
     async def call(self, op: str, args: dict[str, Any] | None = None) -> Any:

@@ -77,12 +77,30 @@ class Names(Frame, frozen=True, tag="names"):
     version: int
 
 
+class LogEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One line. Agents that were not asked for times, or know none, send the first four."""
+
+    run: int
+    stream: str
+    process: str
+    text: str
+    time: float = 0.0
+    mark: str = ""
+    """`c`: context only; `g`: context, and lines before it are left out."""
+
+
 class Log(Frame, frozen=True, tag="log"):
     stream: str
-    lines: tuple[tuple[int, str, str, str], ...] = ()
+    lines: tuple[LogEntry, ...] = ()
     dropped: int = 0
     end: str | None = None
     unit: str = ""
+    caught: bool = False
+    """All that is stored was sent; what follows is new."""
+    left: int = 0
+    """Stored lines that would fit and were left out at the beginning."""
+    note: str = ""
+    """A sentence for the reader: a search that was not finished, a run that begins."""
 
 
 class Identity(Frame, frozen=True, tag="identity"):

@@ -437,6 +437,12 @@ class LogLine(Row, frozen=True, kw_only=True):
     """stdout, stderr, or `cockpit` for a remark of ours (dropped lines, end of the run)."""
     text: str
     process: str = "main"
+    time: float = 0.0
+    """When it was written, as well as it is known (docs/logs.md); 0: it is not."""
+    mark: str = ""
+    """`c`: context of a line that was looked for; `g`: the same, and lines before it are left out."""
+    dropped: int = 0
+    """Of a remark: lines that came faster than they could be sent, or did not fit into the answer."""
 
 
 class Change(Row, frozen=True, kw_only=True):

@@ -27,6 +27,8 @@ from cockpit.plan.steps import Bad, Intent, Plan, Refused
 from cockpit.session.ops import OBSERVING
 
 MAX_ANSWER = 256 * 1024 * 1024
+TURN = 64 * 1024
+"""Bytes of messages that are read before others have their turn."""
 T = TypeVar("T")
 _END = object()
 
@@ -106,11 +108,18 @@ class RemoteSession:
         return await self._typed("artifact_rows", {}, tuple[ArtifactRow, ...])
 
     async def logs(
-        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
+        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True, since: float = 0.0,
+        until: float = 0.0, streams: Sequence[str] = (), previous: int = 0, grep: str = "", before: int = 0,
+        after: int = 0,
     ) -> AsyncIterator[LogLine]:
-        args = {"instances": list(instances), "lines": lines, "follow": follow}
+        args = {
+            "instances": list(instances), "lines": lines, "follow": follow, "since": since, "until": until,
+            "streams": list(streams), "previous": previous, "grep": grep, "before": before, "after": after,
+            "batch": True,
+        }  # fmt: skip
         async for raw in self._stream("logs", args):
-            yield msgspec.convert(raw, LogLine)
+            for line in msgspec.convert(raw if isinstance(raw, list) else [raw], list[LogLine]):
+                yield line
 
     async def call(self, op: str, args: dict[str, Any] | None = None) -> Any:
         """One request. Raises Bad, Refused, ConnectionError."""
@@ -172,9 +181,14 @@ class RemoteSession:
             raise ConnectionError(f"the controller behind {self.path} went away") from None
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
+        read = 0
         try:
             while (line := await reader.readline()).endswith(b"\n"):  # a torn last line is no answer
                 self._route(line)
+                read += len(line)
+                if read >= TURN:  # what has come already is no reason to keep keys waiting
+                    read = 0
+                    await asyncio.sleep(0)
         except (OSError, ValueError, msgspec.DecodeError):
             pass
         self._drop(ConnectionError(f"the controller behind {self.path} went away"))

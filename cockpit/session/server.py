@@ -19,6 +19,7 @@ import msgspec
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
+from cockpit.session.batches import batched
 from cockpit.session.ops import CHANGING, OBSERVING, OPERATORS, STREAMS, permit
 
 MAX_REQUEST = 8 * 1024 * 1024
@@ -103,6 +104,21 @@ class Request(msgspec.Struct, frozen=True):
     args: dict[str, Any] | None = None
     stream: Id = None
     """With the op `cancel`: the id of the stream that ends."""
+
+
+class _Logs(msgspec.Struct, frozen=True):
+    """Arguments of `logs` (see `ports.Session`). With `batch` an item is a list of lines."""
+
+    lines: int = 200
+    follow: bool = True
+    since: float = 0.0
+    until: float = 0.0
+    streams: tuple[str, ...] = ()
+    previous: int = 0
+    grep: str = ""
+    before: int = 0
+    after: int = 0
+    batch: bool = False
 
 
 class _Connection:
@@ -205,8 +221,12 @@ class _Connection:
         names = args.get("instances")
         if not isinstance(names, list):
             raise Bad("logs: a list of instances is needed")
-        lines, follow = int(args.get("lines", 200)), bool(args.get("follow", True))
-        return self.session.logs(names, lines=lines, follow=follow)
+        ask = msgspec.convert(args, _Logs, strict=False)
+        lines = self.session.logs(
+            names, lines=ask.lines, follow=ask.follow, since=ask.since, until=ask.until, streams=ask.streams,
+            previous=ask.previous, grep=ask.grep, before=ask.before, after=ask.after,
+        )
+        return batched(lines) if ask.batch else lines
 
     async def _error(self, number: Id, code: str, text: str) -> None:
         await self._send({"id": number, "ok": False, "code": code, "text": text})

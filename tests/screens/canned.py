@@ -196,7 +196,9 @@ class CannedSession:
         return pushed.detail(id, base)
 
     async def logs(
-        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
+        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True, since: float = 0.0,
+        until: float = 0.0, streams: Sequence[str] = (), previous: int = 0, grep: str = "", before: int = 0,
+        after: int = 0,
     ) -> AsyncIterator[LogLine]:
         for line in self.lines:
             if line.instance in instances:

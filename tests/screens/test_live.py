@@ -105,7 +105,7 @@ async def test_logs_follow_stand_still_and_filter() -> None:
         assert "late" not in d.text()
         await d.press("f")
         await d.sees("late")
-        await d.type("/address")
+        await d.type("&address")
         await d.press("enter")
         await d.sees("1 of 64")
         assert "line 5" not in d.text()

@@ -68,7 +68,9 @@ class Engine(EngineSession):
         return [RevisionRow(number=n, mark="m", author="li", time=0.0, action="#1") for n in range(limit)]
 
     async def logs(
-        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True
+        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True, since: float = 0.0,
+        until: float = 0.0, streams: Sequence[str] = (), previous: int = 0, grep: str = "", before: int = 0,
+        after: int = 0,
     ) -> AsyncIterator[LogLine]:
         self.streams += 1
         try:

@@ -8,7 +8,8 @@ from typing import Any, Dict, Mapping
 
 from cockpit.agent import foreign_logs, logs
 from cockpit.agent.builtin.host import Host, thread
-from cockpit.agent.follow import MAX_LINES, MAX_STREAMS, Stream
+from cockpit.agent.follow import MAX_STREAMS, Stream
+from cockpit.agent.log_query import BadQuery, query_of
 from cockpit.agent.tasks import CommandError, Data, Progress, Word
 
 MAX_TAIL = 5000
@@ -33,19 +34,24 @@ class Lines:
         if len(host.streams) >= MAX_STREAMS and id not in host.streams:
             raise CommandError("busy", f"{MAX_STREAMS} log streams are open on this host")
         self._close_stream(id)
-        units, lines, follow = [str(u) for u in given], int(args.get("lines", 200)), bool(args.get("follow"))
+        units = [str(u) for u in given]
+        try:
+            query = query_of(args)
+        except BadQuery as e:
+            raise CommandError("bad", str(e)) from None
         other = foreign_logs.of_records(host.book.records, units, instance)
-        argv = foreign_logs.source(other, max(0, min(lines, MAX_LINES)), follow, os.geteuid() != 0) if other else []
+        argv = foreign_logs.source(other, query.lines, query.follow, os.geteuid() != 0, query) if other else []
         stream: Stream
         if other is not None and argv:
             unit, run = str(other["unit"]), int(other.get("run") or 0)
             stream = foreign_logs.ForeignStream(
                 host.dir, id, lambda: host.book.records, host.send_bulk, unit=unit, argv=argv, run=run,
+                query=query,
             )
         else:
             stream = Stream(
                 host.dir, id, lambda: host.book.records, host.send_bulk, units=units, instance=instance,
-                lines=lines, follow=follow,
+                query=query, others=lambda: len(host.streams),
             )
         task = asyncio.ensure_future(stream.run())
         host.streams[id] = (stream, task)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+import json
+from typing import Dict, List, Sequence, Tuple
 
 from cockpit.agent.runtimes import seen
 from cockpit.agent.runtimes.seen import Seen
@@ -37,10 +38,30 @@ def kill(unit: str, signal: str, user: bool = False) -> List[str]:
     return [*_systemctl(user), "kill", f"--signal={signal}", "--", unit]
 
 
-def journal(unit: str, lines: int, follow: bool, user: bool = False) -> List[str]:
-    """argv that prints the text of the last lines, oldest first, and goes on when it follows."""
-    argv = ["journalctl", *(["--user"] if user else []), "--no-pager", "--quiet", "--output=cat", f"--lines={lines}"]
+def journal(
+    unit: str, lines: int, follow: bool, user: bool = False, *, times: bool = False, since: float = 0.0,
+    until: float = 0.0,
+) -> List[str]:
+    """argv that prints the text of the last lines, oldest first, and goes on when it follows.
+
+    With `times` each line is JSON with MESSAGE and __REALTIME_TIMESTAMP (microseconds): see `entry`.
+    """
+    form = ["--output=json", "--output-fields=MESSAGE"] if times else ["--output=cat"]
+    argv = ["journalctl", *(["--user"] if user else []), "--no-pager", "--quiet", *form, f"--lines={lines}"]
+    argv += [f"--since=@{since:.6f}"] if since else []
+    argv += [f"--until=@{until:.6f}"] if until else []
     return [*argv, *(["--follow"] if follow else []), f"--unit={unit}"]
+
+
+def entry(line: bytes) -> Tuple[float, bytes]:
+    """Unix time and text of a line of `journal` with times; the line itself when it is none."""
+    try:
+        doc = json.loads(line)
+        said = doc.get("MESSAGE")
+        text = bytes(said) if isinstance(said, list) else str(said or "").encode("utf-8", "surrogateescape")
+        return int(doc["__REALTIME_TIMESTAMP"]) / 1e6, text
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0.0, line
 
 
 def _systemctl(user: bool) -> List[str]:

@@ -149,6 +149,32 @@ async def test_logs_are_followed_into_the_next_run(tmp_path: Path, key: Path, se
         await c.good("h", "stop", unit="p.job/0:1")
 
 
+async def test_logs_are_searched_and_runs_told_apart(tmp_path: Path, key: Path, server: Sshd) -> None:
+    argv = [sys.executable, "-c", "import time\nfor n in range(50): print('line', n, flush=True)\ntime.sleep(1000)"]
+    async with entered(tmp_path, key, server) as c:
+        await c.good("h", "prepare", spec=spec("p.job/0", 1, argv))
+        for run in (1, 2):
+            await c.good("h", "start", unit="p.job/0:1")
+            out = tmp_path / f"far/logs/p.job_0_1/{run}.main.out"
+            await until(lambda out=out: out.exists() and out.read_text().count("\n") == 50)
+            await c.good("h", "stop", unit="p.job/0:1")
+
+        async def ask(stream: str, **more: object) -> list[list[object]]:
+            await c.good("h", "logs", stream=stream, units=["p.job/0:1"], times=True, **more)
+            c.send({"t": "to", "sid": c.sids["h"], "frame": {"t": "credit", "stream": stream, "lines": 100}})
+            await until(lambda: [f for f in c.logs if f["stream"] == stream and f["end"] is not None])
+            return [line for f in c.logs if f["stream"] == stream for line in f["lines"]]
+
+        found = await ask("a", grep={"text": "line (7|30)$", "regex": True}, before=1, since=5.0)
+        assert [(line[0], line[3], line[5]) for line in found] == [
+            (2, "line 6", "c"), (2, "line 7", ""), (2, "line 29", "g"), (2, "line 30", ""),
+        ]  # fmt: skip
+        notes = [f["note"] for f in c.logs if f.get("caught")]
+        assert "the window is not applied" in notes[0] and "only the last 20,000 lines" in notes[0]
+        assert {line[0] for line in await ask("b", previous=1, lines=3)} == {1}
+        assert await ask("c", previous=5) == [] and "no run 5 before" in c.logs[-1]["end"]
+
+
 async def test_the_head_is_kept(tmp_path: Path, key: Path, server: Sshd) -> None:
     async with entered(tmp_path, key, server) as c:
         assert (await c.cmd("h", "head-get"))["code"] == "missing"
