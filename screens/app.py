@@ -94,6 +94,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         self._read_only = read_only_reason
         self._address = address
         self._retry = retry
+        self.sticky = ""
+        """A filter that holds on every list."""
         self._history: list[str] = []
         self._recalled = 0
         self._completed: tuple[str, int] = ("", -1)

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 
 from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Refused
-from screens import everywhere, userkeys
+from screens import everywhere, finding, userkeys
 from screens.aim import NOTHING, Aim, why_not
 from screens.board import Changed
 from screens.format import wrap
@@ -104,6 +104,7 @@ class ClusterScreen(KeyScreen[None]):
         return (self.NAME,)
 
     def on_mount(self) -> None:
+        finding.begin(self)
         self.use_pane(self.panes[0])
         self.sync(Changed(whole=True))
         self.show_top()
@@ -111,6 +112,7 @@ class ClusterScreen(KeyScreen[None]):
 
     def on_screen_resume(self) -> None:
         if self.panes and self.panes[0].is_mounted:
+            finding.stick(self)
             self.board_changed(Changed(whole=True))
 
     def on_resize(self, event: events.Resize) -> None:
@@ -192,6 +194,8 @@ class ClusterScreen(KeyScreen[None]):
         return "Tab complete   Enter go   Esc no"
 
     def field_lines(self, width: int) -> list[list[Piece]]:
+        if self._field_kind == "filter" and self.field is not None:
+            return finding.advice(self, self.field.text, width)
         if self._field_kind != "command" or self.field is None:
             return []
         found = self.cockpit.complete(self.field.text)
@@ -315,8 +319,10 @@ class ClusterScreen(KeyScreen[None]):
 
     async def end_field(self, keep: bool) -> None:
         field, self.field = self.field, None
-        if self._field_kind == "filter" and not keep:
-            self.set_filter("")
+        if self._field_kind == "filter":
+            if not keep:
+                self.set_filter("")
+            finding.ended(self)
         self.show_bottom()
         if self._field_kind == "command" and keep and field is not None and field.text.strip():
             await self.cockpit.run_command(self, field.text)
@@ -352,6 +358,8 @@ class ClusterScreen(KeyScreen[None]):
         if self.filter_text():
             self.set_filter("")
             return
+        if finding.let_go(self):
+            return
         await self.cockpit.back()
 
     def action_pane(self, way: int) -> None:
@@ -363,7 +371,6 @@ class ClusterScreen(KeyScreen[None]):
 
     def action_filter(self) -> None:
         if isinstance(self.pane, Grid):
-            self.pane.hay()
             self.begin_field("filter", self.filter_text())
         else:
             self.say("There is nothing to filter here.")

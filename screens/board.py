@@ -85,6 +85,8 @@ class Board:
         """Instances by mark, for every mark but ok: what is wrong is found without a look at what is not."""
         self.wrong = Wrong()
         """Troubles in groups, kept row by row: see `cockpit.explain`."""
+        self.version = 0
+        """Grows with every message: equal versions hold equal rows."""
         self.lost: float | None = None
         """Our time of the moment the controller stopped answering."""
         self.lost_why = ""
@@ -140,6 +142,7 @@ class Board:
         self.lost_why = why
 
     def _heard(self, head: Head) -> None:
+        self.version += 1
         self.head = head
         self.heard = self.clock()
         self._skew = head.now - self.heard

@@ -40,7 +40,15 @@ _ALL: tuple[Everywhere, ...] = (
     ),
     Everywhere("journal", "J", "journal", "Every entry of the journal, refusals too.", "screens.journal:begin"),
     Everywhere("past", "T", "past", "Every screen at a past moment; there: type another one.", "screens.past:begin"),
-)
+    Everywhere("filter.sticky", "F", "keep filter", "This filter holds on every list; again: no longer.",
+               "screens.finding:sticky"),
+    Everywhere("filter.needy", "!", "trouble", "Only what needs attention; again: all rows.",
+               "screens.finding:only_needy"),
+    Everywhere("filter.marked", "z", "marked", "Only the marked rows; again: all rows.",
+               "screens.finding:only_marked"),
+    Everywhere("columns", "C", "columns", "Choose the columns of this list and their order.",
+               "screens.finding:columns"),
+)  # fmt: skip
 KEYS = {each.id: each for each in _ALL}
 
 

@@ -26,7 +26,7 @@ from cockpit.model.view import (
     StepRow,
 )
 from screens.board import Board
-from screens.format import age, latency, pairs, ports, since, size, span
+from screens.format import age, date, latency, pairs, ports, since, size, span
 from screens.loading import load_columns
 from screens.look import Look, Piece
 from screens.widgets.columns import Column
@@ -134,12 +134,20 @@ def tree_columns(board: Board, look: Look) -> list[Column]:
         Column("name", "NAME", name, most=44),
         Column("host", "HOST", host, leave=4, most=24),
         Column("port", "PORT", port, leave=6, right=True, most=24),
-        Column("want", "WANT", want, leave=2, right=True),
-        Column("have", "HAVE", have, leave=1, right=True),
+        Column("want", "WANT", want, leave=2, right=True, amount=True),
+        Column("have", "HAVE", have, leave=1, right=True, amount=True),
         Column("age", "AGE", old, leave=5, right=True),
         Column("version", "VERSION", version, leave=3, most=22),
         Column("state", "STATE", state, grow=True, most=24),
     ]
+
+
+def _host(row: InstanceRow, board: Board, what: str) -> str:
+    """Region or labels of the host an instance is on."""
+    host = board.hosts.get(row.host)
+    if host is None:
+        return ""
+    return host.region if what == "region" else pairs(host.labels)
 
 
 def instance_columns(board: Board, look: Look) -> list[Column]:
@@ -172,9 +180,21 @@ def instance_columns(board: Board, look: Look) -> list[Column]:
         Column("age", "AGE", old, leave=3, right=True, sort=lambda r: -(r.started or 0)),
         Column("health", "HEALTH", health, leave=7, most=10),
         Column("pid", "PID", lambda r: (str(r.pid or ""), "muted"), leave=8, right=True, sort=lambda r: r.pid or 0),
-        Column("restarts", "RESTARTS", runs, leave=5, right=True, sort=lambda r: r.restarts),
+        Column("restarts", "RESTARTS", runs, leave=5, right=True, sort=lambda r: r.restarts, amount=True),
         Column("why", "WHY", why, leave=4, grow=True, least=30, most=120),
         *load_columns(board, "instance"),
+        Column("service", "SERVICE", lambda r: (board.short(r.service), "muted"), leave=9, most=44, off=True),
+        Column("region", "REGION", lambda r: (_host(r, board, "region"), "muted"), leave=9, most=20, off=True),
+        Column("address", "ADDRESS", lambda r: (r.address, "muted"), leave=9, most=40, off=True),
+        Column("expected", "EXPECTED", lambda r: (r.version_expected, "muted"), leave=9, most=24, off=True),
+        Column("since", "SINCE", lambda r: (since(r.since, board.now), "muted"), leave=9, right=True, off=True,
+               sort=lambda r: -(r.since or 0)),
+        Column("started", "STARTED", lambda r: (date(r.started) if r.started else "", "muted"), leave=9, off=True,
+               sort=lambda r: r.started or 0),
+        Column("observed", "HEARD", lambda r: (since(r.observed, board.now), "muted"), leave=9, right=True, off=True,
+               sort=lambda r: -(r.observed or 0)),
+        Column("pinned", "PINNED", lambda r: (r.pinned, "muted"), leave=9, most=24, off=True),
+        Column("labels", "LABELS", lambda r: (_host(r, board, "labels"), "muted"), leave=9, most=40, off=True),
     ]
 
 
@@ -204,12 +224,13 @@ def host_columns(board: Board, look: Look) -> list[Column]:
         Column("name", "HOST", lambda r: (r.name, quiet(r.mark)), most=40),
         Column("presence", "PRESENCE", lambda r: (host_word(r), "muted" if r.mark == OK else r.mark)),
         Column("region", "REGION", lambda r: (r.region, "muted"), leave=2, most=20),
-        Column("want", "WANT", lambda r: (str(r.want), "muted"), leave=3, right=True, sort=lambda r: r.want),
-        Column("have", "HAVE", have, leave=1, right=True, sort=lambda r: r.instances),
+        Column("want", "WANT", lambda r: (str(r.want), "muted"), leave=3, right=True, sort=lambda r: r.want,
+               amount=True),
+        Column("have", "HAVE", have, leave=1, right=True, sort=lambda r: r.instances, amount=True),
         Column("address", "ADDRESS", lambda r: (r.address, "muted"), leave=6, most=40),
         Column("seen", "SEEN", seen, leave=4, right=True, sort=lambda r: (r.presence not in PRESENT, -(r.seen or 0))),
         Column("latency", "PING ms", lambda r: (latency(r.latency), "muted"), leave=7, right=True,
-               sort=lambda r: r.latency or 0),
+               sort=lambda r: r.latency or 0, amount=True),
         Column("names", "NAMES", names, leave=8, right=True, sort=lambda r: r.names_applied),
         Column("releases", "RELEASES", lambda r: (str(len(r.releases) or ""), "muted"), leave=9, right=True,
                sort=lambda r: len(r.releases)),
@@ -219,6 +240,13 @@ def host_columns(board: Board, look: Look) -> list[Column]:
         Column("why", "WHY", lambda r: (look.text(r.reason), "muted" if r.mark == OK else r.mark), leave=5,
                grow=True, least=30, most=120),
         *load_columns(board, "host"),
+        Column("since", "SINCE", lambda r: (since(r.since, board.now), "muted"), leave=10, right=True, off=True,
+               sort=lambda r: -(r.since or 0)),
+        Column("keeper", "KEEPER", lambda r: (r.keeper_version, "muted"), leave=10, most=24, off=True),
+        Column("pid", "AGENT PID", lambda r: (str(r.agent_pid or ""), "muted"), leave=10, right=True, off=True,
+               sort=lambda r: r.agent_pid or 0),
+        Column("trouble", "TROUBLE", lambda r: (look.text("; ".join((*r.missing, *r.trouble))), "muted"), leave=10,
+               most=80, off=True),
     ]
 
 
@@ -300,6 +328,9 @@ def action_columns(board: Board, look: Look) -> list[Column]:
         Column("author", "BY", lambda r: (r.author, "muted"), leave=4, most=24),
         Column("revision", "REV", lambda r: (str(r.revision or ""), "muted"), leave=6, right=True),
         Column("note", "NOTE", lambda r: (look.text(r.note), "muted"), leave=5, grow=True, least=30, most=100),
+        Column("started", "STARTED", lambda r: (date(r.started), "muted"), leave=9, off=True,
+               sort=lambda r: r.started),
+        Column("cause", "CAUSE", lambda r: (r.cause, "muted"), leave=9, off=True),
     ]
 
 
@@ -354,4 +385,7 @@ def artifact_columns(board: Board, look: Look) -> list[Column]:
                sort=lambda r: -r.added),
         Column("services", "FOR", lambda r: (", ".join(board.short(s) for s in r.services), "muted"), leave=10,
                grow=True, least=12, most=60),
+        Column("files", "FILES", lambda r: (str(r.files), "muted"), leave=11, right=True, off=True,
+               sort=lambda r: r.files),
+        Column("sha256", "SHA256", lambda r: (r.sha256[:16], "muted"), leave=11, off=True),
     ]  # fmt: skip

@@ -26,6 +26,10 @@ class TableScreen(ClusterScreen):
     """Table of the board the rows come from."""
 
     grid: Grid[Any]
+    first_filter = ""
+    """The filter it opens with."""
+    _loaded = -1
+    """Version of the board that the grid shows."""
 
     def make_grid(self) -> Grid[Any]:
         raise NotImplementedError
@@ -49,9 +53,14 @@ class TableScreen(ClusterScreen):
         return True
 
     def sync(self, changed: Changed) -> None:
+        version = self.board.version
         if changed.whole:
-            self.grid.load(self.rows())
+            if self._loaded != version:
+                self.grid.load(self.rows())
+                self._loaded = version
         else:
+            if self._loaded == version - 1:  # else some changes came while this was covered
+                self._loaded = version
             table = getattr(self.board, self.TABLE)
             keys = getattr(changed, self.TABLE)
             known = self.grid.rows

@@ -148,7 +148,11 @@ class PastSession:
     async def artifact_rows(self) -> Sequence[ArtifactRow]:
         raise Bad(missing("the store of artifacts"))
 
-    def logs(self, instances: Sequence[str], *, lines: int = 200, follow: bool = True) -> AsyncIterator[LogLine]:
+    def logs(
+        self, instances: Sequence[str], *, lines: int = 200, follow: bool = True, since: float = 0.0,
+        until: float = 0.0, streams: Sequence[str] = (), previous: int = 0, grep: str = "", before: int = 0,
+        after: int = 0,
+    ) -> AsyncIterator[LogLine]:
         raise Bad(missing("what instances logged"))
 
     async def plan(self, intent: Intent) -> Plan:

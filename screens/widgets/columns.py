@@ -30,6 +30,10 @@ class Column:
     """Cells it may take at most."""
     paint: Callable[[Any, int], Sequence[Piece]] | None = None
     """Row and cells -> what it shows in just that room; `cell` then only says how much it would like."""
+    off: bool = False
+    """Only shown when the operator chose it."""
+    amount: bool = False
+    """A number of which larger and smaller mean something: a change is marked with its direction."""
 
 
 Placed = tuple[Column, int]
@@ -63,3 +67,22 @@ def place(columns: Sequence[Column], wants: Mapping[str, int], room: int) -> lis
     if spare < 0:
         widths[0] = max(1, widths[0] + spare)
     return list(zip(kept, widths, strict=True))
+
+
+def chosen(every: Sequence[Column], ids: Sequence[str] | None) -> list[Column]:
+    """The columns to show: those of `ids` in that order, the first of all always first; None: those not off.
+
+    Ids that no column has are passed over: a file may be older than the columns.
+    """
+    if ids is None:
+        return [c for c in every if not c.off]
+    known = {c.id: c for c in every}
+    first = every[0].id
+    return [every[0], *(known[id] for id in dict.fromkeys(ids) if id in known and id != first)]
+
+
+def presets(every: Sequence[Column]) -> dict[str, list[str]]:
+    """Name -> ids: what fits beside another window, what is usual, everything."""
+    usual = [c.id for c in every if not c.off]
+    narrow = [c.id for c in every if not c.off and (c.leave <= 3 or c is every[0])]
+    return {"narrow": narrow, "usual": usual, "all": [c.id for c in every]}

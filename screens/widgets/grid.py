@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from screens.format import cells, cut_words, fit
 from screens.look import Piece
-from screens.widgets.columns import GAP, Column, Placed, place
+from screens.query import Bad, Part
+from screens.widgets.columns import GAP, Column, Placed, chosen, place
 from screens.widgets.lines import Lines
+from screens.widgets.news import News
+from screens.widgets.shelf import NATURAL, GridState, Shelf
 
 T = TypeVar("T")
 SAMPLE = 400
 """So many rows are measured for the widths of columns; later ones widen them as they change."""
-NATURAL = ""
-"""Sort by the order in which the rows were given."""
+MANY = 10_000
+"""From so many rows on, what takes long for each is done in slices."""
+SLICE = 0.004
+"""Seconds of one slice; a key waits for one at most."""
+REST = 0.001
+KEPT = 4096
+"""Rows whose cells are remembered as text."""
+Query = Part
+"""The filter of lists without columns."""
 
 
-class Query:
-    """A filter: a part of the row's text, or `!part` for rows without it."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.inverse = text.startswith("!")
-        self.part = text[1:].lower() if self.inverse else text.lower()
-
-    def __call__(self, haystack: str) -> bool:
-        return (self.part in haystack) != self.inverse if self.part else True
-
-    def narrows(self, other: Query) -> bool:
-        """Does every row that passes this one pass the other too?"""
-        return not self.inverse and not other.inverse and other.part in self.part
-
-
-class Grid(Lines, Generic[T]):
+class Grid(Shelf[T], Lines):
     """The grid. While the operator is in it, rows that come or go wait until the cursor is moved."""
 
     header = 1
@@ -42,27 +38,20 @@ class Grid(Lines, Generic[T]):
         self, columns: Sequence[Column], *, haystack: Callable[[T], str], title: str = "",
         lead: Callable[[T], tuple[Piece, ...]] | None = None, id: str | None = None,
     ) -> None:
-        super().__init__(id=id)
-        self.columns = list(columns)
-        self.haystack = haystack
+        Lines.__init__(self, id=id)
+        Shelf.__init__(self, columns, haystack)
         self.title = title
         self._lead = lead
-        self.rows: dict[str, T] = {}
-        self.order: list[str] = []
-        self.marked: set[str] = set()
-        self.sieve = Query("")
-        self.sort_by = NATURAL
-        self.descending = False
         self.wide = False
-        self.waiting: set[str] = set()
-        """Keys of rows that came and are not in the order yet."""
-        self.gone: set[str] = set()
-        self._moot = False
+        self.clock = time.monotonic
+        self._news = News()
+        self._serial = 0
         self._versions: dict[str, int] = {}
         self._texts: dict[str, tuple[Piece, ...]] = {}
-        self._hay: dict[str, str] = {}
         self._wants: dict[str, int] = {}
         self._placed: list[Placed] = []
+        self._job: asyncio.Task[None] | None = None
+        self._later: GridState | None = None
 
     # data
 
@@ -70,115 +59,85 @@ class Grid(Lines, Generic[T]):
         """Show these rows instead. The cursor stays on its key, at its height; equal rows are not redrawn."""
         here = self.key
         fresh = not self.rows
-        for key, row in rows.items():
-            if self.rows.get(key) is not row:
+        self._stop()
+        other = self.put(rows)
+        if len(other) > KEPT:
+            self._texts.clear()
+            self._strips.clear()
+            self._news.clear()
+        else:
+            for key in other:
                 self._forget(key)
-        for key in self.rows.keys() - rows.keys():
-            self._forget(key)
-            self.marked.discard(key)
-        self.rows = dict(rows)
-        self.gone.clear()
-        self.waiting.clear()
         self._measure(list(self.rows.values())[:SAMPLE])
         self._arrange()
+        self.refresh()
+        if self._later is not None and self.rows:
+            self.restore(self._later)
         if fresh or here is None:
             self.moved()
 
     def update(self, changes: Mapping[str, T | None]) -> None:
         """Rows that changed (None: gone). Only those lines are painted."""
-        held = False
+        held = wider = False
+        now = self.clock()
+        near = set(self.order[max(0, self.top - self.page): self.top + 2 * self.page])
         for key, row in changes.items():
-            if row is None:
-                if key in self.rows:
-                    self.gone.add(key)
-                    self._forget(key)
-                    held = True
-            elif key in self.rows and key not in self.waiting:
-                if self.rows[key] != row or key in self.gone:
-                    self.rows[key] = row
-                    self.gone.discard(key)
-                    self._forget(key)
-                    self._moot = True
-                    self._measure((row,))
-            else:
+            old = self.rows.get(key)
+            if row is not None and old == row and key not in self.gone:
                 self.rows[key] = row
-                self._forget(key)
-                self.waiting.add(key)
-                held = True
+                continue
+            held |= self.change(key, row)
+            self._forget(key)
+            if row is not None:
+                texts = self._cells(row)
+                wider |= self._widen_for(row, texts)
+                if old is not None and key in near:
+                    self._news.note(key, self.columns, self._cells(old), texts, now)
+        if wider:
+            self.resized()
+            self.touch_all()
         touched = changes.keys()
         for index in range(self.top, min(len(self.order), self.top + self.page)):
             if self.order[index] in touched:
                 self.touch(index)
         if self.key in touched:
             self.moved()
-        if held:
+        if held and not self.busy:
             self.refresh_header()
-            if not self.in_use or not self.order or self._only_after():
+            if not self.in_use or not self.order:
                 self.settle()
-
-    def _only_after(self) -> bool:
-        """Would the rows that wait all stand after the last one?"""
-        if self.gone:
-            return False
-        return self.arranged()[: len(self.order)] == self.order
+            elif (tail := self.tail()) is not None:
+                self.append(tail)
+                self.touch_all()
 
     def settle(self) -> None:
-        if not (self.waiting or self.gone or (self._moot and self.sort_by)):
+        """Take over rows that waited for the operator to move."""
+        if self.busy or not (self.waiting or self.gone or self._moot):
             return
         for key in self.gone:
-            self.rows.pop(key, None)
-            self.marked.discard(key)
             self._versions.pop(key, None)
-        self.gone.clear()
-        self.waiting.clear()
-        self._measure(list(self.rows.values())[:SAMPLE])
-        self._arrange()
+            self._news.forget(key)
+        self._arrange(self.settled())
 
     def _forget(self, key: str) -> None:
-        self._versions[key] = self._versions.get(key, 0) + 1
+        self._serial += 1
+        self._versions[key] = self._serial
         self._texts.pop(key, None)
-        self._hay.pop(key, None)
-
-    def arranged(self) -> list[str]:
-        """Keys that pass the filter, in order."""
-        return self._sorted(self._passing(self.rows))
-
-    def _passing(self, keys: Iterable[str]) -> list[str]:
-        if not self.sieve.part:
-            return list(keys)
-        hay = self.hay()
-        query = self.sieve
-        return [key for key in keys if query(hay[key])]
-
-    def hay(self) -> dict[str, str]:
-        """The text each row is searched by, made once per version of the row."""
-        if len(self._hay) != len(self.rows):
-            haystack = self.haystack
-            for key, row in self.rows.items():
-                if key not in self._hay:
-                    self._hay[key] = haystack(row).lower()
-        return self._hay
-
-    def _sorted(self, keys: list[str]) -> list[str]:
-        column = next((c for c in self.columns if c.id == self.sort_by), None)
-        if column is None:
-            return keys
-        sort, cell, rows = column.sort, column.cell, self.rows
-        value = (lambda k: sort(rows[k])) if sort is not None else (lambda k: cell(rows[k])[0])
-        return sorted(keys, key=value, reverse=self.descending)
 
     def _arrange(self, keys: list[str] | None = None) -> None:
         here, offset = self.key, self.cursor - self.top
-        old = self.cursor
-        self._moot = False
-        self.order = self.arranged() if keys is None else keys
+        old, seen = self.cursor, self.order[self.top: self.top + self.page]
+        self.took_over(self.arranged() if keys is None else keys)
         try:
             self.cursor = self.order.index(here) if here is not None else 0
         except ValueError:
             self.cursor = max(0, min(old, len(self.order) - 1))
         self.top = max(0, min(self.cursor - offset, len(self.order) - self.page))
         self._show(self.cursor)
-        self.refresh()
+        if self.order[self.top: self.top + self.page] != seen or self.cursor - self.top != offset:
+            self.refresh()
+        else:
+            self.refresh_header()
         if self.key != here:
             self.moved()
 
@@ -195,20 +154,104 @@ class Grid(Lines, Generic[T]):
 
     def seek(self, key: str) -> bool:
         """Put the cursor on a key; false when it is not shown."""
-        if key not in self.order:
+        try:
+            self.go(self.order.index(key))
+        except ValueError:
             return False
-        self.go(self.order.index(key))
         return True
 
-    def filter(self, text: str) -> None:
-        query = Query(text)
-        if query.text == self.sieve.text:
-            return
-        narrows = query.narrows(self.sieve)
+    def filter(self, text: str) -> str:
+        """Show only what passes; what is wrong with the text, then the filter that was stays in force.
+
+        A word that is being typed was plain text until it became wrong (`restarts`, `restarts>`): that goes.
+        """
+        self.wrong = ""
+        try:
+            query = self.asked(text)
+        except Bad as error:
+            self.wrong = str(error)
+            before = text[: error.begin].rstrip()
+            if not text.startswith(self.sieve.text):
+                return self.wrong
+            try:
+                query = self.asked(before)
+            except Bad:
+                return self.wrong
+        if query.text != self.sieve.text:
+            narrows = self.can_narrow and not self.busy and self.narrows(query)
+            self.settle()
+            self.sieve = query
+            self._sift(self.order if narrows else None)
+        return self.wrong
+
+    def stick(self, text: str) -> str:
+        """A filter that holds beside this list's own; why it cannot be asked here, then it does not hold."""
+        try:
+            query = self.asked(text)
+        except Bad as error:
+            query, why = self.asked(""), str(error)
+        else:
+            why = ""
+        if query.text != self.sticky.text:
+            self.settle()
+            self.sticky = query
+            self._sift()
+        return why
+
+    def only(self, *, needy: bool | None = None, marked: bool | None = None) -> None:
+        """Only what needs attention, only what is marked."""
         self.settle()
-        self.sieve = query
-        self._arrange(self._passing(self.order) if narrows else None)
+        self.only_needy = self.only_needy if needy is None else needy
+        self.only_marked = self.only_marked if marked is None else marked
+        self._sift()
+
+    can_narrow = True
+    """May a narrower filter begin with what is shown?"""
+
+    def _sift(self, keys: list[str] | None = None) -> None:
+        """Find what passes, in slices where that would take long."""
+        self._stop()
+        self.compose_filter()
+        whole = self._whole
+        source = self.order if keys is not None else self.rows
+        slow = whole.heavy or (whole.reads and not self._all_read)
+        if slow and len(source) >= MANY and self.is_running:
+            self._job = asyncio.create_task(self._in_slices(list(source), keys is not None))
+        else:
+            self._arrange(None if keys is None else self._passing(keys))
         self.refresh_header()
+
+    async def _in_slices(self, keys: list[str], in_order: bool) -> None:
+        steps = self.sifted(keys)
+        while True:
+            end = time.perf_counter() + SLICE
+            try:
+                while time.perf_counter() < end:
+                    self.done = next(steps)
+            except StopIteration as found:
+                keep: list[str] = found.value
+                break
+            await asyncio.sleep(REST)
+        self._job = None
+        rows = self.rows
+        missed = {k: rows[k] for k in self.waiting if k in rows} | self._moot
+        self._arrange(keep if in_order else self.laid(keep))
+        self._moot = missed if in_order else {k: rows[k] for k in missed}
+        self.settle()
+        self.refresh_header()
+        self.moved()
+
+    def _stop(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+
+    @property
+    def busy(self) -> bool:
+        return self._job is not None
+
+    def on_unmount(self) -> None:
+        self._stop()
 
     def sort(self, backwards: bool = False) -> None:
         """Sort by the next column, or turn the direction around."""
@@ -221,7 +264,7 @@ class Grid(Lines, Generic[T]):
             self.sort_by = ids[(at + 1) % len(ids)]
             self.descending = False
         self.settle()
-        self._arrange()
+        self._sift()
 
     def mark(self) -> None:
         """Mark the row under the cursor or take the mark away, and go on to the next."""
@@ -241,11 +284,41 @@ class Grid(Lines, Generic[T]):
         """Take all marks away; true when there were some."""
         had = bool(self.marked)
         self.marked.clear()
+        if self.only_marked:
+            self.only(marked=False)
         if had:
             self._strips.clear()
             self.refresh()
             self.moved()
         return had
+
+    def state(self) -> GridState:
+        """What to come back to."""
+        return GridState(
+            self.sieve.text, self.key, self.cursor - self.top, tuple(sorted(self.marked)), self.sort_by,
+            self.descending, self.wide, self.left, self.only_needy, self.only_marked,
+        )  # fmt: skip
+
+    def restore(self, state: GridState) -> None:
+        """Make it what it was; before there are rows, as soon as there are some."""
+        self._later = None if self.rows else state
+        self.wide, self.left = state.wide, state.left
+        self.sort_by, self.descending = state.sort_by, state.descending
+        self.marked = set(state.marked) & self.rows.keys()
+        self.only_needy = state.only_needy
+        self.only_marked = state.only_marked and bool(self.marked)
+        try:
+            self.sieve, self.wrong = self.asked(state.filter), ""
+        except Bad as error:
+            self.wrong = str(error)
+        self.compose_filter()
+        self.resized()
+        self._arrange()
+        if state.key is not None and self.seek(state.key):
+            self.scroll_top(max(0, min(self.cursor - state.height, len(self.order) - self.page)))
+        self.refresh()
+
+    # columns
 
     def widen(self) -> None:
         """All columns, scrolled sideways behind the name; or only those that fit."""
@@ -254,27 +327,20 @@ class Grid(Lines, Generic[T]):
         self.resized()
         self.refresh()
 
-    # drawing
-
-    def count(self) -> int:
-        return len(self.order)
-
-    def version(self, index: int) -> Hashable:
-        key = self.order[index]
-        return (key, self._versions.get(key, 0), key in self.marked, key in self.gone)
-
-    def texts(self, key: str) -> tuple[Piece, ...]:
-        found = self._texts.get(key)
-        if found is None:
-            row = self.rows[key]
-            found = self._texts[key] = tuple(column.cell(row) for column in self.columns)
-        return found
+    def choose(self, ids: Sequence[str] | None) -> None:
+        """Show these columns in this order; None: those that are on by themselves."""
+        self._columns_are(chosen(self.every, ids))
 
     def relabel(self, columns: Sequence[Column]) -> None:
         """Other columns over the same rows."""
-        self.columns = list(columns)
+        self.every = list(columns)
+        self._columns_are(chosen(columns, None))
+
+    def _columns_are(self, columns: list[Column]) -> None:
+        self.columns = columns
         self._texts.clear()
         self._wants.clear()
+        self._news.clear()
         self._measure(list(self.rows.values())[:SAMPLE])
         self._strips.clear()
         self.resized()
@@ -285,24 +351,48 @@ class Grid(Lines, Generic[T]):
         super().look_changed()
 
     def tick(self) -> None:
+        old_news = set(self._news.expire(self.clock()))
+        for key in old_news:
+            if key in self.rows:
+                self._serial += 1
+                self._versions[key] = self._serial
         for index in range(self.top, min(len(self.order), self.top + self.page)):
             key = self.order[index]
             old = self._texts.pop(key, None)
             if old is not None and old != self.texts(key):
-                self._versions[key] = self._versions.get(key, 0) + 1
+                self._forget(key)
                 self.touch(index)
+            elif key in old_news:
+                self.touch(index)
+
+    def _cells(self, row: T) -> tuple[Piece, ...]:
+        return tuple([column.cell(row) for column in self.columns])
+
+    def texts(self, key: str) -> tuple[Piece, ...]:
+        found = self._texts.get(key)
+        if found is None:
+            if len(self._texts) >= KEPT:
+                self._texts.clear()
+            found = self._texts[key] = self._cells(self.rows[key])
+        return found
 
     def _measure(self, rows: Iterable[T]) -> None:
         wider = False
         for row in rows:
-            for number, column in enumerate(self.columns):
-                width = cells(column.cell(row)[0]) + (0 if number else self.indent(row))
-                if width > self._wants.get(column.id, 0):
-                    self._wants[column.id] = width
-                    wider = True
+            wider |= self._widen_for(row, self._cells(row))
         if wider:
             self.resized()
             self.touch_all()
+
+    def _widen_for(self, row: T, texts: Sequence[Piece]) -> bool:
+        wider = False
+        wants = self._wants
+        for number, (column, (text, _)) in enumerate(zip(self.columns, texts, strict=True)):
+            width = cells(text) + (0 if number else self.indent(row))
+            if width > wants.get(column.id, 0):
+                wants[column.id] = width
+                wider = True
+        return wider
 
     @property
     def natural(self) -> int:
@@ -323,6 +413,15 @@ class Grid(Lines, Generic[T]):
             if self.is_mounted:
                 self.refresh()  # Textual has drawn the new size before it told us
 
+    # drawing
+
+    def count(self) -> int:
+        return len(self.order)
+
+    def version(self, index: int) -> Hashable:
+        key = self.order[index]
+        return (key, self._versions.get(key, 0), key in self.marked, key in self.gone)
+
     def lead(self, key: str) -> Sequence[Piece]:
         """What stands in front of the first cell of a row."""
         return self._lead(self.rows[key]) if self._lead else ()
@@ -335,20 +434,29 @@ class Grid(Lines, Generic[T]):
         pieces: list[Piece] = [(self.look.sign("picked") if key in self.marked else " ", "picked")]
         for number, (column, room) in enumerate(self._placed):
             text, word = texts[column.id]
+            sign = self._news.sign(key, column.id)
             if number == 0:
                 lead = [(t, "faint" if gone else w) for t, w in self.lead(key)]
                 pieces += lead
                 room -= sum(cells(t) for t, _ in lead)
-            else:
-                pieces.append((" " * GAP, "text"))
             if column.paint is not None:
                 drawn = column.paint(self.rows[key], room)
+                pieces.append((" " * (GAP if number else 0), "text"))
                 pieces += [(t, "faint" if gone else w) for t, w in drawn]
                 pieces.append((" " * (room - sum(cells(t) for t, _ in drawn)), "text"))
                 continue
             if column.grow:
                 text = cut_words(text, room, more)
-            pieces.append((fit(text, room, more, column.right), "faint" if gone else word))
+            shown = fit(text, room, more, column.right)
+            if number:
+                before = " " * GAP
+                if sign:  # right before the text, in blanks that are there anyway
+                    blank = len(shown) - len(shown.lstrip(" ")) if column.right else 0
+                    before, shown = before + shown[:blank], shown[blank:]
+                    pieces += [(before[:-1], "text"), (self.look.sign(sign), "strong")]
+                else:
+                    pieces.append((before, "text"))
+            pieces.append((shown, "faint" if gone else word))
             if number == 0 and self.left:
                 pieces = self._sideways(pieces, texts)
                 break
@@ -363,25 +471,16 @@ class Grid(Lines, Generic[T]):
 
     def draw_header(self, line: int, width: int) -> Sequence[Piece]:
         pieces: list[Piece] = [(" ", "head")]
+        rest: list[Piece] = []
         for number, (column, room) in enumerate(self._placed):
             title = (self.title or column.title) if number == 0 else column.title
             if column.id == self.sort_by:
                 title = self.look.sign("down" if self.descending else "up") + title
+            part = (fit(title, room, "", column.right), "head")
             if number:
-                pieces.append((" " * GAP, "head"))
-            pieces.append((fit(title, room, "", column.right), "head"))
-        return pieces
-
-    def state_words(self) -> list[Piece]:
-        """Filter, count, marks and rows that wait, for the line above the grid."""
-        out: list[Piece] = []
-        if self.sieve.text:
-            out.append((f"/{self.sieve.text}", "strong"))
-        out.append((f"{len(self.order)} of {len(self.rows)}" if self.sieve.text else f"{len(self.rows)}", "muted"))
-        if self.marked:
-            out.append((f"{len(self.marked)} marked", "picked"))
-        if self.waiting:
-            out.append((f"{len(self.waiting)} new", "changing"))
-        if self.gone:
-            out.append((f"{len(self.gone)} gone", "absent"))
-        return out
+                rest += [(" " * GAP, "head"), part]
+            else:
+                pieces.append(part)
+        if self.left:
+            rest = [("".join(text for text, _ in rest)[self.left:], "head")]
+        return [*pieces, *rest]

@@ -8,6 +8,7 @@ from typing import Any
 from screens.look import Piece
 from screens.widgets.columns import Column
 from screens.widgets.grid import Grid
+from screens.widgets.shelf import MANY_CHANGES
 
 
 class Tree(Grid[Any]):
@@ -21,6 +22,10 @@ class Tree(Grid[Any]):
         self.children_of: dict[str, list[str]] = {}
         """Parent key -> child keys in order; the roots are under the empty key."""
         self.depth: dict[str, int] = {}
+        self._flat: list[str] = []
+        """All keys in the order of a tree with nothing closed."""
+        self._above: dict[str, str] = {}
+        self._passed: set[str] = set()
         self.closed: set[str] = set()
         self._key_of = key_of
         self._mark_of = mark_of
@@ -39,36 +44,70 @@ class Tree(Grid[Any]):
     def _grow(self, children: dict[str, list[str]]) -> None:
         self.children_of = children
         self.depth = {}
-        level = [(key, 0) for key in children.get("", ())]
-        while level:
-            key, depth = level.pop()
-            self.depth[key] = depth
-            level += [(child, depth + 1) for child in children.get(key, ())]
-
-    def arranged(self) -> list[str]:
-        out: list[str] = []
-        stack = list(reversed(self.children_of.get("", ())))
-        wanted = self._wanted() if self.sieve.part else None
+        self._above = {}
+        self._flat = []
+        stack = [(key, 0) for key in reversed(children.get("", ()))]
         while stack:
-            key = stack.pop()
-            if key not in self.rows or (wanted is not None and key not in wanted):
-                continue
-            out.append(key)
-            if wanted is not None or key not in self.closed:
-                stack += reversed(self.children_of.get(key, ()))
+            key, depth = stack.pop()
+            self.depth[key] = depth
+            self._flat.append(key)
+            below = children.get(key)
+            if below:
+                self._above.update(dict.fromkeys(below, key))
+                stack += [(child, depth + 1) for child in reversed(below)]
+
+    can_narrow = False  # what stands above a match is shown too
+
+    def settled(self) -> list[str]:
+        changed = self.waiting | self._moot.keys()
+        if not self._sifts or len(changed) > MANY_CHANGES:
+            self.drop_gone()
+            return self.arranged()
+        self._passed.difference_update(changed, self.gone)
+        self.drop_gone()
+        self._passed.update(self._passing([k for k in changed if k in self.rows]))
+        return self._with_ways(self._passed)
+
+    def tail(self) -> list[str] | None:
+        if self.gone or self._sifts or self.closed or not self.order:
+            return None
+        last = self.order[-1]
+        after: set[str] = set()
+        for key in reversed(self._flat):
+            if key == last:
+                return [k for k in self._flat[-len(after):] if k in self.rows] if self.waiting <= after else None
+            after.add(key)
+            if len(after) > len(self.waiting):
+                break
+        return None
+
+    def laid(self, keys: list[str]) -> list[str]:
+        if self._sifts:
+            self._passed = set(keys)
+            return self._with_ways(self._passed)
+        rows, closed, depth = self.rows, self.closed, self.depth
+        if not closed:
+            return [k for k in self._flat if k in rows]
+        out: list[str] = []
+        hidden = 1 << 30
+        for key in self._flat:
+            if depth[key] <= hidden and key in rows:
+                hidden = depth[key] if key in closed else 1 << 30
+                out.append(key)
         return out
 
-    def _wanted(self) -> set[str]:
-        """Keys that pass the filter, with everything above them."""
-        parents = {child: key for key, children in self.children_of.items() for child in children}
-        out: set[str] = set()
-        for key in self._passing(self.rows):
-            if self.sieve.inverse and self.children_of.get(key):
+    def _with_ways(self, passed: set[str]) -> list[str]:
+        """What passes the filter, with everything above it."""
+        excludes, above = self._whole.only_excludes, self._above
+        wanted: set[str] = set()
+        for key in passed:
+            if excludes and self.children_of.get(key):
                 continue
-            while key and key not in out:
-                out.add(key)
-                key = parents.get(key, "")
-        return out
+            while key and key not in wanted:
+                wanted.add(key)
+                key = above.get(key, "")
+        rows = self.rows
+        return [k for k in self._flat if k in wanted and k in rows]
 
     def fold(self, shut: bool) -> None:
         """Close the node under the cursor (or go to its parent), open it (or go to its first child)."""
@@ -94,21 +133,13 @@ class Tree(Grid[Any]):
         self.settle()
         self._arrange()
 
-    def filter(self, text: str) -> None:
-        # ancestors of a match are shown too, so a narrower filter cannot start from what is shown
-        if text != self.sieve.text:
-            self.settle()
-            self.sieve = type(self.sieve)(text)
-            self._arrange()
-            self.refresh_header()
-
     def indent(self, row: Any) -> int:
         return 2 * self.depth.get(self._key_of(row), 0) + 2
 
     def lead(self, key: str) -> Sequence[Piece]:
         pad = (" " * (2 * self.depth.get(key, 0)), "text")
         if self.children_of.get(key):
-            sign = self.look.sign("closed" if key in self.closed and not self.sieve.part else "open")
+            sign = self.look.sign("closed" if key in self.closed and not self._sifts else "open")
             return (pad, (sign + " ", "muted"))
         mark = self._mark_of(self.rows[key])
         return (pad, (self.look.glyph(mark) + " ", mark))

@@ -1,114 +1,173 @@
-"""Run by the bench on a terminal: a grid of 100,000 instances, driven by its own keys.
+"""Run by the bench on a terminal: the cockpit on a crowd of instances, driven by its own keys.
 
-Writes its figures as JSON to the file named on the command line and ends.
+    python -m tests.bench.grid_program OUT ROWS          writes its figures as JSON to OUT and ends
+    python -m tests.bench.grid_program --stay ROWS RATE  stays, with RATE changes a second, until q
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
-import msgspec
-from textual import events
-from textual.app import App, ComposeResult
+from screens.app import CockpitApp  # isort: skip  (before Textual)
+
 from textual.drivers.linux_driver import LinuxDriver
 
-from cockpit.model.view import DRIFT, InstanceRow
-from screens.board import Board
-from screens.look import Look
-from screens.rows import instance_columns
+from cockpit.ports import Session
 from screens.widgets.grid import Grid
+from tests.bench.crowd import STARTED, Crowd
 
-ROWS = 100_000
 QUIET = 0.1
 """Seconds in which everything that a key causes is surely painted."""
+RATE = 1000
 WORDS = ("7", "73", "73", "s", "sh", "sh-1", "sh-12", "0", "01", "web/5", "!web", "zz")
+TYPED = ("restarts>3", "region=sh", "version!=1.1", "age<2h", "drift", "host~bj")
+FUZZY = ("~w1", "~sw12", "~mail9", "~crt7")
 
 
 class Counting(LinuxDriver):
     """Counts the bytes that go to the terminal."""
 
     bytes = 0
+    last = 0.0
 
     def write(self, data: str) -> None:
         Counting.bytes += len(data.encode())
+        Counting.last = time.perf_counter()
         super().write(data)
 
 
-def instances() -> dict[str, InstanceRow]:
-    rows = {}
-    for n in range(ROWS):
-        service, slot = f"shop.{('web', 'cart', 'search', 'mail')[n % 4]}", n // 4
-        rows[f"{service}/{slot}"] = InstanceRow(
-            id=f"{service}/{slot}", service=service, slot=slot, host=f"sh-{n % 1000}",
-            version_expected="1.1.0", version_actual="1.1.0", state="RUNNING", desired="RUNNING",
-            pid=1000 + n, ports={"main": 20000 + n % 1000}, health="ok", word="running",
-            started=1_700_000_000.0,
-        )  # fmt: skip
-    return rows
+def resident() -> float:
+    """MiB of this process."""
+    with Path("/proc/self/statm").open() as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-class Bench(App[None]):
-    CSS = "Screen { layout: vertical; }"
-
-    def __init__(self, out: Path) -> None:
-        super().__init__(driver_class=Counting)
+class Bench(CockpitApp):
+    def __init__(self, out: Path, crowd: Crowd) -> None:
+        super().__init__(
+            cast(Session, crowd), theme="dark", ascii=False, address="instances", clock=lambda: STARTED + 86400
+        )
+        self.driver_class = Counting
         self.out = out
-        self.look = Look()
-        columns = instance_columns(Board(), self.look)
-        self.grid: Grid[InstanceRow] = Grid(columns, haystack=lambda r: f"{r.id} {r.host}")
+        self.crowd = crowd
+        self.measuring: asyncio.Task[None] | None = None
 
-    def compose(self) -> ComposeResult:
-        yield self.grid
-
-    def on_mount(self) -> None:
+    def on_ready(self) -> None:
+        super().on_ready()
         self.measuring = asyncio.create_task(self.measure())
         self.measuring.add_done_callback(lambda _: self.exit())
 
-    def on_key(self, event: events.Key) -> None:
-        self.act()
+    @property
+    def grid(self) -> Grid[Any]:
+        return cast(Any, self.screen).grid  # type: ignore[no-any-return]
 
-    async def cost(self, act: Callable[[], object]) -> tuple[float, int]:
-        """(CPU milliseconds, bytes) from a key until all is quiet."""
-        self.act = act
+    @property
+    def there(self) -> bool:
+        """Is the table on top, with its rows?"""
+        grid = getattr(self.screen, "grid", None)
+        return grid is not None and grid.is_mounted and bool(grid.order)
+
+    async def cost(self, act: Callable[[], object], busy: Callable[[], bool] = lambda: False) -> tuple[float, int]:
+        """(CPU milliseconds, bytes) from an act until all is quiet."""
         bytes_, cpu = Counting.bytes, time.process_time()
-        self.simulate_key("x")
+        act()
         await asyncio.sleep(QUIET)
+        while busy():
+            await asyncio.sleep(QUIET)
         return (time.process_time() - cpu) * 1e3, Counting.bytes - bytes_
 
     async def costs(self, acts: list[Callable[[], object]]) -> tuple[float, float]:
-        found = [await self.cost(act) for act in acts]
+        found = [await self.cost(act, lambda: self.grid.busy) for act in acts]
         return statistics.median(c for c, _ in found), statistics.median(b for _, b in found)
 
+    def keys(self, *names: str) -> list[Callable[[], object]]:
+        return [lambda n=name: self.simulate_key(n) for name in names]  # type: ignore[misc]
+
+    def filters(self, words: tuple[str, ...]) -> list[Callable[[], object]]:
+        return [lambda w=word: cast(Any, self.screen).set_filter(w) for word in words]  # type: ignore[misc]
+
+    async def waits(self, name: str, times: int) -> list[float]:
+        """Milliseconds from a key to the first bytes it causes, while changes arrive."""
+        out = []
+        for _ in range(times):
+            await asyncio.sleep(QUIET / 2)
+            before = self.grid.key
+            start = time.perf_counter()
+            self.simulate_key(name)
+            while self.grid.key == before or Counting.last < start:
+                await asyncio.sleep(0.0005)
+                if time.perf_counter() - start > 5:
+                    raise TimeoutError(name)
+            out.append((Counting.last - start) * 1e3)
+        return out
+
     async def measure(self) -> None:
-        grid = self.grid
-        grid.load(instances())
-        grid.use(True)
+        while not self.there:
+            await asyncio.sleep(0.01)
         await asyncio.sleep(1)
+        figures: dict[str, float] = {"memory": resident()}
         idle, _ = await self.costs([lambda: None] * 9)
-        update, _ = await self.costs([self.change] * 15)
-        cursor, cursor_bytes = await self.costs([lambda: grid.move("down")] * 25)
-        _, repaint_bytes = await self.costs([grid.refresh] * 5)
-        first, _ = await self.cost(lambda: grid.filter("w"))
-        keys, _ = await self.costs([lambda w=word: grid.filter(w) for word in WORDS])  # type: ignore[misc]
-        figures = {
-            "filter": keys - idle, "filter-first": first - idle, "update": update - idle,
-            "cursor": cursor - idle, "cursor-bytes": cursor_bytes, "repaint-bytes": repaint_bytes,
-        }  # fmt: skip
+        opens = []
+        for _ in range(5):
+            await self.cost(lambda: self.simulate_key("escape"), lambda: self.there)
+            opens.append((await self.cost(lambda: self.simulate_key("i"), lambda: not self.there))[0])
+        grid = self.grid
+        key = grid.order[grid.top + 5]
+        from cockpit.model.view import Delta
+
+        head = self.board.head
+        assert head is not None
+
+        def change() -> None:
+            """One row that is seen changes, as it does when a delta comes."""
+            self._show(self.board.apply(Delta(head=head, instances={key: self.crowd.changed(key)})))
+
+        figures["open"] = statistics.median(opens) - idle
+        figures["update"] = (await self.costs([change] * 15))[0] - idle
+        cursor, figures["cursor-bytes"] = await self.costs(self.keys(*["down"] * 25))
+        page, figures["page-bytes"] = await self.costs(self.keys(*["pagedown"] * 9))
+        figures["cursor"], figures["page"] = cursor - idle, page - idle
+        figures["repaint-bytes"] = (await self.costs([grid.refresh] * 5))[1]
+        figures["filter-first"] = (await self.cost(self.filters(("w",))[0], lambda: grid.busy))[0] - idle
+        for name, words in (("filter", WORDS), ("typed", TYPED), ("fuzzy", FUZZY)):
+            figures[name] = (await self.costs(self.filters(words)))[0] - idle
+        cast(Any, self.screen).set_filter("")
+        figures["memory-filtered"] = resident()
+        self.crowd.rate = RATE
+        await asyncio.sleep(1)
+        for name, before in (("live", ""), ("live-filter", "running"), ("live-sorted", "")):
+            cast(Any, self.screen).set_filter(before)
+            if name == "live-sorted":
+                grid.sort_by = "restarts"
+                grid._arrange()
+            await asyncio.sleep(1)
+            start, cpu = time.perf_counter(), time.process_time()
+            sent = self.crowd.sent
+            await asyncio.sleep(3)
+            figures[f"{name}-cpu"] = (time.process_time() - cpu) / (time.perf_counter() - start) * 100
+            figures[f"{name}-rate"] = (self.crowd.sent - sent) / (time.perf_counter() - start)
+            waits = sorted(await self.waits("down", 40))
+            figures[f"{name}-key"], figures[f"{name}-key-worst"] = statistics.median(waits), waits[-1]
         self.out.write_text(json.dumps(figures))
 
-    def change(self) -> None:
-        """One row that is seen changes."""
-        key = self.grid.order[self.grid.top + 5]
-        row = self.grid.rows[key]
-        worse = msgspec.structs.replace(row, pid=(row.pid or 0) + 1, mark=DRIFT, word="unhealthy")
-        self.grid.update({key: worse})
+
+def main() -> None:
+    if sys.argv[1] == "--stay":
+        app = CockpitApp(
+            cast(Session, Crowd(int(sys.argv[2]), int(sys.argv[3]))), theme="dark", ascii=False, address="instances"
+        )
+        app.run()
+        return
+    Bench(Path(sys.argv[1]), Crowd(int(sys.argv[2]))).run()
 
 
 if __name__ == "__main__":
-    Bench(Path(sys.argv[1])).run()
+    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import termios
@@ -29,6 +30,8 @@ class Terminal:
         self.started = started
         """time.perf_counter() just before the program was started."""
         self.seen = b""
+        self.last = started
+        """time.perf_counter() when the last bytes came."""
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -41,6 +44,7 @@ class Terminal:
                 data = b""
             with self._news:
                 self.seen += data
+                self.last = time.perf_counter()
                 self._news.notify_all()
             if not data:
                 return
@@ -54,16 +58,37 @@ class Terminal:
                 raise TimeoutError(f"{text!r} was not drawn: ... {self.seen[-2000:]!r}")
             return time.perf_counter() - self.started
 
+    def quiet(self, seconds: float, timeout: float = 30) -> float:
+        """Wait until nothing came for so long; time.perf_counter() of the last bytes. TimeoutError."""
+        begun = time.perf_counter()
+        with self._news:
+            while (now := time.perf_counter()) < max(self.last, begun) + seconds:
+                if now > begun + timeout:
+                    raise TimeoutError("it is never quiet")
+                self._news.wait(max(self.last, begun) + seconds - now)
+            return self.last
+
+
+def tmux() -> str:
+    """Where tmux is, or nothing."""
+    return shutil.which("tmux") or ""
+
 
 @contextlib.contextmanager
-def terminal(args: Sequence[str]) -> Iterator[Terminal]:
-    """Run `python ARGS` on a terminal; at the end of the block it is ended."""
+def terminal(args: Sequence[str], inside: Path | None = None) -> Iterator[Terminal]:
+    """Run `python ARGS` on a terminal; at the end of the block it is ended.
+
+    With `inside`, a directory for its socket, tmux runs on the terminal and the program in tmux.
+    """
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, SIZE)
     env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")} | ENVIRONMENT
     started = time.perf_counter()
+    argv = [sys.executable, *args]
+    if inside is not None:
+        argv = [tmux(), "-S", str(inside / "tmux"), "-f", "/dev/null", "new-session", *argv]
     process = subprocess.Popen(
-        [sys.executable, *args], cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave,
+        argv, cwd=ROOT, env=env, stdin=slave, stdout=slave, stderr=slave,
         start_new_session=True,
     )  # fmt: skip
     os.close(slave)
@@ -71,6 +96,8 @@ def terminal(args: Sequence[str]) -> Iterator[Terminal]:
     try:
         yield screen
     finally:
+        if inside is not None:
+            subprocess.run([tmux(), "-S", str(inside / "tmux"), "kill-server"], check=False, capture_output=True)
         process.terminate()
         try:
             process.wait(5)
