@@ -1,4 +1,7 @@
-"""What a key acts on, and why it cannot. Pure: the one place where screens decide about verbs."""
+"""What a key acts on, and why it cannot. Pure: the one place where screens decide about verbs.
+
+Sentences name keys by their ids, `<go.hosts>`: whoever shows them spells these (see `sentences`).
+"""
 
 from __future__ import annotations
 
@@ -73,9 +76,9 @@ def _service(verb: Verb, aim: Aim, board: Board) -> str:
 
 def _instance(verb: Verb, aim: Aim, board: Board) -> str:
     if aim.kind != INSTANCE:
-        return f"{verb.name} moves one instance; put the cursor on one (Enter opens the list)"
+        return f"{verb.name} moves one instance; put the cursor on one (<open> opens the list)"
     if len(aim.ids) > 1:
-        return f"{verb.name} moves one instance at a time; {len(aim.ids)} are marked, Esc takes the marks away"
+        return f"{verb.name} moves one instance at a time; {len(aim.ids)} are marked, <back> takes the marks away"
     return ""
 
 
@@ -85,20 +88,22 @@ def _any(verb: Verb, aim: Aim, board: Board) -> str:
     if aim.kind == ACTION and verb.name == "rollback":
         row = board.actions.get(aim.ids[0])
         if row is not None and row.state not in ENDED:
-            return f"rollback: {row.id} has not ended ({row.state}); X aborts it, and can return to what was before"
+            state = f"has not ended ({row.state})"
+            return f"rollback: {row.id} {state}; <verb.abort> aborts it, and can return to what was before"
         return ""
     if aim.kind == ACTION:
         return f"{verb.name} works on services and instances; this is an action"
     if aim and aim.kind not in (NODE, INSTANCE):
         return f"{verb.name} works on services and instances; this is {_article(aim.kind)}"
     if len(aim.ids) > 1 and not verb.many:
-        return f"{verb.name} takes one target at a time; {len(aim.ids)} are marked, Esc takes the marks away"
+        return f"{verb.name} takes one target at a time; {len(aim.ids)} are marked, <back> takes the marks away"
     if aim.kind == INSTANCE and verb.name in ("start", "stop"):
         desired = {board.instances[i].desired for i in aim.ids if i in board.instances}
         name = board.short(aim.ids[0]) if len(aim.ids) == 1 else "they"
         be = "is" if len(aim.ids) == 1 else "are"
         if verb.name == "start" and desired == {"RUNNING"}:
-            return f"start: {name} {be} not stopped; r restarts, c makes what runs match what is expected"
+            match = "<verb.converge> makes what runs match what is expected"
+            return f"start: {name} {be} not stopped; <verb.restart> restarts, {match}"
         if verb.name == "stop" and desired == {"SHUTDOWN"}:
             return f"stop: {name} {be} stopped already"
     return ""
@@ -106,15 +111,15 @@ def _any(verb: Verb, aim: Aim, board: Board) -> str:
 
 def _host(verb: Verb, aim: Aim, board: Board) -> str:
     if aim.kind != HOST:
-        return f"{verb.name} works on a host; h lists the hosts"
+        return f"{verb.name} works on a host; <go.hosts> lists the hosts"
     if len(aim.ids) > 1:
-        return f"{verb.name} takes one host at a time; {len(aim.ids)} are marked, Esc takes the marks away"
+        return f"{verb.name} takes one host at a time; {len(aim.ids)} are marked, <back> takes the marks away"
     return ""
 
 
 def _action(verb: Verb, aim: Aim, board: Board) -> str:
     if aim.kind != ACTION:
-        return f"{verb.name} works on an action; a lists the actions"
+        return f"{verb.name} works on an action; <go.actions> lists the actions"
     row = board.actions.get(aim.ids[0])
     if row is None:
         return ""
@@ -132,7 +137,7 @@ def _action(verb: Verb, aim: Aim, board: Board) -> str:
 
 def _artifact(verb: Verb, aim: Aim, board: Board) -> str:
     if aim.kind == ARTIFACT and len(aim.ids) > 1:
-        return f"{verb.name} takes one version at a time; {len(aim.ids)} are marked, Esc takes the marks away"
+        return f"{verb.name} takes one version at a time; {len(aim.ids)} are marked, <back> takes the marks away"
     return ""
 
 

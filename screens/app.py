@@ -8,36 +8,38 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.color import Color
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES, Theme
 
-from cockpit.act.table import OBSERVE, VERBS
-from cockpit.plan.steps import Bad, Intent, Refused
+from cockpit.plan.steps import Bad, Refused
 from cockpit.ports import Session
-from screens.aim import NOTHING, Aim, params, targets, why_not
+from screens import mouse
+from screens.address import Address, write
+from screens.aim import NOTHING, Aim
 from screens.alerts import Bell
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.command import Go, completions, help_for, parse
-from screens.keys import KeyScreen
+from screens.colourless import NoColours
+from screens.command import Go, parse
+from screens.commandline import CommandLine
+from screens.keys import KeyScreen, config_file
 from screens.look import Look, choose_ascii, choose_theme
+from screens.memory import Memory, Spot
+from screens.memory import home as memory_home
 from screens.overview import OverviewScreen
 from screens.places import PLACES, made_by
-from screens.widgets.bars import TopLine, join_parts, top_parts
-from screens.widgets.field import Field
-from screens.widgets.lines import Lines
+from screens.remarks import Messages
+from screens.starting import begin_verb
+from screens.tabs import FIRST, Tabs
+from screens.widgets.bars import TopLine, lay, top_parts
 
 if TYPE_CHECKING:
     from screens.past import Travel
@@ -49,24 +51,16 @@ DEEPEST = 30
 """Screens on the stack; the oldest above the overview is left out when there would be more."""
 
 
-@lru_cache(1024)
-def _without_colour(style: Style) -> Style:
-    return Style(
-        bold=style.bold, dim=style.dim, italic=style.italic, underline=style.underline, reverse=style.reverse
-    )
-
-
-class NoColours(LineFilter):
-    """Takes every colour code out, the default ones too."""
-
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        return [Segment(t, None if s is None else _without_colour(s), c) for t, s, c in segments]
-
-
 class CockpitApp(App[int], inherit_bindings=False):
     """The screens on one session."""
 
     ENABLE_COMMAND_PALETTE = False
+    mouse_off = False
+    """Has the operator given the mouse back to the terminal?"""
+    _begun = False
+    """Has the first address been opened? Before that nothing is kept."""
+    DEFAULT_MODE = FIRST
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {FIRST: OverviewScreen}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c,ctrl+q", "leave", "quit", tooltip="Leave; the cluster and its actions go on.",
                 id="leave", priority=True, show=False),
@@ -82,7 +76,11 @@ class CockpitApp(App[int], inherit_bindings=False):
         address: str = "overview",
         clock: Callable[[], float] = time.time,
         retry: float = RETRY,
+        memory: Memory | None = None,
+        keys: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
+        """`address` empty: where the last run ended. `memory` keeps nothing unless it has a directory.
+        `keys`: a person's own, as `keymap.load` gives them."""
         name = choose_theme(theme)
         super().__init__()
         self.session = session
@@ -92,14 +90,18 @@ class CockpitApp(App[int], inherit_bindings=False):
         )
         self.board = Board(clock)
         self._read_only = read_only_reason
-        self._address = address
+        self._address: str | None = address
         self._retry = retry
         self.sticky = ""
         """A filter that holds on every list."""
-        self._history: list[str] = []
-        self._recalled = 0
-        self._completed: tuple[str, int] = ("", -1)
+        self.memory = memory or Memory()
+        self.messages = Messages()
+        self.line = CommandLine(self)
+        self.tabs = Tabs(self)
         self._feeder: Any = None
+        self.own_keys = dict(keys or {})
+        self.prompt_keys: dict[str, str] | None = None
+        self.set_keymap({id: ",".join(each) for id, each in self.own_keys.items()})
         self._bell = Bell()
         self.travel: Travel | None = None
         """A stay in the past."""
@@ -129,12 +131,11 @@ class CockpitApp(App[int], inherit_bindings=False):
     def on_ready(self) -> None:
         opening.work(keep=True)
 
-    def get_default_screen(self) -> Screen[Any]:
-        return OverviewScreen()
-
     async def on_mount(self) -> None:
         self._feeder = self.run_worker(self._feed(), name="feed")
         self.set_interval(1.0, self._tick)
+        mouse.quiet(self)
+        self.app_resume_signal.subscribe(self, lambda _: mouse.quiet(self))  # after a shell or an editor
         if self._probing and not self.look.ascii and self._driver is not None:
             # on our own screen, before the first paint: the answer comes as an event
             self._driver.write(f"\r{PROBE}\x1b[6n\r\x1b[2K")
@@ -152,10 +153,8 @@ class CockpitApp(App[int], inherit_bindings=False):
     def _look_changed(self) -> None:
         """Draw everything anew."""
         self.look.generation += 1
-        for each in self.screen_stack:
-            for lines in each.query(Lines):
-                lines.look_changed()
-        for screen in self._seen():
+        for screen in self._seen():  # the others look when they are seen again
+            screen.look_again()
             screen.board_changed(Changed(whole=True))
 
     # data
@@ -188,20 +187,57 @@ class CockpitApp(App[int], inherit_bindings=False):
             self._driver.write(self._bell.news(self.board.alerts, self.board.short))
         for screen in self._seen():
             screen.board_changed(changed)
-        if changed.whole and self._address and self.board.head is not None:
-            text, self._address = self._address, ""
-            self.run_worker(self._open_address(text), name="address")
+        if changed.whole and self._address is not None and self.board.head is not None:
+            text, self._address = self._address, None
+            self.memory.open(self.board.head.cluster)
+            self.run_worker(self._begin(text), name="address")
 
-    async def _open_address(self, text: str) -> None:
-        """Go where the caller asked to begin; an address never carries out a verb."""
-        try:
-            asked = parse(text, self.board, NOTHING)
-            if not isinstance(asked, Go):
-                raise ValueError(f"{text!r} is a verb, not a screen")
-        except ValueError as error:
-            self.tell(str(error))
+    async def _begin(self, address: str) -> None:
+        """Go where the caller asked to begin, or where the last run ended."""
+        if address == "overview":
+            pass  # it is there, and the operator may have gone on
+        elif address:
+            await self.open(address)
         else:
-            await self.goto(asked.words)
+            await self.tabs.restore(self.memory.layout)
+        self._begun = True
+        self.show_complaints()
+
+    async def open(self, address: str, spot: Spot | None = None, *, quiet: bool = False) -> bool:
+        """Open an address; it never carries out a verb. False, and a remark unless `quiet`, when it cannot be."""
+        try:
+            asked = parse(address, self.board, NOTHING)
+            if not isinstance(asked, Go):
+                raise ValueError(f"{address!r} is a verb, not a screen")
+        except ValueError as error:
+            if not quiet:
+                self.tell(str(error))
+            return False
+        deep = len(self.screen_stack)
+        await self.goto(asked.words, asked.filter, quiet=quiet)
+        screen = self.screen
+        if spot is not None and isinstance(screen, ClusterScreen):
+            screen.stand(spot)
+        return not quiet or len(self.screen_stack) > deep
+
+    def address_of(self, screen: ClusterScreen) -> str:
+        """The line that leads to this view again."""
+        filter = screen.filter_text() if screen.panes else ""
+        return write(Address(screen.address(), filter), self.board)
+
+    def show_complaints(self) -> None:
+        """What the memory could not read or write."""
+        for words in self.memory.complaints:
+            self.tell(words)
+        self.memory.complaints.clear()
+
+    def stack_of(self, mode: str) -> list[Screen[Any]]:
+        """Screens of a tab, also of one that is not in sight."""
+        return self._screen_stacks.get(mode, [])
+
+    def show_tabs(self) -> None:
+        for screen in self._seen():
+            screen.show_top()
 
     def _seen(self) -> list[ClusterScreen]:
         """The screen on top, and those below it as long as only dialogs cover them."""
@@ -216,6 +252,11 @@ class CockpitApp(App[int], inherit_bindings=False):
     def _tick(self) -> None:
         for screen in self._seen():
             screen.tick()
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._begun:
+            self.memory.keep(self.tabs.layout())
 
     @property
     def read_only(self) -> str:
@@ -226,8 +267,10 @@ class CockpitApp(App[int], inherit_bindings=False):
         if self.travel is not None:
             self.travel.draw_top(bar, width)
         elif width:
-            left, right = top_parts(self.board, self.session.who, self.read_only, self.look)
-            bar.show([join_parts(left, right, width)])
+            pieces, doors = lay(*top_parts(self.board, self.session.who, self.read_only, self.look), width)
+            strip, tabs = self.tabs.pieces(width)
+            lines = [pieces, strip] if strip else [pieces]
+            bar.show(lines, {(0, n): d for n, d in doors.items()} | {(1, n): d for n, d in tabs.items()})
 
     # keys, one after the other
 
@@ -246,6 +289,11 @@ class CockpitApp(App[int], inherit_bindings=False):
         return bool(self._screen_stacks.get(self.current_mode))
 
     def action_leave(self) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """End the screens; where they stand is kept."""
+        self._keep()
         self.exit(0)
 
     # going places
@@ -254,12 +302,12 @@ class CockpitApp(App[int], inherit_bindings=False):
     def deep(self) -> bool:
         return len(self.screen_stack) > 1
 
-    async def goto(self, words: Sequence[str]) -> None:
+    async def goto(self, words: Sequence[str], filter: str = "", *, quiet: bool = False) -> None:
         """Open a screen on top of this one. Esc comes back to exactly here."""
         name, rest = words[0], tuple(words[1:])
         here = self.screen
         if name == "quit":
-            self.exit(0)
+            self.leave()
             return
         if name == "past":
             from screens import past
@@ -269,32 +317,36 @@ class CockpitApp(App[int], inherit_bindings=False):
         if name == "overview":
             while self.deep:
                 await self.pop_screen()
-            return
+            here = self.screen
         if isinstance(here, ClusterScreen) and here.address() == (name, *rest):
+            here.narrow(filter)
             return
         try:
             make = made_by(name)
-        except KeyError:
-            self.tell(f"no screen {name!r}")
-            return
-        try:
             screen = make(*rest) if name != "help" else make(here)
+        except KeyError:
+            why = f"no screen {name!r}"
         except TypeError:
-            if rest:
-                self.tell(f"{name} does not take {' '.join(rest)}: it shows {PLACES[name].about}")
-            else:
-                self.tell(f"{name} needs a name, for example an instance or an action; Tab completes it")
-            return
-        if len(self.screen_stack) > DEEPEST:
-            self.tell("That is deep enough; Esc goes back, :overview goes to the start.")
+            why = f"{name} does not take {' '.join(rest)}: it shows {PLACES[name].about}" if rest else (
+                f"{name} needs a name, for example an instance or an action; Tab completes it")
+        else:
+            why = ""
+            if len(self.screen_stack) > DEEPEST:
+                why = "That is deep enough; Esc goes back, :overview goes to the start."
+        if why:
+            if not quiet:
+                self.tell(why)
             return
         await self.push_screen(screen)
+        screen.narrow(filter)
 
     async def back(self) -> None:
         if self.deep:
             await self.pop_screen()
         else:
-            self.tell("This is the overview; q leaves.", "paused")
+            here = self.screen
+            key = here.key_of("quit") if isinstance(here, ClusterScreen) else ""
+            self.tell(f"This is the overview; {key or ':quit'} leaves.", "paused")
 
     def tell(self, text: str, mark: str = "drift") -> None:
         """A remark on the screen that is seen."""
@@ -303,94 +355,12 @@ class CockpitApp(App[int], inherit_bindings=False):
                 screen.say(text, mark)
                 break
 
-    # the command line
-
-    async def run_command(self, screen: ClusterScreen, text: str) -> None:
-        text = text.strip()
-        self._history = [*[h for h in self._history if h != text], text][-50:]
-        self._recalled = 0
-        try:
-            asked = parse(text, self.board, screen.aim())
-        except ValueError as error:
-            screen.say(str(error))
-            return
-        if isinstance(asked, Go):
-            await self.goto(asked.words)
-        else:
-            await self.begin_verb(screen, asked.verb, asked.aim, asked.targets, asked.params)
-
-    def complete(self, text: str) -> list[str]:
-        return [line.rpartition(" ")[2] for line in completions(text.lstrip(), self.board)]
-
-    def command_help(self, text: str) -> str:
-        return help_for(text.strip())
-
-    def recall(self, field: Field, key: str) -> None:
-        """Tab completes, over and over through what fits; up and down go through history."""
-        if key == "tab":
-            start, at = self._completed
-            found = completions(start, self.board) if at >= 0 else []
-            if not (found and field.text == found[at % len(found)]):
-                start, at = field.text, -1
-                found = completions(start, self.board)
-            if found:
-                at = (at + 1) % len(found)
-                field.set(found[at])
-                if len(found) == 1 and " " not in found[0] and found[0] in VERBS:
-                    field.insert(" ")
-            self._completed = (start, at)
-            return
-        step = 1 if key == "up" else -1
-        self._recalled = max(0, min(len(self._history), self._recalled + step))
-        field.set(self._history[-self._recalled] if self._recalled else "")
-
-    # verbs
-
     async def begin_verb(
         self, screen: ClusterScreen, name: str, aim: Aim, given: tuple[str, ...] = (),
         values: dict[str, Any] | None = None,
     ) -> None:
         """From a key or a command to the plan: say why not, ask what is missing, show the plan."""
-        verb = VERBS[name]
-        why = why_not(verb, aim, self.board, self.read_only) if aim.kind != "name" else (
-            f"{name} is off: {self.read_only}" if self.read_only and verb.risk != OBSERVE else ""
-        )
-        if why:
-            screen.say(why)
-            return
-        chosen = given or targets(verb, aim, self.board)
-        known = {**params(verb, aim), **(values or {})}
-        from screens.ask import QUESTIONS, AskScreen
-
-        missing = any(p.required and p.name not in known for p in verb.params)
-        if verb.target == "artifact":
-            missing = not chosen
-        elif name in ("migrate", "abort"):
-            missing = not known
-        if missing and name in QUESTIONS:
-            if aim.kind == "name":
-                screen.say(f"{name}: nothing here is called {aim.ids[0]!r}; Tab completes names")
-                return
-            question = QUESTIONS[name](self, aim)
-
-            async def answered(value: str) -> None:
-                answer = {**known, **question.answer(value)}
-                await self._plan(screen, name, answer.pop("targets", chosen), answer)
-
-            await self.push_screen(AskScreen(question, answered))
-            return
-        await self._plan(screen, name, chosen, known)
-
-    async def _plan(self, screen: ClusterScreen, name: str, chosen: tuple[str, ...], values: dict[str, Any]) -> None:
-        intent = Intent(verb=name, targets=tuple(chosen), params=values, author=self.session.who.author)
-        if name in ("pause", "resume"):
-            row = await screen.ask(f"asking to {name} {chosen[0]}", self.session.submit(intent))
-            if row is not None:
-                screen.say(f"{name} {chosen[0]}: asked, it is {row.state}", "ok")
-            return
-        from screens.plan import PlanScreen
-
-        await self.push_screen(PlanScreen(intent))
+        await begin_verb(self, screen, name, aim, given, values)
 
 
 def _dumb(environ: Any) -> bool:
@@ -399,9 +369,12 @@ def _dumb(environ: Any) -> bool:
 
 async def run_async(
     session: Session, *, read_only_reason: str = "", theme: str | None = None, ascii: bool | None = None,
-    address: str = "overview",
+    address: str = "",
 ) -> int:
-    """Show the screens until the operator leaves; the exit code. Raises ValueError for an unknown theme."""
+    """Show the screens until the operator leaves; the exit code. `address` empty: where the last run ended.
+
+    Raises ValueError for an unknown theme, and for a file of keys that cannot be used.
+    """
     if _dumb(os.environ):
         from screens.plain import overview_text
 
@@ -409,18 +382,32 @@ async def run_async(
         sys.stdout.write(text)
         sys.stderr.write("TERM is dumb: this is the overview as text; the screens need a real terminal.\n")
         return 0
+    keys = personal_keys()
     opening.rest()
     try:
-        app = CockpitApp(session, read_only_reason=read_only_reason, theme=theme, ascii=ascii, address=address)
-        code = await app.run_async(mouse=os.environ.get("COCKPIT_MOUSE") == "1")
+        app = CockpitApp(
+            session, read_only_reason=read_only_reason, theme=theme, ascii=ascii, address=address,
+            memory=Memory(memory_home()), keys=keys,
+        )
+        app.mouse_off = not mouse.wanted(os.environ)
+        code = await app.run_async(mouse=not app.mouse_off)
     finally:
         opening.work()
     return code if code is not None else (app.return_code or 0)
 
 
+def personal_keys() -> Mapping[str, tuple[str, ...]]:
+    """The person's keys. Every screen is imported to judge them, so only when there is a file."""
+    if not config_file().exists():
+        return {}
+    from screens.keymap import load
+
+    return load()
+
+
 def run(
     session: Session, *, read_only_reason: str = "", theme: str | None = None, ascii: bool | None = None,
-    address: str = "overview",
+    address: str = "",
 ) -> int:
     """`run_async` in a loop of its own."""
     return asyncio.run(

@@ -18,6 +18,7 @@ from screens.format import cells, cut, fit, plural, size, wrap
 from screens.item import Item, text
 from screens.keys import KeyScreen, key
 from screens.look import Piece
+from screens.widgets.bars import piece_at
 from screens.widgets.field import Field
 from screens.widgets.sheet import Sheet
 
@@ -32,6 +33,8 @@ SHOWN = 8
 class Option:
     value: str
     text: str
+    off: bool = False
+    """Drawn as what does not work here; choosing it says why."""
 
 
 @dataclass
@@ -57,9 +60,17 @@ class Box(Sheet):
 class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
     """Asks the question; `done` is called with the value after the dialog is gone."""
 
+    TYPING = True
     BINDINGS: ClassVar[list[BindingType]] = [
+        key("enter", "send", "go on", "Take what is chosen or typed.", "ask.yes"),
         key("escape", "no", "no", "Close without doing anything.", "ask.no"),
+        key("down,tab", "choose(1)", "next", "To the next in the list.", "ask.next"),
+        key("up,shift+tab", "choose(-1)", "before", "To the one before in the list.", "ask.before"),
     ]
+    SHOWN: ClassVar[int] = SHOWN
+    YES: ClassVar[str] = "go on to the plan"
+    STEADY: ClassVar[bool] = False
+    """Does the box keep its height, however many options fit?"""
     DEFAULT_CSS = """
     AskScreen { align: center middle; background: transparent; }
     """
@@ -71,6 +82,7 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         self.field = Field()
         self.chosen = -1 if question.free else 0
         self.wrong = ""
+        self._keys: list[Piece] = []
         self.box = Box()
 
     def compose(self) -> ComposeResult:
@@ -98,6 +110,8 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         self.show()
 
     _busy = False
+    _rows = (0, 0)
+    """Line of the first option in the box, and its number."""
 
     def matching(self) -> list[Option]:
         assert self.field is not None
@@ -117,31 +131,41 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         lines.append([(self.question.label + " ", "key"), *self.field.pieces(width - len(self.question.label) - 2)])
         found = self.matching()
         self.chosen = min(self.chosen, len(found) - 1)
-        first = max(0, min(self.chosen - SHOWN + 1, len(found) - SHOWN))
-        for number, option in enumerate(found[first: first + SHOWN], first):
+        most = self.most()
+        first = max(0, min(self.chosen - most + 1, len(found) - most))
+        self._rows = (len(lines) + 1, first)
+        for number, option in enumerate(found[first: first + most], first):
             on = number == self.chosen
-            lines.append(
-                [
-                    (look.sign("head") + " " if on else "  ", "picked"),
-                    (look.text(option.text), "strong" if on else "text"),
-                ]
-            )
-        if len(found) > SHOWN:
+            style = "dull" if option.off else "strong" if on else "text"
+            lines.append([(look.sign("head") + " " if on else "  ", "picked"), (look.text(option.text), style)])
+        if self.STEADY:
+            lines += [[] for _ in range(most - len(found[first: first + most]))]
+        if len(found) > most:
             lines.append([(f"  {len(found)} in all; type to narrow", "muted")])
+        elif self.STEADY:
+            lines.append([])
         if self._busy:
             lines.append([(f"{look.glyph('changing')} asking the controller{look.sign('more')}", "changing")])
         if self.wrong:
             lines += [[(line, "drift")] for line in wrap(self.wrong, width, 3, look.sign("more"))]
         lines.append([])
-        keys = [(look.sign("enter"), "key"), (" go on to the plan   " if self.goes_on else " do it   ", "muted")]
+        keys = [(self.key_of("ask.yes"), "key"), (f" {self.YES}   ", "muted")]
         if found:
-            keys += [(look.sign("up") + look.sign("down"), "key"), (" choose   ", "muted")]
-        lines.append([*keys, ("Esc", "key"), (" no", "muted")])
+            both = self._arrow("ask.before") + self._arrow("ask.next")
+            keys += [(both, "key"), (" choose   ", "muted")]
+        lines.append([*keys, (self.key_of("ask.no"), "key"), (" no", "muted")])
+        self._keys = lines[-1]
         items = self._framed(lines, width)
         self.box.styles.height = len(items)
         self.box.fill(items)
 
-    goes_on = True
+    def _arrow(self, id: str) -> str:
+        name = (self.keys_of(id) or [""])[0]
+        return self.look.sign(name) if name in ("up", "down") else self.key_name(name)
+
+    def most(self) -> int:
+        """Options that have room."""
+        return max(3, min(self.SHOWN, self.app.size.height - 9))
 
     def _framed(self, lines: list[list[Piece]], width: int) -> list[Item]:
         """A frame drawn with the glyph set, so that it holds on every terminal."""
@@ -161,21 +185,43 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         if event.key in ("ctrl+c", "ctrl+q"):
             return False
         self.wrong = ""
-        if event.key == "escape":
-            await self.action_no()
-            return True
-        if event.key == "enter":
-            await self.send()
-            return True
-        found = self.matching()
-        if event.key in ("down", "tab"):
-            self.chosen = min(len(found) - 1, self.chosen + 1)
-        elif event.key in ("up", "shift+tab"):
-            self.chosen = max(-1 if self.question.free else 0, self.chosen - 1)
-        elif self.field.take(event.key, event.character):
+        if any(name == event.key for name, _ in self.live_bindings()):
+            return False
+        if self.field.take(event.key, event.character):
             self.chosen = -1 if self.question.free else 0
         self.show()
         return True
+
+    def action_choose(self, way: int) -> None:
+        last = len(self.matching()) - 1
+        self.chosen = max(-1 if self.question.free else 0, min(last, self.chosen + way))
+        self.show()
+
+    async def action_send(self) -> None:
+        await self.send()
+
+    def on_click(self, event: events.Click) -> None:
+        x, y = event.screen_x - self.box.region.x - 2, event.screen_y - self.box.region.y
+        # in its turn behind the keys, and not by this screen itself: it may go away
+        self.app.call_later(self._clicked, x, y, event.chain)
+
+    async def _clicked(self, x: int, y: int, chain: int) -> None:
+        """A click chooses, a second one takes it; the keys at the foot can be clicked."""
+        if self.app.screen is not self:
+            return
+        number = y - self._rows[0] + self._rows[1]
+        if self._rows[1] <= number < min(len(self.matching()), self._rows[1] + self.most()) and x >= 0:
+            again = number == self.chosen
+            self.chosen = number
+            self.show()
+            if again or chain > 1:
+                await self.send()
+        elif y == self.box.size.height - 2:
+            piece = piece_at(self._keys, x)
+            if piece in (0, 1):
+                await self.send()
+            elif piece >= len(self._keys) - 2:
+                await self.action_no()
 
     def typed(self) -> None:
         self.show()
@@ -201,7 +247,7 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
 class ConfirmScreen(AskScreen):
     """Asks for the typed name of what will be destroyed."""
 
-    goes_on = False
+    YES = "do it"
 
     def __init__(self, name: str, title: str, about: tuple[str, ...], done: Callable[[str], Awaitable[None]]) -> None:
         def check(value: str) -> str:

@@ -9,18 +9,23 @@ from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
-from cockpit.act.table import VERBS
 from cockpit.plan.steps import Bad, Refused
-from screens import everywhere, finding, userkeys
-from screens.aim import NOTHING, Aim, why_not
+from screens import everywhere, finding, foot, userkeys
+from screens.aim import NOTHING, Aim
 from screens.board import Changed
 from screens.format import wrap
-from screens.keys import KEY_NAMES, KeyScreen, go_key, key
+from screens.general import GENERAL
+from screens.keys import KeyScreen
 from screens.look import Piece
+from screens.memory import Spot
+from screens.prompt import prompt_ids, prompt_note
+from screens.remarks import Message
+from screens.sentences import spelled
+from screens.spots import stand
 from screens.widgets import actionbar
-from screens.widgets.bars import Bottom, Hint, TopLine, field_line, key_line, remark_lines
+from screens.widgets.bars import Bottom, Hint, TopLine, field_line, remark_lines
 from screens.widgets.field import Field
 from screens.widgets.grid import Grid
 from screens.widgets.lines import Lines
@@ -36,39 +41,7 @@ class ClusterScreen(KeyScreen[None]):
 
     DEFAULT_CSS = "ClusterScreen { background: $background; color: $foreground; overflow: hidden; }"
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        key("up,k", "move('up')", "up", "One line up.", "move.up"),
-        key("down,j", "move('down')", "down", "One line down.", "move.down"),
-        key("pageup,ctrl+b", "move('pageup')", "page up", "One page up.", "move.pageup"),
-        key("pagedown,ctrl+f", "move('pagedown')", "page down", "One page down.", "move.pagedown"),
-        key("home", "move('home')", "first", "To the first line.", "move.home"),
-        key("end,G", "move('end')", "last", "To the last line.", "move.end"),
-        key("left", "side(-1)", "close", "Close a node, or scroll to the left.", "side.left"),
-        key("right", "side(1)", "open", "Open a node, or scroll to the right.", "side.right"),
-        key("enter", "open", "open", "Open what is under the cursor.", "open"),
-        key("space", "mark", "mark", "Mark the row for a verb; Esc takes marks away.", "mark"),
-        key("escape", "back", "back", "Back to exactly where you were.", "back"),
-        key("tab", "pane(1)", "other side", "To the next list on this screen.", "pane.next"),
-        key("shift+tab", "pane(-1)", "other side", "To the list before on this screen.", "pane.back"),
-        key("/", "filter", "filter", "Show only rows with this text; !text: rows without it.", "filter"),
-        key(":", "command", "go to", "Type a screen or a verb: `instances web`, `deploy sudoku 1.1.0`.", "command"),
-        key("?", "go('help')", "help", "All keys that work here, and all verbs.", "go.help"),
-        key("e", "explain", "explain", "Why the row is not well; of one that is: expected beside actual.", "explain"),
-        key("l", "logs", "log", "Log of the selection, as it comes.", "logs"),
-        key("o", "sort", "sort", "Sort by the next column.", "sort"),
-        key("O", "sort(True)", "turn", "Turn the sort direction around.", "sort.turn"),
-        key("w", "wide", "wide", "All columns, scrolled by left and right; again: those that fit.", "wide"),
-        go_key("g", "graph", "Who calls whom."),
-        go_key("i", "instances", "All instances."),
-        go_key("h", "hosts", "All hosts."),
-        go_key("n", "naming", "Endpoints in the registry."),
-        go_key("v", "revisions", "Revisions of what is expected."),
-        go_key("a", "actions", "Actions, running and ended."),
-        go_key("b", "artifacts", "Builds: versions in the store, their signatures, where they are."),
-        go_key("B", "pushes", "The push that runs: pieces per host."),
-        *everywhere.bindings(),
-        key("q", "quit", "quit", "Leave; the cluster and its actions go on.", "quit"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = GENERAL
     VERB_NAMES: ClassVar[tuple[str, ...]] = ()
     """Verbs whose keys are bound on this screen."""
     HINTS: ClassVar[tuple[str, ...]] = ()
@@ -80,7 +53,11 @@ class ClusterScreen(KeyScreen[None]):
         super().__init__()
         self.panes: list[Lines] = []
         self._at = 0
-        self._remark: tuple[str, str, float] | None = None
+        self._remark: Message | None = None
+        self._said = 0.0
+        self._drawn_for = -1
+        self.pressed = ""
+        """The last key, for a binding whose keys mean different things."""
         self._waits: list[tuple[str, float]] = []
         self._field_kind = ""
         self.top_line = TopLine(id="top")
@@ -105,6 +82,7 @@ class ClusterScreen(KeyScreen[None]):
 
     def on_mount(self) -> None:
         finding.begin(self)
+        self._drawn_for = self.look.generation
         self.use_pane(self.panes[0])
         self.sync(Changed(whole=True))
         self.show_top()
@@ -113,7 +91,15 @@ class ClusterScreen(KeyScreen[None]):
     def on_screen_resume(self) -> None:
         if self.panes and self.panes[0].is_mounted:
             finding.stick(self)
+            self.look_again()
             self.board_changed(Changed(whole=True))
+
+    def look_again(self) -> None:
+        """Theme, glyphs or age of the data changed while this was not seen, or now."""
+        if self._drawn_for != self.look.generation:
+            self._drawn_for = self.look.generation
+            for lines in self.query(Lines):
+                lines.look_changed()
 
     def on_resize(self, event: events.Resize) -> None:
         self.show_top(event.size.width)
@@ -127,8 +113,8 @@ class ClusterScreen(KeyScreen[None]):
     def tick(self) -> None:
         for pane in self.panes:
             pane.tick()
-        if self._remark is not None and time.monotonic() - self._remark[2] > SAY_FOR:
-            self._remark = None
+        if self._remark is not None and time.monotonic() - self._said > SAY_FOR:
+            self._remark = None  # an error that nobody saw stays counted
         self.show_top()
         self.show_bottom()
 
@@ -155,8 +141,8 @@ class ClusterScreen(KeyScreen[None]):
     def on_lines_moved(self, event: Lines.Moved) -> None:
         self.show_bottom()
 
-    async def on_lines_opened(self, event: Lines.Opened) -> None:
-        await self.action_open()
+    def on_lines_opened(self, event: Lines.Opened) -> None:
+        self.app.call_later(self.action_open)  # not by this screen itself: it may go away
 
     # top and bottom line
 
@@ -173,16 +159,17 @@ class ClusterScreen(KeyScreen[None]):
             if now - begun >= BUSY_AFTER:
                 lines += remark_lines(text + self.look.sign("more"), "changing", width, self.look)
         if self._remark is not None:
-            lines += remark_lines(self._remark[0], self._remark[1], width, self.look)
+            lines += remark_lines(self._remark.text, self._remark.mark, width, self.look)
         if (running := actionbar.for_screen(self, width)) is not None:
             lines.append(running)
         if self.field is not None:
             sign = {"filter": "/", "command": ":"}.get(self._field_kind) or self.field_sign()
             lines += self.field_lines(width)
             lines.append(field_line(sign, self.field, width, self.field_note()))
-        else:
-            lines.append(key_line(self.hints(), self.last_hints(), width, self.look))
-        self.bottom.show(lines)
+            self.bottom.show(lines)
+            return
+        pieces, doors = foot.keys(self, width)
+        self.bottom.show([*lines, pieces], {(len(lines), number): what for number, what in doors.items()})
 
     def field_sign(self) -> str:
         """What stands before the line that is typed, where it is neither a filter nor a command."""
@@ -190,58 +177,40 @@ class ClusterScreen(KeyScreen[None]):
 
     def field_note(self) -> str:
         if self._field_kind == "filter" and isinstance(self.pane, Grid):
-            return f"{len(self.pane.order)} of {len(self.pane.rows)}   Enter keep   Esc all"
-        return "Tab complete   Enter go   Esc no"
+            found = f"{len(self.pane.order)} of {len(self.pane.rows)}   "
+            return found + prompt_note(self.cockpit, self._field_kind)
+        return prompt_note(self.cockpit, self._field_kind)
 
     def field_lines(self, width: int) -> list[list[Piece]]:
         if self._field_kind == "filter" and self.field is not None:
             return finding.advice(self, self.field.text, width)
         if self._field_kind != "command" or self.field is None:
             return []
-        found = self.cockpit.complete(self.field.text)
+        found = self.cockpit.line.complete(self.field.text)
         text = "   ".join(found[:8]) + (self.look.sign("more") if len(found) > 8 else "")
-        about = wrap(self.cockpit.command_help(self.field.text), width - 2, 2, self.look.sign("more"))
+        about = wrap(self.cockpit.line.help(self.field.text), width - 2, 2, self.look.sign("more"))
         return [*([(" " + part, "muted")] for part in about), [("  " + text, "text")]]
 
     def hints(self) -> list[Hint]:
         return self._hints(self.HINTS)
 
-    def last_hints(self) -> list[Hint]:
-        return self._hints((*(("back",) if self.cockpit.deep else ()), *self.LAST))
-
     def _hints(self, ids: Iterable[str]) -> list[Hint]:
-        bound: dict[str, tuple[str, Binding]] = {}
-        for name, binding in self.live_bindings():
-            bound.setdefault(binding.id or "", (name, binding))
-        out: list[Hint] = []
-        for id in ids:
-            if id not in bound or (self.cockpit.travel is not None and id in ("logs", "go.hosts")):
-                continue  # in the past these keys step through time
-            name, binding = bound[id]
-            label = binding.description
-            if not id.startswith("verb."):
-                out.append((self.key_name(name), self.hint_label(id, label), True))
-                continue
-            why = why_not(VERBS[label], self.aim(), self.board, self.cockpit.read_only)
-            if not why:
-                out.append((self.key_name(name), label, True))
-            elif self.cockpit.read_only or self.board.lost is not None:
-                out.append((self.key_name(name), label, False))
-        return out
+        return foot.hints(self, ids)
+
+    def last_hints(self) -> list[Hint]:
+        return foot.last_hints(self)
 
     def hint_label(self, id: str, label: str) -> str:
         return label
 
-    def key_name(self, name: str) -> str:
-        if name == "enter":
-            return self.look.sign("enter")
-        return KEY_NAMES.get(name, name)
-
     # remarks and waiting
 
     def say(self, text: str, mark: str = "drift") -> None:
-        """A sentence above the keys, until the next key."""
-        self._remark = (text, mark, time.monotonic())
+        """A sentence above the keys, until the next key; `;` shows it again."""
+        app = self.cockpit
+        text = spelled(text, app.own_keys)
+        self._remark = app.messages.say(text, mark, app.board.now, app.address_of(self))
+        self._said = time.monotonic()
         self.show_bottom()
 
     @contextmanager
@@ -272,7 +241,9 @@ class ClusterScreen(KeyScreen[None]):
     # keys
 
     async def take_key(self, event: events.Key) -> bool:
+        self.pressed = event.key
         if self._remark is not None:
+            self.cockpit.messages.seen(self._remark)
             self._remark = None
             self.show_bottom()
         if self.field is None:
@@ -281,12 +252,13 @@ class ClusterScreen(KeyScreen[None]):
             return event.key not in self.active_bindings and await userkeys.take(self, event)
         if event.key in ("ctrl+c", "ctrl+q"):
             return False
-        if event.key == "escape":
+        id = prompt_ids(self.cockpit).get(event.key, "")
+        if id == "prompt.drop":
             await self.end_field(False)
-        elif event.key == "enter":
+        elif id == "prompt.keep":
             await self.end_field(True)
-        elif self._field_kind == "command" and event.key in ("tab", "up", "down"):
-            self.cockpit.recall(self.field, event.key)
+        elif self._field_kind == "command" and id:
+            self.cockpit.line.recall(self.field, id.removeprefix("prompt."))
             self.show_bottom()
         elif self.field.take(event.key, event.character):
             self.typed()
@@ -312,6 +284,21 @@ class ClusterScreen(KeyScreen[None]):
     def filter_text(self) -> str:
         return self.pane.sieve.text if isinstance(self.pane, Grid) else ""
 
+    def narrow(self, filter: str) -> None:
+        """The filter of an address, when it has one."""
+        if filter:
+            self.set_filter(filter)
+            self.show_top()
+            self.show_bottom()
+
+    def stand(self, spot: Spot) -> None:
+        """Stand where the operator stood in another run."""
+        stand(self, spot)
+
+    async def open_door(self, what: str) -> None:
+        """What a click on a figure, a tab or a key leads to."""
+        await foot.open_door(self, what)
+
     def begin_field(self, kind: str, text: str = "") -> None:
         self.field = Field(text)
         self._field_kind = kind
@@ -325,7 +312,7 @@ class ClusterScreen(KeyScreen[None]):
             finding.ended(self)
         self.show_bottom()
         if self._field_kind == "command" and keep and field is not None and field.text.strip():
-            await self.cockpit.run_command(self, field.text)
+            await self.cockpit.line.run(self, field.text)
 
     # actions of bindings
 
@@ -411,7 +398,7 @@ class ClusterScreen(KeyScreen[None]):
         await everywhere.carry_out(id, self)
 
     def action_quit(self) -> None:
-        self.app.exit(0)
+        self.cockpit.leave()
 
     async def action_verb(self, name: str) -> None:
         """A verb's key: say why not, or ask what is missing and show the plan."""

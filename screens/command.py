@@ -9,6 +9,7 @@ import msgspec
 
 from cockpit.act.spelling import command_of, positional
 from cockpit.act.table import VERBS, Param, Verb
+from screens.address import read
 from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, Aim
 from screens.board import Board
 from screens.places import PLACES
@@ -20,6 +21,7 @@ class Go(msgspec.Struct, frozen=True):
     """Open a screen."""
 
     words: tuple[str, ...]
+    filter: str = ""
 
 
 class Do(msgspec.Struct, frozen=True):
@@ -33,24 +35,20 @@ class Do(msgspec.Struct, frozen=True):
 
 def parse(text: str, board: Board, here: Aim) -> Go | Do:
     """What a typed line asks for. Raises ValueError with a sentence that says what is wrong."""
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ValueError(f"{text}: {error}") from None
-    name, rest = words[0], words[1:]
+    name, _, behind = text.strip().partition(" ")
     if name in VERBS:
+        try:
+            rest = shlex.split(behind)
+        except ValueError as error:
+            raise ValueError(f"{text}: {error}") from None
         return _verb(VERBS[name], rest, board, here)
-    near = [name] if name in PLACES else [s for s in PLACES if s.startswith(name)]
+    near = [name] if name in PLACES else [s for s in PLACES if name and s.startswith(name)]
     if len(near) == 1:
-        # versions in the store have names of their own: `web/1.1.0` is no instance of `shop.web`
-        return Go((near[0], *(rest if near[0] == "artifact" else (_name(w, board) for w in rest))))
+        address = read(near[0], behind, board)
+        return Go(address.words, address.filter)
     known = [w for w in (*PLACES, *VERBS) if w.startswith(name[:2])]
     hint = f"; near it: {', '.join(known[:6])}" if known else "; ? shows what there is"
     raise ValueError(f"no screen and no verb {name!r}{hint}")
-
-
-def _name(word: str, board: Board) -> str:
-    return board.full(word)
 
 
 def aim_of(word: str, board: Board) -> Aim:
@@ -152,7 +150,8 @@ def completions(text: str, board: Board) -> list[str]:
     instances = [board.short(i) for i in board.instances]
     if verb is None:
         pool = {
-            "instances": nodes, "logs": nodes + instances, "node": instances, "action": list(board.actions),
+            "instances": nodes + list(board.hosts), "logs": nodes + instances, "node": instances,
+            "action": list(board.actions),
             "host": list(board.hosts),
             "pushes": list(dict.fromkeys(row.action for row in board.pushes.values())),
         }.get(head[0], [])

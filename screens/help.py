@@ -15,7 +15,7 @@ from screens.base import ClusterScreen
 from screens.board import Changed
 from screens.format import cells, fit, wrap
 from screens.item import BLANK, Item, line, text
-from screens.keys import KEY_NAMES
+from screens.keys import NO_KEY, key_name
 from screens.look import Look
 from screens.places import PLACES
 from screens.widgets.sheet import Sheet
@@ -40,8 +40,16 @@ def key_rows(bindings: list[tuple[str, Binding]], prefix: str) -> list[tuple[str
         if id.startswith("verb.") != (prefix == "verb."):
             continue
         tip = f"{binding.description}: {binding.tooltip}" if prefix else binding.tooltip
-        rows.setdefault(id, ([], tip))[0].append(KEY_NAMES.get(name, name))
-    return [(", ".join(names), tip) for names, tip in rows.values()]
+        rows.setdefault(id, ([], tip))[0].append(key_name(name))
+    return [(", ".join(_run(names)), tip) for names, tip in rows.values()]
+
+
+def _run(names: list[str]) -> list[str]:
+    """`1 2 3 4` as `1-4`."""
+    digits = [n for n in names if n.isdigit()]
+    if len(digits) < 3:
+        return names
+    return [f"{digits[0]}-{digits[-1]}", *(n for n in names if not n.isdigit())]
 
 
 def typed(example: str) -> str:
@@ -57,12 +65,13 @@ def marks_items(look: Look) -> list[Item]:
 
 class HelpScreen(ClusterScreen):
     NAME = "help"
-    HINTS: ClassVar[tuple[str, ...]] = ("move.pagedown", "command")
+    HINTS: ClassVar[tuple[str, ...]] = ("filter", "move.pagedown", "command")
     LAST = ()
 
     def __init__(self, origin: object = None) -> None:
         super().__init__()
         self.origin = origin if isinstance(origin, ClusterScreen) else None
+        self._wanted = ""
 
     def body(self) -> ComposeResult:
         self.sheet = Sheet(id="sheet")
@@ -73,8 +82,9 @@ class HelpScreen(ClusterScreen):
         width = max(40, self.size.width)
         look, board, read_only = self.look, self.board, self.cockpit.read_only
         origin = self.origin or self
-        bindings = origin._bindings
-        live = [(name, binding) for name, binding in bindings]
+        live = [
+            (name, binding) for name, found in origin.bound_now().items() for binding in found if name != NO_KEY
+        ]
         items: list[Item] = [line((f" KEYS on {origin.NAME}", "strong"))]
         rows = key_rows(live, "verb.")
         if rows:
@@ -100,7 +110,41 @@ class HelpScreen(ClusterScreen):
         items.append(BLANK)
         items.append(text(" MARKS", "head"))
         items += marks_items(look)
-        self.sheet.fill(items)
+        self.sheet.fill(self._kept(items))
+
+    def _kept(self, items: list[Item]) -> list[Item]:
+        """Headings, and the rows that hold what is looked for."""
+        wanted = self._wanted.lower()
+        if not wanted:
+            return items
+        out: list[Item] = []
+        row: list[Item] = []
+        for item in [*items, BLANK]:
+            words = "".join(t for t, _ in item.pieces)
+            if row and words.startswith("     "):  # goes on with the row before
+                row.append(item)
+                continue
+            if wanted in " ".join("".join(t for t, _ in i.pieces) for i in row).lower():
+                out += row
+            row = [] if any(style in ("head", "strong") for _, style in item.pieces[:1]) else [item]
+            if not row:
+                if out and out[-1].pieces and out[-1].pieces[0][1] in ("head", "strong"):
+                    out.pop()  # nothing stood below that heading
+                out.append(item)
+        if out and out[-1].pieces and out[-1].pieces[0][1] in ("head", "strong"):
+            out.pop()
+        return out or [text(f"   No key and no verb with {self._wanted!r}; Esc shows all.", "muted")]
+
+    def set_filter(self, text: str) -> None:
+        self._wanted = text
+        self.sync(Changed(whole=True))
+        self.sheet.scroll_top(0)
+
+    def filter_text(self) -> str:
+        return self._wanted
+
+    def action_filter(self) -> None:
+        self.begin_field("filter", self.filter_text())
 
     def _row(self, name: str, tip: str, width: int, column: int = 15, style: str = "key") -> list[Item]:
         parts = wrap(tip, max(20, width - column - 4), 3, self.look.sign("more"))

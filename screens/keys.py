@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.keys import key_to_character
 from textual.screen import Screen
 
 from cockpit.act.table import VERBS
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+NO_KEY = "no_key"
+"""Stands for an empty list of keys: no terminal sends it."""
 KEY_NAMES = {
     "slash": "/", "colon": ":", "question_mark": "?", "number_sign": "#", "escape": "Esc", "space": "space",
     "tab": "Tab",
@@ -27,6 +32,21 @@ KEY_NAMES = {
     "exclamation_mark": "!", "plus": "+", "minus": "-", "plus_sign": "+", "hyphen_minus": "-", "full_stop": ".",
     "comma": ",", "less_than_sign": "<", "greater_than_sign": ">",
 }
+
+
+def config_file() -> Path:
+    """Where a person's own keys are (see `keymap`)."""
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "cockpit" / "keys.toml"
+
+
+def key_name(name: str) -> str:
+    """A key as it is shown: `/`, `^P`, `Esc`."""
+    if name in KEY_NAMES:
+        return KEY_NAMES[name]
+    if name.startswith("ctrl+"):
+        return "^" + key_name(name.removeprefix("ctrl+")).upper()
+    return name if len(name) == 1 else key_to_character(name) or name
 
 
 def key(keys: str, action: str, label: str, tip: str, id: str) -> Binding:
@@ -48,6 +68,8 @@ class KeyScreen(Screen[R], Generic[R], inherit_bindings=False):
     """A screen that is handed every key first, and may be typing a line."""
 
     AUTO_FOCUS = ""
+    TYPING: ClassVar[bool] = False
+    """Are letters text here? Then no letter can be a key."""
     field: Field | None = None
 
     async def take_key(self, event: events.Key) -> bool:
@@ -78,6 +100,26 @@ class KeyScreen(Screen[R], Generic[R], inherit_bindings=False):
     def session(self) -> Session:
         return self.cockpit.session
 
+    def keys_of(self, id: str) -> list[str]:
+        """The keys of a binding as they are now."""
+        return [k for k, b in self.live_bindings() if b.id == id]
+
+    def key_of(self, id: str) -> str:
+        """The first key of a binding for a sentence; empty when it has none."""
+        found = self.keys_of(id)
+        return self.key_name(found[0]) if found else ""
+
+    def key_name(self, name: str) -> str:
+        return self.look.sign("enter") if name == "enter" else key_name(name)
+
+    def bound_now(self) -> dict[str, list[Binding]]:
+        """Key -> bindings of this screen, a keymap considered, also while another screen is on top."""
+        bound = self._bindings.copy()
+        keymap = self.app._keymap
+        if keymap:
+            bound.apply_keymap(keymap)
+        return bound.key_to_bindings
+
     def live_bindings(self) -> list[tuple[str, Binding]]:
         """Key and binding of everything bound on this screen, a keymap considered."""
-        return [(k, b.binding) for k, b in self.active_bindings.items() if b.node is self]
+        return [(k, b) for k, found in self.bound_now().items() for b in found if k != NO_KEY]

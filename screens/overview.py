@@ -224,7 +224,7 @@ class OverviewScreen(ClusterScreen):
         if self.pane is tree and key and tree.marked:
             kind = "/" in key
             if any(("/" in k) != kind for k in tree.marked):
-                self.say("Marks are of one kind: instances, or services and groups. Esc takes the marks away.")
+                self.say("Marks are of one kind: instances, or services and groups. <back> takes the marks away.")
                 return
         super().action_mark()
 

@@ -56,6 +56,7 @@ PLACES: dict[str, Place] = {
     "matrix": Place("hosts against services; with words, only those", "screens.matrix:MatrixScreen"),
     "approvals": Place("what waits for a second person", "screens.approvals:ApprovalsScreen"),
     "logs": Place("logs of instances", "screens.logs:LogsScreen"),
+    "messages": Place("remarks and errors of the last hour", "screens.messages:MessagesScreen"),
     "alerts": Place("what needs somebody, who was told, who has it", "screens.alerts:AlertsScreen"),
     "past": Place("every screen at a moment: 14:02, -15m, 2026-11-20 03:00, #118"),
     "between": Place("what changed between two moments", "screens.between:BetweenScreen"),

@@ -19,6 +19,7 @@ from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.changes import describe, value
 from screens.command import command_of
+from screens.copying import put
 from screens.format import lasting, plural, size, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import key
@@ -359,8 +360,7 @@ class PlanScreen(ClusterScreen):
             self.say("The plan is not there yet.")
             return
         command = command_of(self.intent, self.plan.confirm)
-        self.app.copy_to_clipboard(command)
-        self.say(f"Copied: {command}", "ok")
+        self.say(*put(self.cockpit, command, "the command"))
 
     async def action_run_plan(self) -> None:
         plan = self.plan

@@ -92,6 +92,10 @@ def _screen_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--read-only", action="store_true", help="nothing can be changed from this screen")
     parser.add_argument("--theme", default=None, help="dark, light, ansi16 or mono")
     parser.add_argument("--ascii", action="store_true", default=None, help="plain ASCII glyphs")
+    parser.add_argument(
+        "--at", metavar="ADDRESS", default="",
+        help="the view to begin at, as typed behind `:`: 'instances web drift' (default: where it was left)",
+    )
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -214,7 +218,10 @@ async def _embedded(session: Any, args: argparse.Namespace) -> int:
 async def _screen(session: Any, args: argparse.Namespace) -> int:
     from cockpit.cli.faces import face
 
-    return int(await face("textual")(session, theme=args.theme, ascii=args.ascii) or 0)
+    try:
+        return int(await face("textual")(session, theme=args.theme, ascii=args.ascii, address=args.at) or 0)
+    except ValueError as error:  # a theme or a file of keys that cannot be used
+        raise Fail(BAD, str(error)) from None
 
 
 def demo(args: argparse.Namespace) -> int:

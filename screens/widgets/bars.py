@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
+from textual import events
 from textual.strip import Strip
 
 from cockpit.model.view import BADNESS, Who
@@ -13,62 +15,86 @@ from screens.look import PLAIN, Look, Piece
 from screens.widgets.field import Field
 from screens.widgets.lines import Lines
 
-Part = tuple[int, tuple[Piece, ...]]
-"""How soon it leaves when it gets narrow (0 never), and what it shows."""
+
+class Part(NamedTuple):
+    """A part of the top line."""
+
+    leave: int
+    """How soon it leaves when it gets narrow; 0 never."""
+    pieces: tuple[Piece, ...]
+    door: str = ""
+    """Where a click leads: `go:ADDRESS`."""
 
 
 def top_parts(board: Board, who: Who, read_only: str, look: Look) -> tuple[list[Part], list[Part]]:
     """Left and right half of the top line."""
-    left: list[Part] = [(9, ((" cockpit ", "top"), (look.sign("bar"), "top")))]
+    left = [Part(9, ((" cockpit ", "top"), (look.sign("bar"), "top")), "go:overview")]
     head = board.head
     if head is None:
         name = "no answer yet" if board.lost is None else f"no controller: {look.text(board.lost_why)}"
-        return [*left, (0, ((f" {name}", "topstrong"),))], []
-    left.append((0, ((f" {look.text(head.cluster)}", "topstrong"),)))
-    left.append((2, ((f"  rev {head.revision}", "top"),)))
+        return [*left, Part(0, ((f" {name}", "topstrong"),))], []
+    left.append(Part(0, ((f" {look.text(head.cluster)}", "topstrong"),), "go:overview"))
+    left.append(Part(2, ((f"  rev {head.revision}", "top"),), "go:revisions"))
     if board.lost is None:
-        left.append((0, (("  LIVE", "top"),)))
+        left.append(Part(0, (("  LIVE", "top"),)))
     else:
         old = age(board.stale_for)
-        left.append(
-            (0, (("  ", "top"), (f" NO ANSWER since {clock(board.lost)}, shown as it was {old} ago ", "alarm")))
-        )
+        words = f" NO ANSWER since {clock(board.lost)}, shown as it was {old} ago "
+        left.append(Part(0, (("  ", "top"), (words, "alarm")), "go:messages"))
     author, _, place = look.text(who.author).partition("@")
     role = "read-only" if read_only else who.role
-    right: list[Part] = [
-        (1, ((f"  {author}", "top"),)), (7, ((f"@{place}" if place else "", "top"),)),
-        (3 if not read_only else 0, ((f" {role}", "topstrong" if read_only else "top"),)),
-        (1, ((f" {look.sign('bar')} ", "top"),)),
-        (6, ((f"{plural(len(board.hosts), 'host')}  ", "top"),)),
-        (5, ((f"{plural(len(board.instances), 'instance')}  ", "top"),)),
+    right = [
+        Part(1, ((f"  {author}", "top"),)), Part(7, ((f"@{place}" if place else "", "top"),)),
+        Part(3 if not read_only else 0, ((f" {role}", "topstrong" if read_only else "top"),)),
+        Part(1, ((f" {look.sign('bar')} ", "top"),)),
+        Part(6, ((f"{plural(len(board.hosts), 'host')}  ", "top"),), "go:hosts"),
+        Part(5, ((f"{plural(len(board.instances), 'instance')}  ", "top"),), "go:instances"),
     ]
     counts = board.counts()
     for mark in sorted(counts, key=lambda m: -BADNESS.get(m, 0)):
         weight = 0 if BADNESS.get(mark, 0) >= BADNESS["unknown"] else 4
-        right.append((weight, ((f"{look.glyph(mark)} {counts[mark]} {mark}", f"top_{mark}"), ("  ", "top"))))
-    right.append((0, ((clock(board.now), "top"),)))
-    right.append((8, ((f" {zone(board.now)}", "top"),)))
+        words = f"{look.glyph(mark)} {counts[mark]} {mark}"
+        table = "instances" if board.marked.get(mark) else "hosts"
+        right.append(Part(weight, ((words, f"top_{mark}"), ("  ", "top")), f"go:{table} {mark}"))
+    right.append(Part(0, ((clock(board.now), "top"),), "go:messages"))
+    right.append(Part(8, ((f" {zone(board.now)}", "top"),)))
     return left, right
 
 
 def join_parts(left: Sequence[Part], right: Sequence[Part], width: int) -> list[Piece]:
-    """Both halves on one line; parts leave, the highest first, until they fit."""
+    return lay(left, right, width)[0]
+
+
+def lay(left: Sequence[Part], right: Sequence[Part], width: int) -> tuple[list[Piece], dict[int, str]]:
+    """Both halves on one line, and where each piece leads; parts leave, the highest first, until they fit."""
 
     def length(parts: Sequence[Part]) -> int:
-        return sum(cells(t) for _, pieces in parts for t, _ in pieces)
+        return sum(cells(t) for _, pieces, _ in parts for t, _ in pieces)
 
     left, right = list(left), list(right)
     while length(left) + length(right) + 2 > width:
-        most = max((p[0] for p in (*left, *right)), default=0)
+        most = max((p.leave for p in (*left, *right)), default=0)
         if most == 0:
             break
-        left = [p for p in left if p[0] != most]
-        right = [p for p in right if p[0] != most]
+        left = [p for p in left if p.leave != most]
+        right = [p for p in right if p.leave != most]
     gap = " " * max(1, width - length(left) - length(right) - 1)
-    out = [piece for _, pieces in left for piece in pieces]
-    out.append((gap, "top"))
-    out += [piece for _, pieces in right for piece in pieces]
-    return [*out, (" ", "top")]
+    out: list[Piece] = []
+    doors: dict[int, str] = {}
+    for part in (*left, Part(0, ((gap, "top"),)), *right, Part(0, ((" ", "top"),))):
+        if part.door:
+            doors |= dict.fromkeys(range(len(out), len(out) + len(part.pieces)), part.door)
+        out += part.pieces
+    return out, doors
+
+
+def piece_at(pieces: Sequence[Piece], x: int) -> int:
+    """Which piece a cell of the line belongs to; -1 behind the last."""
+    for number, (words, _) in enumerate(pieces):
+        x -= cells(words)
+        if x < 0:
+            return number
+    return -1
 
 
 class Bar(Lines):
@@ -79,6 +105,7 @@ class Bar(Lines):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines: list[tuple[Piece, ...]] = [()]
+        self._doors: Mapping[tuple[int, int], str] = {}
 
     def count(self) -> int:
         return len(self._lines)
@@ -92,8 +119,11 @@ class Bar(Lines):
     def draw(self, index: int, width: int) -> Sequence[Piece]:
         return self._lines[index]
 
-    def show(self, lines: Sequence[Sequence[Piece]]) -> None:
-        """Only lines that differ from what is shown are painted."""
+    def show(
+        self, lines: Sequence[Sequence[Piece]], doors: Mapping[tuple[int, int], str] | None = None
+    ) -> None:
+        """Only lines that differ from what is shown are painted. `doors`: line and piece -> what a click does."""
+        self._doors = doors or {}
         new = [tuple(pieces) for pieces in lines] or [()]
         old, self._lines = self._lines, new
         if len(new) != len(old):
@@ -103,6 +133,14 @@ class Bar(Lines):
         for index, (was, now) in enumerate(zip(old, new, strict=True)):
             if was != now:
                 self.refresh(self._region(index))
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        if 0 <= event.y < len(self._lines):
+            door = self._doors.get((event.y, piece_at(self._lines[event.y], event.x)))
+            if door is not None:
+                # in its turn behind the keys that were pressed before
+                self.app.call_later(cast(Any, self.screen).open_door, door)
 
     def render_line(self, y: int) -> Strip:
         if y >= len(self._lines):

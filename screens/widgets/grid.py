@@ -266,6 +266,27 @@ class Grid(Shelf[T], Lines):
         self.settle()
         self._sift()
 
+    def order_by(self, column: str, descending: bool = False) -> None:
+        """Sort by a column, by its id; the natural order when it is empty."""
+        self.sort_by, self.descending = column, descending
+        self.settle()
+        self._arrange()
+        self.refresh_header()
+
+    def click_header(self, x: int) -> None:
+        """Sort by the column at this cell, the other way round at the second time, naturally at the third."""
+        edge = 1
+        for number, (column, room) in enumerate(self._placed):
+            edge += room + (GAP if number else 0)
+            if x < edge:
+                if column.id != self.sort_by:
+                    self.order_by(column.id)
+                elif not self.descending:
+                    self.order_by(column.id, True)
+                else:
+                    self.order_by(NATURAL)
+                return
+
     def mark(self) -> None:
         """Mark the row under the cursor or take the mark away, and go on to the next."""
         key = self.key

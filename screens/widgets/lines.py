@@ -274,17 +274,21 @@ class Lines(Widget):
     def resized(self) -> None:
         """The width or height changed."""
 
-    # the mouse, where the operator has turned it on
+    # the mouse
 
     def on_click(self, event: events.Click) -> None:
         index = self.top + event.y - self.header
+        if event.y < self.header:
+            self.click_header(event.x)
         if event.y < self.header or not 0 <= index < self.count() or not self.can_rest(index):
             return
-        again = index == self.cursor and self.in_use
         cast(Any, self.screen).use_pane(self)
         self.go(index)
-        if again:
+        if event.chain > 1:
             self.post_message(self.Opened(self))
+
+    def click_header(self, x: int) -> None:
+        """A click on the lines that do not scroll."""
 
     def _on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         self.scroll_top(max(0, min(self.top + 3, self.count() - self.page)))
