@@ -288,6 +288,9 @@ class ClusterScreen(KeyScreen[None]):
         """The filter of an address, when it has one."""
         if filter:
             self.set_filter(filter)
+            if isinstance(self.pane, Grid) and self.pane.wrong:
+                self.say(f"The filter {filter} does not hold: {self.pane.wrong}")
+                self.pane.wrong = ""
             self.show_top()
             self.show_bottom()
 

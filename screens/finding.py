@@ -26,12 +26,6 @@ def begin(screen: ClusterScreen) -> None:
             ids = _views(screen).columns(view_name(screen, pane))
             if ids is not None:
                 pane.choose(ids)
-    first = getattr(screen, "first_filter", "")
-    if first and isinstance(screen.panes[0], Grid):
-        why = screen.panes[0].filter(first)
-        if why:
-            screen.panes[0].wrong = ""
-            screen.say(f"The filter {first} does not hold: {why}")
     stick(screen)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.binding import BindingType
 
-from cockpit.model.view import MARKS, OK, InstanceRow
+from cockpit.model.view import OK, InstanceRow
 from screens import loading
 from screens.aim import INSTANCE
 from screens.format import plural
@@ -19,13 +18,9 @@ from screens.rows import instance_columns, instance_word, lead
 from screens.table import TableScreen
 from screens.widgets.grid import Grid
 
-ASKS = re.compile(r"^[!~/\"']|^re:|[=<>~]")
-"""A word that can only be a filter."""
-
 
 class InstancesScreen(TableScreen):
-    """`scope` is a path of the tree or a host; everything when it is empty. More words are a filter, and so is
-    a first one that names neither."""
+    """`scope` is a path of the tree or a host; everything when it is empty."""
 
     NAME = "instances"
     KIND = INSTANCE
@@ -37,15 +32,12 @@ class InstancesScreen(TableScreen):
         "verb.stop", "verb.start", "verb.scale", "wide", "go.hosts", "command",
     )
 
-    def __init__(self, scope: str = "", *filter: str) -> None:
+    def __init__(self, scope: str = "") -> None:
         super().__init__()
-        if scope in MARKS or ASKS.search(scope):
-            scope, filter = "", (scope, *filter)
         self.scope = scope
-        self.first_filter = " ".join(filter)
 
     def address(self) -> tuple[str, ...]:
-        return (self.NAME, *((self.scope,) if self.scope else ()), *self.first_filter.split())
+        return (self.NAME, self.scope) if self.scope else (self.NAME,)
 
     def on_screen_resume(self) -> None:
         super().on_screen_resume()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from textual import events
@@ -177,6 +178,12 @@ class Travel:
         self._wanted.append(step)
         self._awake.set()
 
+    async def _go(self, step: dict[str, Any]) -> None:
+        """Raises Bad, Refused, ConnectionError."""
+        screen = self.app.screen
+        with screen.waiting("asking for the state then") if isinstance(screen, ClusterScreen) else nullcontext():
+            await self.session.go(**step)
+
     async def _work(self) -> None:
         """Steps one after the other, however fast the keys come."""
         while True:
@@ -186,7 +193,7 @@ class Travel:
                 step = self._wanted.popleft()
                 before = self.session.at
                 try:
-                    await self.session.go(**step)
+                    await self._go(step)
                 except (Bad, Refused, ConnectionError) as error:
                     self.app.tell(str(error) or "the controller does not answer", "unknown")
                     continue

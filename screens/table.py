@@ -26,8 +26,6 @@ class TableScreen(ClusterScreen):
     """Table of the board the rows come from."""
 
     grid: Grid[Any]
-    first_filter = ""
-    """The filter it opens with."""
     _loaded = -1
     """Version of the board that the grid shows."""
 

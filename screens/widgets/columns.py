@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from screens.format import fit
 from screens.look import Piece
 
 GAP = 2
@@ -86,3 +87,19 @@ def presets(every: Sequence[Column]) -> dict[str, list[str]]:
     usual = [c.id for c in every if not c.off]
     narrow = [c.id for c in every if not c.off and (c.leave <= 3 or c is every[0])]
     return {"narrow": narrow, "usual": usual, "all": [c.id for c in every]}
+
+
+def header(placed: Sequence[Placed], title: str, sort_by: str, sign: str, left: int) -> list[Piece]:
+    """The titles; what follows the first is moved to the left by so many cells."""
+    pieces: list[Piece] = [(" ", "head")]
+    rest: list[Piece] = []
+    for number, (column, room) in enumerate(placed):
+        name = (title or column.title) if number == 0 else column.title
+        part = (fit(sign + name if column.id == sort_by else name, room, "", column.right), "head")
+        if number:
+            rest += [(" " * GAP, "head"), part]
+        else:
+            pieces.append(part)
+    if left:
+        rest = [("".join(text for text, _ in rest)[left:], "head")]
+    return [*pieces, *rest]

@@ -10,7 +10,7 @@ from typing import TypeVar
 from screens.format import cells, cut_words, fit
 from screens.look import Piece
 from screens.query import Bad, Part
-from screens.widgets.columns import GAP, Column, Placed, chosen, place
+from screens.widgets.columns import GAP, Column, Placed, chosen, header, place
 from screens.widgets.lines import Lines
 from screens.widgets.news import News
 from screens.widgets.shelf import NATURAL, GridState, Shelf
@@ -491,17 +491,5 @@ class Grid(Shelf[T], Lines):
         return [*pieces, (rest[self.left:], "text")]
 
     def draw_header(self, line: int, width: int) -> Sequence[Piece]:
-        pieces: list[Piece] = [(" ", "head")]
-        rest: list[Piece] = []
-        for number, (column, room) in enumerate(self._placed):
-            title = (self.title or column.title) if number == 0 else column.title
-            if column.id == self.sort_by:
-                title = self.look.sign("down" if self.descending else "up") + title
-            part = (fit(title, room, "", column.right), "head")
-            if number:
-                rest += [(" " * GAP, "head"), part]
-            else:
-                pieces.append(part)
-        if self.left:
-            rest = [("".join(text for text, _ in rest)[self.left:], "head")]
-        return [*pieces, *rest]
+        sign = self.look.sign("down" if self.descending else "up")
+        return header(self._placed, self.title, self.sort_by, sign, self.left)

@@ -124,7 +124,7 @@ async def test_letters_go_to_any_row_of_any_list_and_capitals_open() -> None:
         jump: Any = d.app.screen
         label = next(w for w, t in jump._by_label.items() if t.pane is screen.side)
         await d.press(*label[:-1], label[-1].upper())
-        await d.at("NodeScreen")
+        await d.at("ExplainScreen")
 
 
 def test_labels_are_of_one_length_and_different() -> None:

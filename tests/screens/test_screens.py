@@ -216,7 +216,7 @@ async def test_a_revision_opens_its_changes_and_its_action_can_be_undone() -> No
 
 
 async def test_help_is_made_of_the_live_bindings_and_the_table() -> None:
-    async with driven((100, 120)) as d:
+    async with driven((100, 180)) as d:
         await d.press("?")
         text = d.text()
         for verb in VERBS.values():

@@ -250,6 +250,7 @@ async def test_regions_are_rolled_up_and_open_their_hosts() -> None:
     async with driven(LARGE, session(first), address="regions") as d:
         await d.at("RegionsScreen")
         grid = screen(d).grid
+        await until(lambda: grid.rows)
         bj, sh = grid.rows["bj"], grid.rows["sh"]
         assert (bj.hosts, bj.up, bj.want, bj.drift, bj.mark) == (3, 0, 6, 1, "drift")
         assert (sh.hosts, sh.up, sh.drift, sh.mark, sh.relays) == (3, 3, 0, "ok", 1)
