@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
         "id = [keys]. --format toml prints such a file with every line commented out.",
         epilog="Example: cockpit keys --format toml > ~/.config/cockpit/keys.toml",
     )
-    parser.add_argument("--format", choices=("text", "toml"), default="text")
+    parser.add_argument("--format", choices=("text", "toml"), default="text", help="text, or a file to begin with")
     parser.set_defaults(run=run)
 
 
