@@ -7,6 +7,7 @@ from typing import Any
 
 from cockpit.act.table import VERBS
 from cockpit.cli.common import add_json, add_state
+from cockpit.cli.verbs import add_ways, run
 
 
 def add(commands: Any) -> None:
@@ -25,12 +26,5 @@ def add(commands: Any) -> None:
             parser.add_argument(f"--{param.name}", default=None, metavar=param.name.upper(), help=param.help)
     add_state(parser)
     add_json(parser)
-    parser.add_argument("--no-wait", action="store_true", help="return as soon as it is accepted")
-    parser.add_argument("--read-only", action="store_true", help="refuse whatever would change something")
-    parser.set_defaults(run=run, verb=verb.name, confirm="")
-
-
-def run(args: argparse.Namespace) -> int:
-    from cockpit.cli import verbs
-
-    return verbs.run(args)
+    add_ways(parser)
+    parser.set_defaults(run=run, verb=verb.name)

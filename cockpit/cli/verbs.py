@@ -35,19 +35,7 @@ def add(commands: Any) -> None:
         add_arguments(parser, verb)
         add_state(parser, ssh=True)
         add_json(parser)
-        parser.add_argument(
-            "--confirm", default="", metavar="NAME", help="the name that a destructive verb asks for"
-        )
-        _break_glass(parser)
-        parser.add_argument(
-            "--rehearse", action="store_true", help="show its timeline on a simulated copy instead; changes nothing"
-        )
-        parser.add_argument(
-            "--fail", action="append", default=[], metavar="STEP|HOST",
-            help="with --rehearse: this step (s3) fails, or this host falls silent; again: more of them",
-        )
-        parser.add_argument("--no-wait", action="store_true", help="return as soon as it is accepted")
-        parser.add_argument("--read-only", action="store_true", help="refuse whatever would change something")
+        add_ways(parser)
         parser.set_defaults(run=run, verb=verb.name)
     parser = commands.add_parser(
         "plan", help="Show what a verb would do now; changes nothing.",
@@ -62,6 +50,23 @@ def add(commands: Any) -> None:
         add_json(child)
         _break_glass(child)
         child.set_defaults(run=show_plan, verb=verb.name)
+
+
+def add_ways(parser: argparse.ArgumentParser) -> None:
+    """How a verb may be carried out."""
+    parser.add_argument(
+        "--confirm", default="", metavar="NAME", help="the name that a destructive verb asks for"
+    )
+    _break_glass(parser)
+    parser.add_argument(
+        "--rehearse", action="store_true", help="show its timeline on a simulated copy instead; changes nothing"
+    )
+    parser.add_argument(
+        "--fail", action="append", default=[], metavar="STEP|HOST",
+        help="with --rehearse: this step (s3) fails, or this host falls silent; again: more of them",
+    )
+    parser.add_argument("--no-wait", action="store_true", help="return as soon as it is accepted")
+    parser.add_argument("--read-only", action="store_true", help="refuse whatever would change something")
 
 
 def _break_glass(parser: argparse.ArgumentParser) -> None:
