@@ -85,6 +85,8 @@ def reach(name: str) -> Any:
         app: Any = pilot.app
         driver = Driver(app, pilot, app.session)
         await until(lambda: app.screen.panes and app.screen.panes[0].count())
+        await driver.sees("LIVE")  # what a dialog will stand on is painted before
+        await driver.settled()
         await driver.press(*keys)
         await driver.sees(words)
         if name == "confirm":
