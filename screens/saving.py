@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from screens import browser
+
 
 def save_new(typed: str, text: str) -> Path:
     """Writes a new file, 0600; where it is. Raises OSError with a sentence for the operator."""
+    if why := browser.refusal():
+        raise OSError(f"{why}; `cockpit log` and `cockpit snapshot` save")
     path = Path(typed.strip())
     path = (path.expanduser() if typed.strip().startswith("~") else path).absolute()
     try:

@@ -14,7 +14,7 @@ from cockpit.model.view import InstanceRow
 from cockpit.useractions import template
 from cockpit.useractions.config import Input, Loaded, UserAction, load
 from cockpit.useractions.run import Job
-from screens import userkeys
+from screens import browser, userkeys
 from screens.aim import HOST, INSTANCE, NODE, Aim
 from screens.ask import AskScreen, ConfirmScreen, Option, Question
 from screens.board import Board
@@ -209,7 +209,7 @@ def _menu(screen: ClusterScreen, loaded: Loaded) -> MenuScreen:
 async def start(screen: ClusterScreen, action: UserAction, aim: Aim) -> None:
     """From the choice to the screen that runs it: inputs, then the typed name of what is destructive."""
     board = screen.board
-    if why := why_not(action, aim, board, screen.cockpit.read_only):
+    if why := browser.refusal() or why_not(action, aim, board, screen.cockpit.read_only):
         screen.say(why)
         return
     chosen = selection(action, aim, board)

@@ -1,17 +1,19 @@
 """Take pictures of the screens on a running controller, as SVG: the README's are made with it.
 
     python tools/picture.py --state DIR --size 120x32 --out docs/overview.svg [KEY ...]
+
+`cockpit snapshot VIEW -o FILE.svg` does without keys.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 from pathlib import Path
 
 from cockpit.session.client import RemoteSession
 from screens.app import CockpitApp
+from screens.portrait import svg
 
 SETTLE = 0.4
 """Seconds for data to arrive after each key."""
@@ -27,15 +29,8 @@ async def picture(state: Path, size: tuple[int, int], keys: list[str], out: Path
         for key in keys:
             await pilot.press(key)
             await pilot.pause(SETTLE)
-        out.write_text(standalone(app.export_screenshot(title="cockpit")), encoding="utf-8")
+        out.write_text(svg(app, "cockpit"), encoding="utf-8")
     await session.close()
-
-
-def standalone(svg: str) -> str:
-    """Without fonts from elsewhere, and with its spaces kept by every viewer."""
-    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
-    svg = svg.replace("Fira Code", "DejaVu Sans Mono")
-    return svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
 
 
 def main() -> None:

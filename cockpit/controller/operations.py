@@ -31,6 +31,7 @@ from cockpit.controller.ledger import number_of
 from cockpit.controller.retaining import collect_artifacts
 from cockpit.controller.signing import artifact_sign
 from cockpit.history import ops as history
+from cockpit.incident import about
 from cockpit.model.topology import to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad
@@ -106,6 +107,7 @@ def operations(c: Controller) -> dict[str, Op]:
         "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
         **approvals.operations(c), **guarding.operations(c), **useractions.operations(c),
         **why.operations(c), **journals.operations(c), **earlier.operations(c),
+        **about.operations(c),
     }
 
 

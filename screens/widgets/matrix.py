@@ -170,5 +170,9 @@ class Matrix(Lines):
                 out.append((fit(cut(name, wide - GAP, self.look.sign("more")), wide), word))
         return out
 
+    def words(self, key: str) -> tuple[Sequence[Piece], list[tuple[str, str]]]:
+        """A whole row, also what is not seen: its name, and each column's name with what its cell shows."""
+        return self._head(key), [(self._title(c)[0], self._cell(key, c)[0]) for c in self.columns]
+
     def page_column(self, way: int) -> None:
         self.side(way * self.fitting(self.left))

@@ -1,0 +1,1 @@
+"""Incident bundles: what was the case, for somebody who was not there, without its secrets."""
