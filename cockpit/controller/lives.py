@@ -17,6 +17,7 @@ from cockpit.act.journal import Entry
 from cockpit.act.telling import told
 from cockpit.controller.journals import read_back
 from cockpit.model.changes import describe
+from cockpit.model.history_rows import LifeEvent
 from cockpit.model.states import State
 from cockpit.model.view import DRIFT, FAILED, OK, PAUSED, UNKNOWN, Who
 from cockpit.model.why_rows import ACTION, CLUSTER, GROUP, HOST, INSTANCE, RELAY, SERVICE, Life, Moment
@@ -272,18 +273,30 @@ def _entry_of(about: About, entry: Entry) -> bool:
     return about.kind == CLUSTER or (about.kind == ACTION and body.get("action") == about.name)
 
 
+KEPT_KINDS = (INSTANCE, HOST, SERVICE, RELAY, ACTION)
+"""Kinds whose changes the history can tell."""
+TOLD = 500
+"""The latest changes of the history that a timeline takes."""
+
+
 async def _history(c: Controller, about: About) -> list[Moment]:
-    """The recorded history, where there is one: its op `moments` answers with rows of this shape."""
-    found = c.operations.get("moments")
-    if found is None:
+    """What was recorded before this controller began to watch."""
+    if about.kind not in KEPT_KINDS:
         return []
-    answer = await found(ENGINE, {"kind": about.kind, "name": about.name})
-    rows = answer.get("moments", ()) if isinstance(answer, dict) else answer
-    try:
-        made = msgspec.convert(msgspec.to_builtins(rows), list[Moment])
-    except msgspec.ValidationError as e:
-        raise Bad(f"its rows are of another shape: {e}") from None
-    return [msgspec.structs.replace(m, source="history") for m in made]
+    asked = {"kind": about.kind, "name": about.name, "end": c.watching.began, "limit": TOLD}
+    answer = await c.operations["lives"](ENGINE, asked)
+    events = msgspec.convert(answer["events"], list[LifeEvent])
+    return [
+        Moment(at=e.at, kind="state", kinds=(about.kind, about.name), text=_changed(e, about), mark=e.mark,
+               source="history")
+        for e in events
+    ]  # fmt: skip
+
+
+def _changed(e: LifeEvent, about: About) -> str:
+    words = f"{e.before} → {e.after}" if e.before and e.after else e.after or e.before
+    text = f"{e.how}: {words}" if e.how != "changed" and words else words or e.how
+    return text if e.name == about.name or e.table == "instances" else f"{e.name}: {text}"
 
 
 SOURCES: dict[str, Source] = {
