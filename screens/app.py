@@ -61,6 +61,8 @@ class CockpitApp(App[int], inherit_bindings=False):
     """Has the first address been opened? Before that nothing is kept."""
     DEFAULT_MODE = FIRST
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {FIRST: OverviewScreen}
+    away = False
+    """The terminal is another program's: nothing may be written to it."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c,ctrl+q", "leave", "quit", tooltip="Leave; the cluster and its actions go on.",
                 id="leave", priority=True, show=False),
@@ -183,7 +185,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         """Hand changes to every screen that can be seen."""
         if self.look.fade(self.board.lost is not None):
             self._look_changed()
-        if (changed.alerts or changed.whole) and self._driver is not None and self.travel is None:
+        quiet = self.travel is not None or self.away
+        if (changed.alerts or changed.whole) and self._driver is not None and not quiet:
             self._driver.write(self._bell.news(self.board.alerts, self.board.short))
         for screen in self._seen():
             screen.board_changed(changed)

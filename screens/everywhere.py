@@ -49,6 +49,10 @@ _ALL: tuple[Everywhere, ...] = (
     Everywhere("messages", ";", "messages", "Remarks and errors of the last hour again, with time and place.",
                "screens.messages:begin"),
     Everywhere("go.alerts", "N", "alerts", "What needs somebody, who was told, who has it.", "screens.alerts:begin"),
+    Everywhere(
+        "shell", "S", "shell", "A shell on the host, or in the release of the instance, under the cursor.",
+        "screens.shell:begin",
+    ),
     Everywhere("go.matrix", "M", "matrix", "Hosts against services.", "screens.matrix:begin"),
     Everywhere(
         "life", "L", "life", "What happened to the thing under the cursor: states, runs, actions, revisions.",

@@ -16,6 +16,7 @@ from backends.ssh.look import Kind, Look, Track
 from backends.ssh.missing import MISSING
 from backends.ssh.pool import Done, Kept, NotConnected
 from backends.ssh.releases import Sender
+from backends.ssh.shells import Shells
 from cockpit import __version__
 from cockpit.agent.files import flat
 from cockpit.agent.runtimes import supervisord, systemd
@@ -64,6 +65,7 @@ class Host:
         self.names = 0
         self.followed = Followed(self)
         self.checks = Checks(self)
+        self.shells = Shells(self)
         self.tasks = Tasks(self.uuid, Words(self).table(), send)
         self._told: dict[str, Frame] = {}
         self._releases: list[str] = []
@@ -116,6 +118,7 @@ class Host:
         """The connection is gone. Commands go on, or fail; their answers are remembered."""
         self.checks.stop()
         self.followed.close()
+        self.shells.end_all("lost")
 
     async def close(self) -> None:
         self.leave()
@@ -128,6 +131,8 @@ class Host:
             self.tasks.take(frame)
         elif kind == "credit":
             self.followed.credit(str(frame.get("stream")), int(frame.get("lines") or 0))
+        elif kind == "input":
+            self.shells.input(str(frame.get("task")), frame.get("data"))
         elif kind == "names":  # no program here reads them from us: as good as applied
             self.names = int(frame.get("version") or 0)
             self.send({"t": "names", "version": self.names})

@@ -298,6 +298,16 @@ exit 3
 """PATH...: name and content of the first that is there."""
 
 
+ENTER = """
+cd "$1" || exit 126
+how=$2
+shift 2
+if [ "$how" = login ]; then exec "$@" "${SHELL:-/bin/sh}" -l; fi
+exec "$@"
+"""
+"""DIRECTORY given|login WORDS...: a program there, or the login's own shell behind the words."""
+
+
 def command(script: str, *args: str) -> str:
     """The one string that SSH carries."""
     return shlex.join(["sh", "-c", script.strip(), "sh", *args])

@@ -53,7 +53,11 @@ class Words:
             "drain": self.drain, "logs": self.logs, "unlog": self.unlog, "tail": self.tail,
             "head": self.head, "head-get": self.head_get, **{w: functools.partial(_not_here, w) for w in NOT_HERE},
         }  # fmt: skip
-        return {word: functools.partial(self._translated, handler) for word, handler in named.items()}
+        named["shell-end"] = self._host.shells.end
+        found = {word: functools.partial(self._translated, handler) for word, handler in named.items()}
+        shell = functools.partial(self._translated, self._host.shells.shell)
+        shell.parallel = True  # type: ignore[attr-defined]  # side by side with itself
+        return {**found, "shell": shell}
 
     async def _translated(self, handler: Word, args: Mapping[str, Any], progress: Progress) -> Data:
         try:

@@ -90,6 +90,19 @@ def _token(body: Any) -> str:
     return f"{body['what']} for {body['host'] or 'any host'} ({body['id']})  by {body['author']}"
 
 
+def _shell(body: Any) -> str:
+    where = f"{body['instance']} on {body['host']}" if body.get("instance") else body["host"]
+    what = shlex.join(body["argv"]) if body.get("argv") else "login shell"
+    return f"{_short(body)} {what}  on {where}  by {body['author']}"
+
+
+def _shell_end(body: Any) -> str:
+    code, signal = body.get("code"), body.get("signal")
+    how = body.get("why") or (f"exit {code}" if code is not None else f"signal {signal}" if signal else "unknown")
+    user = f" as {body['user']}" if body.get("user") else ""
+    return f"{_short(body)} {how} after {body['seconds']:.0f} s{user}  on {body['host']}  by {body['author']}"
+
+
 def _join(body: Any) -> str:
     let = f"  let in by {body['author']}" if body.get("author") else ""
     return f"{body['as']} {body['name']} ({body['uuid']}) from {body['address'] or 'somewhere'}{let}"
@@ -119,7 +132,7 @@ def _alert(body: Any) -> str:
 _OTHERS: dict[str, Callable[[Any], str]] = {
     "exec": _exec, "exec-end": _exec_end, "plugin": _plugin, "schedule": _schedule, "revoked": _revoked,
     "token": _token, "join": _join, "request": _request, "approve": _decided, "refuse": _decided, "expire": _decided,
-    "glass": _glass, "alert": _alert,
+    "glass": _glass, "alert": _alert, "shell": _shell, "shell-end": _shell_end,
 }
 
 

@@ -178,7 +178,7 @@ class Agent(Following):
 
     def busy(self) -> bool:
         """What runs would end with this connection: it does not move to a better way now."""
-        return bool(self.streams) or self.builder.busy
+        return bool(self.streams) or self.builder.busy or self.plugins.listening
 
     def source(self) -> str:
         return self.identity.address or source(self.address())
@@ -239,6 +239,8 @@ class Agent(Following):
                 self.queue.append(frame)
         elif kind == "cmd":
             self.tasks.take(frame)
+        elif kind == "input":
+            self.plugins.input(str(frame.get("task")), frame.get("data"))
         elif kind == "plugin-settings":
             self.plugins.settings(frame["settings"])
         elif kind == "retire":

@@ -15,6 +15,7 @@ FAMILIES = (
     "serve", "show", "verbs", "records", "artifacts", "hosts", "revoking", "relay", "ssh", "exec", "plugins",
     "importing", "bootstrap", "backup", "alerts", "graph", "approvals", "editing", "why", "actions", "history",
     "logs", "keys", "snapshot", "bundle", "web",
+    "logs", "keys", "shell",
 )  # fmt: skip
 """Modules of this package; each has `add(subparsers)`."""
 

@@ -39,6 +39,7 @@ from cockpit.controller.reports import Reports
 from cockpit.controller.runner import Runner
 from cockpit.controller.securing import Security
 from cockpit.controller.session import EngineSession
+from cockpit.controller.shells import Shells
 from cockpit.controller.trunks import Trunks
 from cockpit.controller.upgrades import HubFacts
 from cockpit.controller.watching import Watching
@@ -136,6 +137,7 @@ class Controller:
         self.plugins = HostPlugins(self)
         self.executions = Executions(self)
         self.rehearsals = Rehearsals(self)
+        self.shells = Shells(self)
         self.shelf = Shelf(self)
         self.runner = Runner(self)
         self.desk = Desk(self)

@@ -102,6 +102,7 @@ def operations(c: Controller) -> dict[str, Op]:
 
     return {
         **c.security.operations(), **c.alerts.operations(), **c.metrics.operations(), **history.operations(c),
+        **c.shells.operations(),
         "export": export, "artifact_add": artifact_add,
         "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
         "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
@@ -129,6 +130,7 @@ def streams(c: Controller) -> dict[str, Stream]:
     return {
         "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,
         "plugin_remove": plugin_remove, **c.metrics.streams(), **rehearsing.streams(c), **history.streams(c),
+        **c.shells.streams(),
     }
 
 

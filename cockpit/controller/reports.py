@@ -71,7 +71,8 @@ class Reports:
             case messages.Log():
                 self.c.logs.frame(frame)
             case messages.Progress(task=task, data=data):
-                if not self.c.builds.progress(task, data) and not self.c.executions.progress(task, data):
+                takers = (self.c.builds, self.c.executions, self.c.shells)
+                if not any(taker.progress(task, data) for taker in takers):
                     self.c.runner.progress(task, data)
             case messages.Plugins():
                 self.c.plugins.table(host, frame)

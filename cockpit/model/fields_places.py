@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cockpit.model.kinds import Field, ListOf, MapOf, Object, integer, text, word
+from cockpit.model.kinds import Field, ListOf, MapOf, Object, integer, text, truth, word
 from cockpit.model.scalars import (
     ABSOLUTE,
     ADDRESS,
@@ -72,6 +72,7 @@ REGION = Object(
         Field("push_rate", RATE, "Bytes per second that pushes may take on the way into this region."),
         Field("transports", TRANSPORTS, "In which order agents here try them."),
         Field("proxy", PROXY, "HTTP proxy that agents here go through."),
+        Field("shell", truth(), "false: operators cannot open shells on hosts here.", default="true"),
     ),
     none=True,
 )  # fmt: skip
@@ -94,6 +95,7 @@ HOSTS = Object(
         ),
         Field("max_instances", _COUNT, "Place at most so many instances here."),
         Field("push_rate", RATE, "Bytes per second that pushes may receive here, and as many to send."),
+        Field("shell", truth(), "false: operators cannot open a shell here.", default="true"),
     ),
 )  # fmt: skip
 

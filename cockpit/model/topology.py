@@ -25,6 +25,8 @@ class Region(Spec, frozen=True, kw_only=True):
     """In which order agents here try them; empty: as they stand in the type."""
     proxy: str = ""
     """`http://HOST:PORT` that agents here go through (CONNECT)."""
+    shell: bool = True
+    """May operators open shells on hosts here?"""
 
 
 class Ssh(Spec, frozen=True, kw_only=True):
@@ -78,6 +80,8 @@ class Host(Spec, frozen=True, kw_only=True):
     max_instances: int | None = None
     push_rate: int | None = None
     """Bytes per second that pushes may receive here, and as many that they may send; None is unlimited."""
+    shell: bool = True
+    """May operators open a shell here?"""
 
 
 class Group(Spec, frozen=True, kw_only=True):

@@ -154,6 +154,8 @@ class Table:
         """Builds that run, by their task."""
         self.execs: set[str] = set()
         """Commands of `exec` that run, by their task."""
+        self.shells: set[str] = set()
+        """The same of `shell`."""
         self._heads: dict[str, bytes] = {}
 
     def full(self, frame: Full) -> None:
@@ -182,6 +184,8 @@ class Table:
         """A command goes to the agent: remember what it begins, ends or changes there."""
         if word == "exec":
             self.execs.add(task)
+        elif word == "shell":
+            self.shells.add(task)
         if word not in ("logs", "unlog", "build", "head"):
             return
         try:
@@ -200,6 +204,7 @@ class Table:
     def result(self, frame: Result) -> None:
         self.builds.discard(frame.task)
         self.execs.discard(frame.task)
+        self.shells.discard(frame.task)
         head = self._heads.pop(frame.task, None)
         if head is not None and frame.ok:
             self.head = head
@@ -211,9 +216,11 @@ class Table:
         ]
         found += [(f"{MINE}{task}", "unbuild", {"build": task}) for task in sorted(self.builds)]
         found += [(f"{MINE}{task}", "unexec", {"task": task}) for task in sorted(self.execs)]
+        found += [(f"{MINE}{task}", "shell-end", {"task": task}) for task in sorted(self.shells)]
         self.streams.clear()
         self.builds.clear()
         self.execs.clear()
+        self.shells.clear()
         self._heads.clear()
         return found
 

@@ -27,6 +27,7 @@ CHANGING = frozenset(
         "approve", "refuse",
         "user_action",
         "alert_ack", "alert_silence", "alert_unsilence", "alert_test",
+        "shell", "shell_type", "shell_took", "shell_resize", "shell_end",
     }
 )
 
@@ -36,7 +37,8 @@ hosts, or end the controller, is not held by them."""
 
 
 STREAMS = frozenset(
-    {"changes", "logs", "past", "artifact_build", "exec", "plugin_push", "plugin_remove", "loads", "rehearse"}
+    {"changes", "logs", "past", "artifact_build", "exec", "plugin_push", "plugin_remove", "loads", "rehearse",
+     "shell"}
 )
 """Those of both that answer with many items."""
 

@@ -170,6 +170,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "approve": {"id": "a1", "digest": "x"}, "refuse": {"id": "a1"},
     "user_action": {"name": "x", "class": "change"},
     "alert_ack": {}, "alert_silence": {}, "alert_unsilence": {}, "alert_test": {},
+    "shell": {"host": "a-1"}, "shell_type": {"shell": "x"}, "shell_took": {"shell": "x", "bytes": 1},
+    "shell_resize": {"shell": "x", "rows": 1, "cols": 1}, "shell_end": {"shell": "x"},
 }
 
 

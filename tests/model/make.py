@@ -167,6 +167,7 @@ def topologies(draw: st.DrawFn) -> Expected:
     roles = draw(st.lists(names, max_size=2, unique=True))
     groups: dict[str, Group] = {}
     found: dict[str, Service] = {}
+    allowed = st.fixed_dictionaries({"shell": st.booleans()})
     for number in range(draw(st.integers(0, 3))):
         above = draw(st.sampled_from(["", *groups]))
         path = f"{above}.{draw(names)}".removeprefix(".")
@@ -183,7 +184,7 @@ def topologies(draw: st.DrawFn) -> Expected:
             r: Region(
                 reaches=draw(st.sampled_from([None, tuple(regions)])), push_rate=draw(rates),
                 transports=draw(st.sampled_from([(), ("polling", "http2")])),
-                proxy=draw(st.sampled_from(["", "http://10.0.0.9:3128"])),
+                proxy=draw(st.sampled_from(["", "http://10.0.0.9:3128"])), **draw(allowed),
             )
             for r in regions
         },
@@ -192,7 +193,7 @@ def topologies(draw: st.DrawFn) -> Expected:
         hosts={
             h: Host(
                 region=draw(st.sampled_from(regions)), address=f"10.0.0.{n + 1}", labels=draw(labels),
-                **draw(ways),
+                **draw(ways), **draw(allowed),
                 port_range=draw(st.sampled_from([(20000, 20999), (30000, 40000)])),
                 max_instances=draw(st.none() | st.integers(12, 20)), push_rate=draw(rates),
             )

@@ -7,6 +7,7 @@ its own, carries a mark in its environment; what is left of it when it ends, or 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import ctypes
 import errno
 import grp
@@ -17,7 +18,7 @@ import signal
 import subprocess
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 MARK = "COCKPIT_COMMAND_MARK"
 GRACE = 2.0
@@ -53,12 +54,14 @@ class Running:
         self.why = ""
         """timeout or stopped, once it must end."""
         self.pid = 0
+        self.first = signal.SIGTERM
+        """What it gets first when it must end."""
         self._commands = commands
         self._mark = mark
         self._over = threading.Event()
 
     def stop(self, why: str = "stopped") -> None:
-        """SIGTERM for its group now, SIGKILL for all of it after a grace."""
+        """SIGTERM (or what is `first`) for its group now, SIGKILL for all of it after a grace."""
         if self.why or self._over.is_set():
             return
         self.why = why
@@ -68,7 +71,7 @@ class Running:
     def _signal(self) -> None:
         if self.pid:
             try:
-                os.killpg(self.pid, signal.SIGTERM)
+                os.killpg(self.pid, self.first)
             except (ProcessLookupError, PermissionError):
                 pass
 
@@ -98,8 +101,7 @@ class Commands:
         may wait. Raises CommandTrouble."""
         began = time.monotonic()
         with self._lock:
-            self._numbers += 1
-            mark = f"{os.getpid()}.{self._numbers}.{time.time_ns()};"
+            mark = self._mark()
             running = Running(self, mark)
             child = _start(argv, user, mark, cwd)
             running.pid = child.pid
@@ -125,6 +127,35 @@ class Commands:
             "code": code if code >= 0 else None, "signal": -code if code < 0 else None, "why": running.why,
             "seconds": round(time.monotonic() - began, 3), "lines": lines, "dropped": dropped,
         }
+
+    @contextlib.contextmanager
+    def held(
+        self, argv: Sequence[str], *, env: Dict[str, str], stdio: Sequence[int], pass_fds: Sequence[int] = ()
+    ) -> "Iterator[Tuple[Running, subprocess.Popen[bytes]]]":
+        """A program whose input and output are the caller's: `stdio` are three descriptors. When the block is left,
+        all of it has ended. Its environment is `env` and our marks. Raises OSError."""
+        with self._lock:
+            mark = self._mark()
+            marks = {k: v for k, v in os.environ.items() if k.endswith("_MARK")}
+            child = subprocess.Popen(
+                list(argv), stdin=stdio[0], stdout=stdio[1], stderr=stdio[2], env={**env, **marks, MARK: mark},
+                cwd="/", start_new_session=True, pass_fds=tuple(pass_fds),
+            )
+            running = Running(self, mark)
+            running.pid = child.pid
+            self._pids[child.pid] = running
+        try:
+            yield running, child
+        finally:
+            running._over.set()
+            end_marked(mark, child.pid)
+            child.wait()
+            with self._lock:
+                del self._pids[child.pid]
+
+    def _mark(self) -> str:
+        self._numbers += 1
+        return f"{os.getpid()}.{self._numbers}.{time.time_ns()};"
 
     def end_all(self) -> None:
         """The process ends: so does all that it has started."""

@@ -23,11 +23,17 @@ WANTS = ("units",)
 
 
 class Word(NamedTuple):
-    """`timeout` in seconds; with `own_timeout` the argument `timeout` of a command counts instead."""
+    """`timeout` in seconds; with `own_timeout` the argument `timeout` of a command counts instead. `input`: it takes
+    what the controller sends while it runs. `place`: it is told where the instance of its argument is."""
 
     timeout: float
     observing: bool
     own_timeout: bool
+    input: bool = False
+    place: bool = False
+
+
+FLAGS = Word._fields[1:]
 
 
 class Limits(NamedTuple):
@@ -110,9 +116,9 @@ def _words(doc: Any) -> Dict[str, Word]:
         timeout = facts.get("timeout", 30.0)
         if not _number(timeout) or not 0 < timeout <= MAX_TIMEOUT:
             raise BadPlugin(f"{FILE}: word {word}: timeout is seconds, at most {MAX_TIMEOUT:g}")
-        flags = [facts.get(key, False) for key in ("observing", "own_timeout")]
+        flags = [facts.get(key, False) for key in FLAGS]
         if not all(isinstance(flag, bool) for flag in flags):
-            raise BadPlugin(f"{FILE}: word {word}: observing and own_timeout are true or false")
+            raise BadPlugin(f"{FILE}: word {word}: {', '.join(FLAGS)} are true or false")
         found[word] = Word(float(timeout), *flags)
     return found
 

@@ -51,6 +51,10 @@ class Call:
         self._host = host
         self._room = threading.Semaphore(WINDOW)
         self._ending: Optional[Callable[[], None]] = None
+        self._taking: Optional[Callable[[Doc], None]] = None
+        self._early: List[Doc] = []
+        """Input that came before anybody took it."""
+        self._lock = threading.Lock()
 
     def progress(self, data: Doc) -> None:
         """Waits while what was said before is still on its way; says nothing once the command is cancelled."""
@@ -65,6 +69,22 @@ class Call:
         self._ending = ending
         if self.cancelled.is_set():
             ending()
+
+    def on_input(self, taking: Callable[[Doc], None]) -> None:
+        """Called (in the main thread, so it must be quick) with each message that the controller sends to this
+        command, in order. For words with `input` in plugin.json."""
+        with self._lock:
+            for data in self._early:
+                taking(data)
+            self._early.clear()
+            self._taking = taking
+
+    def _input(self, data: Doc) -> None:
+        with self._lock:
+            if self._taking is not None:
+                self._taking(data)
+            else:
+                self._early.append(data)
 
     def _cancel(self) -> None:
         self.cancelled.set()
@@ -232,6 +252,10 @@ class Host:
             call = self._calls.get(int(doc["id"]))
             if call is not None:
                 call._room.release()
+        elif op == "input":
+            call = self._calls.get(int(doc["id"]))
+            if call is not None:
+                call._input(doc["data"])
         elif op == "ping":
             self._send({"op": "pong"})
         elif op in ("settings", "units"):

@@ -11,7 +11,7 @@ from typing import Any, Awaitable, Callable, Dict, List, Mapping, Set
 from cockpit.agent.files import read_json, write_json
 from cockpit.agent.install import Releases
 from cockpit.agent.plugins.ending import kill_orphans
-from cockpit.agent.plugins.facts import Templates, unit_facts
+from cockpit.agent.plugins.facts import Templates, place_facts, unit_facts
 from cockpit.agent.plugins.registry import Registry
 from cockpit.agent.plugins.service import Loaded, Place, Service
 from cockpit.agent.plugins.verify import Pushed, described, pushed_of, verified
@@ -33,11 +33,16 @@ class PluginWord:
 
     parallel = True
 
-    def __init__(self, service: Service, word: str, bulk: Callable[[Frame], Awaitable[None]]) -> None:
-        self.observing = service.loaded.description.words[word].observing
+    def __init__(
+        self, service: Service, word: str, bulk: Callable[[Frame], Awaitable[None]],
+        place: Callable[[str], Data],
+    ) -> None:
+        facts = service.loaded.description.words[word]
+        self.observing = facts.observing
         self._service = service
         self._word = word
         self._bulk = bulk
+        self._place = place if facts.place else None
 
     async def __call__(self, args: Mapping[str, Any], progress: Progress) -> Data:
         """An argument `task` (the command's own id) lets progress wait for the link, as log lines do."""
@@ -49,6 +54,8 @@ class PluginWord:
             else:
                 progress(data)
 
+        if self._place is not None and args.get("instance"):
+            args = {**args, "place": self._place(str(args["instance"]))}
         return await self._service.call(self._word, args, tell)
 
 
@@ -166,6 +173,16 @@ class Plugins:
             service.set(settings.get(name) or {})
         self.units_changed()
 
+    def input(self, task: str, data: Any) -> None:
+        """An `input` frame; for a command that is over, nothing."""
+        if isinstance(data, dict):
+            any(service.input(task, data) for service in self._services.values())
+
+    @property
+    def listening(self) -> bool:
+        """Does a command run that somebody types into?"""
+        return any(service.listening for service in self._services.values())
+
     def connected(self) -> None:
         for service in self._services.values():
             service.send({"op": "connected"})
@@ -248,7 +265,11 @@ class Plugins:
 
     def _own_words(self, service: Service) -> None:
         words = service.loaded.description.words
-        self.words.put(service.name, {word: PluginWord(service, word, self._bulk) for word in words})
+        self.words.put(service.name, {word: PluginWord(service, word, self._bulk, self._where) for word in words})
+
+    def _where(self, instance: str) -> Data:
+        """Raises CommandError."""
+        return place_facts(self._dir, instance, self._records())
 
     def _verified(self, pushed: Pushed) -> Loaded:
         description = verified(self._dir, self._releases, pushed)

@@ -74,6 +74,8 @@ class Process:
         self._log = log
         self._tell = tell
         self._calls: Dict[int, _Call] = {}
+        self._inputs: Dict[str, int] = {}
+        """Task -> the call that takes its input."""
         self._ids = 0
         self._ready: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
         self._ready.add_done_callback(_seen)
@@ -128,8 +130,23 @@ class Process:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(json.dumps(doc, separators=(",", ":")).encode() + b"\n")
 
-    async def call(self, word: str, args: Mapping[str, Any], progress: Optional[Progress], timeout: float) -> Data:
-        """Raises CommandError (`timeout` when its time was over), PluginGone."""
+    def input(self, task: str, data: Data) -> bool:
+        """For a command under way; False when it is none of ours."""
+        id = self._inputs.get(task)
+        if id is None:
+            return False
+        self.send({"op": "input", "id": id, "data": data})
+        return True
+
+    @property
+    def listening(self) -> bool:
+        """Does a command run that takes input?"""
+        return bool(self._inputs)
+
+    async def call(
+        self, word: str, args: Mapping[str, Any], progress: Optional[Progress], timeout: float, task: str = ""
+    ) -> Data:
+        """`task`: its input comes under this name. Raises CommandError (`timeout`: its time was over), PluginGone."""
         if self.gone.is_set():
             raise PluginGone(self.why)
         if len(self._calls) >= MAX_CALLS:
@@ -139,6 +156,8 @@ class Process:
         call = self._calls[id] = _Call(progress)
         self.used = time.monotonic()
         pump = asyncio.ensure_future(self._pump(id, call))
+        if task:
+            self._inputs[task] = id
         try:
             self.send({"op": "call", "id": id, "word": word, "args": dict(args)})
             try:
@@ -152,6 +171,7 @@ class Process:
         finally:
             pump.cancel()
             self._calls.pop(id, None)
+            self._inputs.pop(task, None)
             self.used = time.monotonic()
         if not doc.get("ok"):
             raise CommandError(str(doc.get("code") or "failed"), str(doc.get("text") or "no reason given"))

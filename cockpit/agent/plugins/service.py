@@ -120,11 +120,21 @@ class Service:
             own = args.get("timeout")
             if isinstance(own, (int, float)) and 0 < own <= MAX_TIMEOUT:
                 timeout = float(own) + SLACK
+        task = str(args.get("task") or "") if facts.input else ""
         process = await self._ready_process()
         try:
-            return await process.call(word, args, progress, timeout)
+            return await process.call(word, args, progress, timeout, task)
         except PluginGone as e:
             raise CommandError("broken", f"plug-in {self.name} ended during {word}: {e}") from None
+
+    def input(self, task: str, data: Data) -> bool:
+        """For a command under way, of this version or one before; False when it is none of ours."""
+        mine = [*self._leaving, *([self._process] if self._process is not None else [])]
+        return any(process.input(task, data) for process in mine)
+
+    @property
+    def listening(self) -> bool:
+        return self._process is not None and self._process.listening
 
     async def _ready_process(self) -> Process:
         """Raises CommandError `broken`."""

@@ -1,0 +1,347 @@
+"""Shells on hosts: one stream is one shell, and lives as long as somebody reads it.
+
+What goes over the link (`shell`, `shell-end`, `input` frames) is in docs/protocols.md; what each op takes and answers
+is at `operations` and `streams`. The journal has who, where, when, and how it ended; never what was typed or shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import collections
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cockpit.link.hub import Answer
+from cockpit.model.actual import serving_unit
+from cockpit.model.names import near
+from cockpit.model.topology import Expected
+from cockpit.model.view import Who
+from cockpit.plan.steps import Bad, Refused
+
+if TYPE_CHECKING:
+    from cockpit.controller.core import Controller
+
+WINDOW = 64 * 1024
+"""Bytes of output that may be on their way: little enough that Ctrl-C is soon seen on a slow line."""
+MAX_TYPED = 64 * 1024
+"""Bytes of input that the far side has not taken yet; more waits at the person's."""
+RATE, BURST = 128 * 1024.0, 256 * 1024.0
+"""Bytes of input per second, and at once."""
+IDLE = 3600.0
+"""Seconds without a key after which a shell at a terminal is ended."""
+LIFE = 24 * 3600.0
+PER_PERSON, PER_HOST = 10, 20
+BEGIN = 30.0
+"""Seconds that a host may take to begin one."""
+LATE = 30.0
+LAST_BYTES = 3.0
+MAX_ARGV = 128 * 1024
+MAX_SIDE = 1000
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """`host` or `instance`. Without `argv` it is the login shell; without `tty` its input and output are pipes."""
+
+    host: str = ""
+    instance: str = ""
+    argv: tuple[str, ...] = ()
+    tty: bool = True
+    rows: int = 24
+    cols: int = 80
+    term: str = "xterm"
+
+
+def forbidden(expected: Expected, host: str) -> str:
+    """Why the topology allows no shell there, as a sentence; empty where it does. Pure."""
+    entry = expected.hosts.get(host)
+    if entry is None:
+        return f"{host} is not declared"
+    if not entry.shell:
+        return f"no shell on {host}: the topology says `shell: false` for the host"
+    region = expected.regions.get(entry.region)
+    if region is not None and not region.shell:
+        return f"no shell on {host}: the topology says `shell: false` for region {entry.region}"
+    return ""
+
+
+class Shells:
+    def __init__(self, controller: Controller) -> None:
+        self.c = controller
+        self._open: dict[str, _Shell] = {}
+        """Task -> shell. The task is the id that its person knows, and nobody else."""
+
+    def operations(self) -> dict[str, Any]:
+        """`shell_type {shell, data: base64, eof}` answers when there is room for more; `shell_took {shell, bytes}`:
+        so much of its output was shown; `shell_resize {shell, rows, cols}`; `shell_end {shell}`."""
+
+        async def shell_type(who: Who, args: dict[str, Any]) -> Any:
+            shell = self._mine(who, args)
+            try:
+                raw = base64.b64decode(str(args.get("data") or ""), validate=True)
+            except (binascii.Error, ValueError):
+                raise Bad("shell_type: data is base64") from None
+            if len(raw) > MAX_TYPED:
+                raise Bad(f"shell_type: at most {MAX_TYPED} bytes at once")
+            await shell.type(raw, bool(args.get("eof")))
+            return {}
+
+        async def shell_took(who: Who, args: dict[str, Any]) -> Any:
+            self._mine(who, args).shown(int(args.get("bytes") or 0))
+            return {}
+
+        async def shell_resize(who: Who, args: dict[str, Any]) -> Any:
+            rows, cols = (max(1, min(MAX_SIDE, int(args[side]))) for side in ("rows", "cols"))
+            self._mine(who, args).tell({"rows": rows, "cols": cols})
+            return {}
+
+        async def shell_end(who: Who, args: dict[str, Any]) -> Any:
+            self._mine(who, args).end()
+            return {}
+
+        return {
+            "shell_type": shell_type, "shell_took": shell_took, "shell_resize": shell_resize, "shell_end": shell_end,
+        }
+
+    def streams(self) -> dict[str, Any]:
+        """`shell` (see Request): {"shell": id,"host","instance","idle"}, then {"begun": {"user","directory",
+        "program","pid"}}, then {"data": base64, "err": true where it is standard error}, at last
+        {"exit": {"code","signal","why","seconds"}}. `why` is empty when the program ended by itself."""
+
+        def shell(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
+            return self.run(msgspec.convert(args, Request), who)
+
+        return {"shell": shell}
+
+    def progress(self, task: str, data: dict[str, Any]) -> bool:
+        """From the host; False when the task is none of ours."""
+        shell = self._open.get(task)
+        if shell is not None:
+            shell.take(data)
+        return shell is not None or task.startswith("shell-")
+
+    async def run(self, request: Request, who: Who) -> AsyncIterator[dict[str, Any]]:
+        """See `streams`. Raises Bad, Refused, ConnectionError. When it is closed the shell is ended."""
+        host = self._check(request, who)
+        shell = _Shell(self.c, f"shell-{uuid.uuid4().hex}", request, host, who)
+        self._open[shell.task] = shell
+        # the id lets nobody type, and the journal is read by many: it gets only the beginning
+        facts = {"id": shell.task[:14], "host": host, "instance": request.instance, "author": who.author}
+        self.c.ledger.note({"kind": "shell", **facts, "argv": list(request.argv)})
+        began, end = time.monotonic(), {"code": None, "signal": None, "why": "left"}
+        work = asyncio.create_task(shell.command())
+        try:
+            yield {"shell": shell.task, "host": host, "instance": request.instance, "idle": IDLE}
+            async for item in shell.items(work):
+                yield item
+            try:
+                end = shell.conclude(await work)
+            except (ConnectionError, TimeoutError):
+                if not shell.begun:
+                    raise
+                end = {"code": None, "signal": None, "why": "lost"}
+            yield {"exit": {**end, "seconds": round(time.monotonic() - began, 3)}}
+        except (Bad, ConnectionError) as e:
+            end = {"code": None, "signal": None, "why": str(e)}
+            raise
+        finally:
+            del self._open[shell.task]
+            shell.closed()
+            if not work.done():
+                shell.end()
+                work.cancel()
+            work.add_done_callback(_seen)
+            self.c.ledger.note({
+                "kind": "shell-end", **facts, **end, "user": shell.user,
+                "seconds": round(time.monotonic() - began, 3),
+            })  # fmt: skip
+
+    def _check(self, request: Request, who: Who) -> str:
+        """The host. Raises Bad, Refused, ConnectionError."""
+        expected = self.c.world.expected
+        if bool(request.host) == bool(request.instance):
+            raise Bad("shell wants a host or an instance")
+        if request.argv and (not request.argv[0] or any("\0" in a for a in request.argv)):
+            raise Bad("shell: the command begins with a program")
+        if sum(len(a.encode()) for a in request.argv) > MAX_ARGV:
+            raise Bad(f"these words are longer than {MAX_ARGV} bytes")
+        host = request.host or self._host_of(request.instance)
+        if host not in expected.hosts:
+            raise Bad(f"no host {host!r}{near(host, expected.hosts)}")
+        if why := forbidden(expected, host):
+            raise Refused(why)
+        open = list(self._open.values())
+        if sum(s.who.author == who.author for s in open) >= PER_PERSON:
+            raise Refused(f"{who.author} has {PER_PERSON} shells open already: leave one")
+        if sum(s.host == host for s in open) >= PER_HOST:
+            raise Refused(f"{PER_HOST} shells are open on {host} already")
+        if host not in self.c.hub.links:
+            raise ConnectionError(f"no answer from {host}: no shell can be opened on it now")
+        return host
+
+    def _host_of(self, instance: str) -> str:
+        unit = serving_unit(tuple(self.c.world.units.get(instance, {}).values()))
+        if unit is not None:
+            return self.c.world.where[unit.unit]
+        host = self.c.world.expected.placement.get(instance)
+        if host is None:
+            raise Bad(f"no instance {instance!r}{near(instance, self.c.world.expected.placement)}")
+        return host
+
+    def _mine(self, who: Who, args: dict[str, Any]) -> _Shell:
+        """Raises Bad when it is over, Refused when another session opened it."""
+        shell = self._open.get(str(args.get("shell")))
+        if shell is None:
+            raise Bad("this shell is over")
+        if shell.who is not who:  # each session has a Who of its own: another one of the same person is another
+            raise Refused("this shell is another session's")
+        return shell
+
+
+class _Shell:
+    def __init__(self, controller: Controller, task: str, request: Request, host: str, who: Who) -> None:
+        self.c = controller
+        self.task = task
+        self.request = request
+        self.host = host
+        self.who = who
+        self.user = ""
+        self._waiting: collections.deque[dict[str, Any]] = collections.deque()
+        self._held = 0
+        """Bytes that came and were not shown yet."""
+        self._came = 0
+        self._typed = 0
+        """Bytes that the far side has not taken yet."""
+        self._tokens, self._at = BURST, time.monotonic()
+        self._begun = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._typing = asyncio.Lock()
+        self._over = False
+        self._flooded = False
+
+    @property
+    def begun(self) -> bool:
+        return self._begun.is_set()
+
+    async def command(self) -> Answer:
+        """Raises ConnectionError, TimeoutError."""
+        r = self.request
+        args = {
+            "task": self.task, "instance": r.instance, "argv": list(r.argv), "tty": r.tty, "rows": r.rows,
+            "cols": r.cols, "term": r.term, "credit": WINDOW, "idle": IDLE, "timeout": LIFE,
+        }  # fmt: skip
+        try:
+            return await self.c.hub.command(self.host, "shell", args, task=self.task, timeout=LIFE + LATE)
+        finally:
+            self._wake.set()
+
+    async def items(self, work: asyncio.Task[Answer]) -> AsyncIterator[dict[str, Any]]:
+        """What comes, until the far side has answered and all it said is here."""
+        limit: float | None = time.monotonic() + BEGIN
+        wanted = -1
+        while True:
+            while self._waiting:
+                yield self._waiting.popleft()
+            if self._begun.is_set() and not work.done():
+                limit = None
+            if work.done() and wanted < 0:
+                answer = None if work.exception() is not None else work.result()
+                wanted = int(answer.data.get("bytes") or 0) if answer is not None and answer.ok else 0
+                limit = time.monotonic() + LAST_BYTES
+            if (wanted >= 0 and self._came >= wanted) or self._flooded:
+                return
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(None if limit is None else max(0.0, limit - time.monotonic())):
+                    await self._wake.wait()
+            except TimeoutError:
+                if wanted >= 0:
+                    return
+                raise ConnectionError(f"no shell on {self.host} within {BEGIN:g} s: its agent is silent") from None
+
+    def conclude(self, answer: Answer) -> dict[str, Any]:
+        """How it ended. Raises Bad when it never began."""
+        if not answer.ok:
+            text = answer.text or answer.code
+            if answer.code == "bad" and text.startswith("no command"):
+                text = "its agent is too old for shells: cockpit upgrade"
+            if answer.code == "timeout":
+                return {"code": None, "signal": None, "why": "timeout"}
+            raise Bad(f"{self.host}: {text}")
+        return {k: answer.data.get(k) for k in ("code", "signal")} | {"why": str(answer.data.get("why") or "")}
+
+    # from the host
+
+    def take(self, data: dict[str, Any]) -> None:
+        begun = data.get("begun")
+        if isinstance(begun, dict) and not self._begun.is_set():
+            self.user = str(begun.get("user", ""))[:100]
+            facts = {k: str(begun.get(k, ""))[:4096] for k in ("user", "directory", "program")}
+            self._waiting.append({"begun": {**facts, "pid": begun.get("pid")}})
+            self._begun.set()
+        for name in ("out", "err"):
+            text = data.get(name)
+            if isinstance(text, str):
+                size = len(text) * 3 // 4 - text[-2:].count("=")
+                self._came += size
+                self._held += size
+                self._waiting.append({"data": text, "err": True} if name == "err" else {"data": text})
+        if self._held > 4 * WINDOW:  # it sends what nobody has asked for
+            self._flooded = True
+            self.end()
+        if isinstance(data.get("took"), int):
+            self._typed = max(0, self._typed - int(data["took"]))
+            self._room.set()
+        self._wake.set()
+
+    # from the person
+
+    async def type(self, raw: bytes, eof: bool) -> None:
+        """Returns when there is room for more."""
+        async with self._typing:
+            await self._begun.wait()
+            now = time.monotonic()
+            self._tokens = min(BURST, self._tokens + (now - self._at) * RATE) - len(raw)
+            self._at = now
+            if self._tokens < 0:
+                await asyncio.sleep(-self._tokens / RATE)
+            self._typed += len(raw)
+            self.tell({"data": base64.b64encode(raw).decode(), **({"eof": True} if eof else {})})
+            while self._typed >= MAX_TYPED and not self._over:
+                self._room.clear()
+                await self._room.wait()
+
+    def shown(self, count: int) -> None:
+        """Credit for as much; never for more than what came."""
+        count = max(0, min(count, self._held))
+        self._held -= count
+        if count:
+            self.tell({"credit": count})
+
+    def tell(self, data: dict[str, Any]) -> None:
+        self.c.hub.send(self.host, {"t": "input", "task": self.task, "data": data})
+
+    def end(self) -> None:
+        if self.host in self.c.hub.links:
+            told = self.c.hub.begin(f"{self.task}-end", self.host, "shell-end", {"task": self.task})
+            told.add_done_callback(_seen)
+            self.c.hub.forget(f"{self.task}-end")
+
+    def closed(self) -> None:
+        """Whoever types has nobody to wait for any more."""
+        self._over = True
+        self._begun.set()
+        self._room.set()
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        with contextlib.suppress(Exception):
+            future.exception()
