@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
@@ -17,7 +16,6 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
 from textual.screen import Screen
-from textual.theme import BUILTIN_THEMES, Theme
 
 from cockpit.plan.steps import Bad, Refused
 from cockpit.ports import Session
@@ -28,10 +26,13 @@ from screens.alerts import Bell
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.colourless import NoColours
+from screens.colours import dumb
+from screens.comfort import WORDS, Comfort
 from screens.command import Go, parse
 from screens.commandline import CommandLine
+from screens.grounds import QUESTION, Ground, driver
 from screens.keys import KeyScreen, config_file
-from screens.look import Look, choose_ascii, choose_theme
+from screens.look import Look, choose_ascii
 from screens.memory import Memory, Spot
 from screens.memory import home as memory_home
 from screens.overview import OverviewScreen
@@ -39,6 +40,7 @@ from screens.places import PLACES, made_by
 from screens.remarks import Messages
 from screens.starting import begin_verb
 from screens.tabs import FIRST, Tabs
+from screens.taste import Taste
 from screens.widgets.bars import TopLine, lay, top_parts
 
 if TYPE_CHECKING:
@@ -80,16 +82,20 @@ class CockpitApp(App[int], inherit_bindings=False):
         retry: float = RETRY,
         memory: Memory | None = None,
         keys: Mapping[str, tuple[str, ...]] | None = None,
+        taste: Taste | None = None,
     ) -> None:
-        """`address` empty: where the last run ended. `memory` keeps nothing unless it has a directory.
+        """`address` empty: where the last run ended. `memory` and `taste` keep nothing unless they have a
+        directory.
         `keys`: a person's own, as `keymap.load` gives them."""
-        name = choose_theme(theme)
-        super().__init__()
+        self.comfort = Comfort(taste or Taste(), theme)
+        super().__init__(driver_class=driver() if self.comfort.guessed else None)
         self.session = session
         self._probing = ascii is None
+        encoding = sys.__stdout__.encoding if sys.__stdout__ else "ascii"
+        self.comfort.write_in(encoding)
         self.look = Look(
-            theme=name, ascii=choose_ascii(ascii, sys.__stdout__.encoding if sys.__stdout__ else "ascii")
-        )
+            theme=self.comfort.theme, words=self.comfort.words, ascii=choose_ascii(ascii, encoding)
+        )  # fmt: skip
         self.board = Board(clock)
         self._read_only = read_only_reason
         self._address: str | None = address
@@ -107,24 +113,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         self._bell = Bell()
         self.travel: Travel | None = None
         """A stay in the past."""
-        self.register_theme(self._textual_theme(name))
-        self.theme = f"cockpit-{name}"
+        self.comfort.begin(self)
         self._nothing_coloured = NoColours()
-
-    def _textual_theme(self, name: str) -> Theme:
-        data = self.look.data
-        if data["ansi"]:
-            # Textual's own widgets ask for variables that only its ansi theme defines
-            return replace(BUILTIN_THEMES["ansi-dark"], name=f"cockpit-{name}")
-        return Theme(
-            name=f"cockpit-{name}",
-            primary=data["foreground"],
-            foreground=data["foreground"],
-            background=data["background"],
-            surface=data["background"],
-            panel=data["panel"],
-            dark=bool(data["dark"]),
-        )
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         # our styles hold no ANSI colours that would need translating: nothing to filter but in mono
@@ -141,6 +131,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         if self._probing and not self.look.ascii and self._driver is not None:
             # on our own screen, before the first paint: the answer comes as an event
             self._driver.write(f"\r{PROBE}\x1b[6n\r\x1b[2K")
+        if self.comfort.guessed and isinstance(self._driver, driver() or ()):
+            self._driver.write(QUESTION)
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         """The terminal's answer: where it stands after two status glyphs.
@@ -151,6 +143,9 @@ class CockpitApp(App[int], inherit_bindings=False):
             self._probing = False
             self.look.ascii = True
             self._look_changed()
+
+    def on_ground(self, event: Ground) -> None:
+        self.comfort.ground(event.reply)
 
     def _look_changed(self) -> None:
         """Draw everything anew."""
@@ -204,6 +199,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         else:
             await self.tabs.restore(self.memory.layout)
         self._begun = True
+        self.comfort.opened()
         self.show_complaints()
 
     async def open(self, address: str, spot: Spot | None = None, *, quiet: bool = False) -> bool:
@@ -255,6 +251,7 @@ class CockpitApp(App[int], inherit_bindings=False):
     def _tick(self) -> None:
         for screen in self._seen():
             screen.tick()
+        self.comfort.tick()
         self._keep()
 
     def _keep(self) -> None:
@@ -317,6 +314,9 @@ class CockpitApp(App[int], inherit_bindings=False):
 
             await past.go(self, rest)
             return
+        if name in WORDS:
+            self.comfort.go(name, (*rest, *filter.split()))
+            return
         if name == "overview":
             while self.deep:
                 await self.pop_screen()
@@ -366,10 +366,6 @@ class CockpitApp(App[int], inherit_bindings=False):
         await begin_verb(self, screen, name, aim, given, values)
 
 
-def _dumb(environ: Any) -> bool:
-    return environ.get("TERM", "") in ("", "dumb")
-
-
 async def run_async(
     session: Session, *, read_only_reason: str = "", theme: str | None = None, ascii: bool | None = None,
     address: str = "",
@@ -378,7 +374,7 @@ async def run_async(
 
     Raises ValueError for an unknown theme, and for a file of keys that cannot be used.
     """
-    if _dumb(os.environ):
+    if dumb(os.environ):
         from screens.plain import overview_text
 
         text = overview_text(await session.snapshot(), ascii=choose_ascii(ascii, sys.stdout.encoding))
@@ -390,7 +386,7 @@ async def run_async(
     try:
         app = CockpitApp(
             session, read_only_reason=read_only_reason, theme=theme, ascii=ascii, address=address,
-            memory=Memory(memory_home()), keys=keys,
+            memory=Memory(memory_home()), keys=keys, taste=Taste(memory_home()),
         )
         app.mouse_off = not mouse.wanted(os.environ)
         code = await app.run_async(mouse=not app.mouse_off)

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.plan.steps import Bad, Refused
-from screens import everywhere, finding, foot, userkeys
+from screens import everywhere, finding, foot, tour, userkeys
 from screens.aim import NOTHING, Aim
 from screens.board import Changed
 from screens.format import wrap
@@ -160,6 +160,8 @@ class ClusterScreen(KeyScreen[None]):
                 lines += remark_lines(text + self.look.sign("more"), "changing", width, self.look)
         if self._remark is not None:
             lines += remark_lines(self._remark.text, self._remark.mark, width, self.look)
+        if self.cockpit.comfort.tour is not None:
+            lines += self.cockpit.comfort.tour.lines(self, width)
         if (running := actionbar.for_screen(self, width)) is not None:
             lines.append(running)
         if self.field is not None:
@@ -208,7 +210,7 @@ class ClusterScreen(KeyScreen[None]):
     def say(self, text: str, mark: str = "drift") -> None:
         """A sentence above the keys, until the next key; `;` shows it again."""
         app = self.cockpit
-        text = spelled(text, app.own_keys)
+        text = spelled(self.look.words.say(text), app.own_keys)
         self._remark = app.messages.say(text, mark, app.board.now, app.address_of(self))
         self._said = time.monotonic()
         self.show_bottom()
@@ -246,6 +248,8 @@ class ClusterScreen(KeyScreen[None]):
             self.cockpit.messages.seen(self._remark)
             self._remark = None
             self.show_bottom()
+        if self.cockpit.comfort.tour is not None and await tour.take_key(self, event):
+            return True
         if self.field is None:
             if self.cockpit.travel is not None and await self.cockpit.travel.take_key(self, event):
                 return True

@@ -13,6 +13,8 @@ from screens.address import read
 from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, Aim
 from screens.board import Board
 from screens.places import PLACES
+from screens.themes import names
+from screens.words import LANGUAGES
 
 __all__ = ["Do", "Go", "aim_of", "command_of", "completions", "help_for", "parse", "positional", "value_of"]
 
@@ -153,6 +155,7 @@ def completions(text: str, board: Board) -> list[str]:
             "instances": nodes + list(board.hosts), "logs": nodes + instances, "node": instances,
             "action": list(board.actions),
             "host": list(board.hosts),
+            "theme": names() if head[0] == "theme" else [], "language": list(LANGUAGES),
             "pushes": list(dict.fromkeys(row.action for row in board.pushes.values())),
         }.get(head[0], [])
     elif len(head) == 1 or verb.many:

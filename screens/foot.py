@@ -22,19 +22,20 @@ def hints(screen: ClusterScreen, ids: Iterable[str]) -> list[Hint]:
     for name, binding in screen.live_bindings():
         bound.setdefault(binding.id or "", (name, binding))
     out: list[Hint] = []
+    say = screen.look.words.label
     for id in ids:
         if id not in bound or (screen.cockpit.travel is not None and id in ("logs", "go.hosts")):
             continue  # in the past these keys step through time
         name, binding = bound[id]
         label = binding.description
         if not id.startswith("verb."):
-            out.append((screen.key_name(name), screen.hint_label(id, label), True))
+            out.append((screen.key_name(name), say(screen.hint_label(id, label)), True))
             continue
         why = why_not(VERBS[label], screen.aim(), screen.board, screen.cockpit.read_only)
         if not why:
-            out.append((screen.key_name(name), label, True))
+            out.append((screen.key_name(name), say(label), True))
         elif screen.cockpit.read_only or screen.board.lost is not None:
-            out.append((screen.key_name(name), label, False))
+            out.append((screen.key_name(name), say(label), False))
     return out
 
 
@@ -42,8 +43,9 @@ def last_hints(screen: ClusterScreen) -> list[Hint]:
     """Those that always stand at the end: errors nobody looked at, back, help."""
     unread = screen.cockpit.messages.unread
     found = hints(screen, ("messages",)) if unread else []
+    say = screen.look.words.say
     last = hints(screen, (*(() if screen.app.screen_stack[0] is screen else ("back",)), *screen.LAST))
-    return [*((name, f"{unread} unread", True) for name, _, _ in found), *last]
+    return [*((name, say(f"{unread} unread"), True) for name, _, _ in found), *last]
 
 
 def keys(screen: ClusterScreen, width: int) -> tuple[list[Piece], dict[int, str]]:

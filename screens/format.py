@@ -61,6 +61,18 @@ def cut(text: str, width: int, more: str = "") -> str:
     return text
 
 
+def drop(text: str, width: int) -> str:
+    """The text without its first `width` cells; half of a wide character that is left is a blank."""
+    if text[:width].isascii():
+        return text[width:]
+    used = 0
+    for index, char in enumerate(text):
+        if used >= width and (used > width or cells(char)):
+            return " " * (used - width) + text[index:]
+        used += cells(char)
+    return " " * (used - width) if used > width else ""
+
+
 def cut_words(text: str, width: int, more: str = "") -> str:
     """At most `width` cells of a sentence, cut between words where that leaves at least half of it."""
     short = cut(text, width, more)
@@ -80,11 +92,38 @@ def fit(text: str, width: int, more: str = "", right: bool = False) -> str:
     return pad + text if right else text + pad
 
 
+def _pieces(text: str) -> list[tuple[str, str]]:
+    """Words with the blank that stands before each; text without blanks can break around each wide character."""
+    out: list[tuple[str, str]] = []
+    for word in text.split():
+        before = " " if out else ""
+        if word.isascii():
+            out.append((before, word))
+            continue
+        run = ""
+        for char in word:
+            wide = not char.isascii() and cells(char) == 2
+            if run and (wide or _wide_end(run)) and char not in CLOSING and run[-1] not in OPENING:
+                out.append((before, run))
+                before, run = "", ""
+            run += char
+        out.append((before, run))
+    return out
+
+
+OPENING, CLOSING = "（《“「『【", "，。；：？！、）》”」』】…"
+"""No line ends with the ones, and none begins with the others."""
+
+
+def _wide_end(text: str) -> bool:
+    return not text[-1].isascii() and cells(text[-1]) == 2
+
+
 def wrap(text: str, width: int, lines: int, more: str = "") -> list[str]:
     """Words on at most `lines` lines; a word longer than a line is broken, never dropped."""
     out: list[str] = []
     line = ""
-    for word in text.split():
+    for before, word in _pieces(text):
         while cells(word) > width:
             if line:
                 out.append(line)
@@ -92,7 +131,7 @@ def wrap(text: str, width: int, lines: int, more: str = "") -> list[str]:
             head = cut(word, width)
             out.append(head)
             word = word[len(head):] if head else ""
-        joined = f"{line} {word}" if line else word
+        joined = f"{line}{before}{word}" if line else word
         if cells(joined) > width:
             out.append(line)
             line = word

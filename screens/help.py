@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -32,14 +33,16 @@ MEANINGS = {
 }
 
 
-def key_rows(bindings: list[tuple[str, Binding]], prefix: str) -> list[tuple[str, str]]:
+def key_rows(
+    bindings: list[tuple[str, Binding]], prefix: str, say: Callable[[str], str] = str
+) -> list[tuple[str, str]]:
     """Keys and what they do, one row per binding."""
     rows: dict[str, tuple[list[str], str]] = {}
     for name, binding in bindings:
         id = binding.id or ""
         if id.startswith("verb.") != (prefix == "verb."):
             continue
-        tip = f"{binding.description}: {binding.tooltip}" if prefix else binding.tooltip
+        tip = f"{say(binding.description)}: {say(binding.tooltip)}" if prefix else say(binding.tooltip)
         rows.setdefault(id, ([], tip))[0].append(key_name(name))
     return [(", ".join(_run(names)), tip) for names, tip in rows.values()]
 
@@ -86,13 +89,13 @@ class HelpScreen(ClusterScreen):
             (name, binding) for name, found in origin.bound_now().items() for binding in found if name != NO_KEY
         ]
         items: list[Item] = [line((f" KEYS on {origin.NAME}", "strong"))]
-        rows = key_rows(live, "verb.")
+        rows = key_rows(live, "verb.", look.words.say)
         if rows:
             items.append(text(" VERBS: each shows its plan first; nothing runs without it", "head"))
             for name, tip in rows:
                 items += self._row(name, tip, width)
         items.append(text(" MOVING AND LOOKING", "head"))
-        for name, tip in key_rows(live, ""):
+        for name, tip in key_rows(live, "", look.words.say):
             items += self._row(name, tip, width)
         items.append(BLANK)
         items.append(text(" ALL VERBS, for the line behind :", "head"))
@@ -147,7 +150,7 @@ class HelpScreen(ClusterScreen):
         self.begin_field("filter", self.filter_text())
 
     def _row(self, name: str, tip: str, width: int, column: int = 15, style: str = "key") -> list[Item]:
-        parts = wrap(tip, max(20, width - column - 4), 3, self.look.sign("more"))
+        parts = wrap(self.look.words.say(tip), max(20, width - column - 4), 3, self.look.sign("more"))
         head = fit(name, column) if cells(name) <= column else name + " "
         out = [line(("   " + head, style), (parts[0] if parts else "", "text"))]
         out += [text(" " * (column + 3) + part) for part in parts[1:]]

@@ -218,7 +218,8 @@ class LogsScreen(ClusterScreen):
         if self.ended:
             pieces.append((f"   {self.look.text(self.ended)}", "unknown"))
         elif log.following:
-            pieces.append(("   following", "changing"))
+            words = "following" if log.entries else f"waiting for the first line{self.look.sign('more')}"
+            pieces.append((f"   {words}", "changing"))
         else:
             pieces += [
                 ("   standing still", "paused"),

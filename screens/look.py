@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +11,13 @@ from typing import Any
 
 from rich.style import Style
 
+from screens import colours, themes
 from screens.format import clean
+from screens.words import Words
 
+THEMES = themes.SHIPPED
 Piece = tuple[str, str]
 """A run of text and the word of its style."""
-
-THEMES = ("dark", "light", "ansi16", "mono")
 
 PLAIN, CURSOR, CURSOR_OFF = 0, 1, 2
 """How the row under a piece is drawn: as it is, under the cursor, under the cursor of a list not in use."""
@@ -26,23 +26,40 @@ _NOTHING = Style()
 
 
 @cache
-def _data(name: str) -> dict[str, Any]:
-    return tomllib.loads(files("themes").joinpath(f"{name}.toml").read_text("utf-8"))
+def _glyph_sets() -> dict[str, Any]:
+    return tomllib.loads(files("themes").joinpath("glyphs.toml").read_text("utf-8"))
+
+
+@cache
+def _named(name: str) -> themes.Theme:
+    return themes.read(name)
 
 
 @dataclass
 class Look:
-    """One theme with one glyph set. `generation` grows whenever every line must be drawn anew."""
+    """One theme with one glyph set in one language. `generation` grows whenever every line must be drawn anew.
+
+    Raises `themes.Wrong` for a theme that cannot be used.
+    """
 
     theme: str = "dark"
     ascii: bool = False
     stale: bool = False
     generation: int = 0
+    words: Words = field(default_factory=Words)
     _styles: dict[tuple[str, int], Style] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.made_of = _named(self.theme)
 
     @property
     def data(self) -> Mapping[str, Any]:
-        return _data(self.theme)
+        return self.made_of.data
+
+    def use(self, theme: themes.Theme) -> None:
+        """Another theme from now on; the caller lets everything be drawn anew."""
+        self.theme, self.made_of = theme.name, theme
+        self._styles.clear()
 
     @property
     def colourless(self) -> bool:
@@ -50,7 +67,7 @@ class Look:
 
     @property
     def _glyphs(self) -> dict[str, dict[str, str]]:
-        found: dict[str, dict[str, str]] = _data("glyphs")["ascii" if self.ascii else "unicode"]
+        found: dict[str, dict[str, str]] = _glyph_sets()["ascii" if self.ascii else "unicode"]
         return found
 
     def glyph(self, mark: str) -> str:
@@ -60,10 +77,12 @@ class Look:
         return self._glyphs["signs"][name]
 
     def text(self, text: str, limit: int = 4096) -> str:
-        """A sentence from outside, made safe and drawable."""
+        """A sentence from outside, made safe and drawable; in the operator's language where it is known."""
         text = clean(text, limit)
+        if self.words.on and " " in text:
+            text = self.words.say(text)
         if self.ascii and not text.isascii():
-            for char, spelled in _data("glyphs")["spelling"].items():
+            for char, spelled in _glyph_sets()["spelling"].items():
                 text = text.replace(char, spelled)
         return text
 
@@ -102,21 +121,9 @@ class Look:
         return True
 
 
-def choose_theme(asked: str | None, environ: Mapping[str, str] | None = None) -> str:
+def choose_theme(asked: str | None, environ: Mapping[str, str]) -> str:
     """The theme for this terminal. `NO_COLOR` wins over everything; raises ValueError for an unknown name."""
-    env = os.environ if environ is None else environ
-    if env.get("NO_COLOR"):
-        return "mono"
-    name = asked or env.get("COCKPIT_THEME")
-    if name:
-        if name not in THEMES:
-            raise ValueError(f"no theme {name!r}; there are {', '.join(THEMES)}")
-        return name
-    term = env.get("TERM", "")
-    if not env.get("COLORTERM") and "256color" not in term and not term.endswith("-direct"):
-        return "ansi16"
-    background = env.get("COLORFGBG", "").rpartition(";")[2]
-    return "light" if background in ("7", "15") else "dark"
+    return colours.choose(asked, environ, themes.read)[0]
 
 
 def choose_ascii(asked: bool | None, encoding: str) -> bool:

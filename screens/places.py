@@ -60,6 +60,9 @@ PLACES: dict[str, Place] = {
     "alerts": Place("what needs somebody, who was told, who has it", "screens.alerts:AlertsScreen"),
     "past": Place("every screen at a moment: 14:02, -15m, 2026-11-20 03:00, #118"),
     "between": Place("what changed between two moments", "screens.between:BetweenScreen"),
+    "theme": Place("the colours: dark, light, high-contrast, deuteranopia and others; one of your own"),
+    "language": Place("the language of the screens: en or zh"),
+    "tour": Place("a first look in eight steps; changes nothing"),
     "help": Place("keys and verbs", "screens.help:HelpScreen"),
     "quit": Place("leave"),
 }

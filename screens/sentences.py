@@ -12,7 +12,7 @@ from cockpit.act.table import VERBS
 from screens.general import GENERAL
 from screens.keys import NO_KEY, key_name
 
-_MARK = re.compile(r"<((?:go|verb)\.\w+|back|open|copy|messages)>")
+_MARK = re.compile(r"<((?:go|verb)\.\w+|back|open|copy|messages|filter|explain|move\.down|pane\.next)>")
 
 
 @cache

@@ -90,7 +90,10 @@ def _serve_options(parser: argparse.ArgumentParser) -> None:
 
 def _screen_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--read-only", action="store_true", help="nothing can be changed from this screen")
-    parser.add_argument("--theme", default=None, help="dark, light, ansi16 or mono")
+    parser.add_argument(
+        "--theme", default=None,
+        help="dark, light, high-contrast, deuteranopia, tritanopia, ansi16, mono, transparent, or one of your own",
+    )  # fmt: skip
     parser.add_argument("--ascii", action="store_true", default=None, help="plain ASCII glyphs")
     parser.add_argument(
         "--at", metavar="ADDRESS", default="",

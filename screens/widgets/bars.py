@@ -58,7 +58,14 @@ def top_parts(board: Board, who: Who, read_only: str, look: Look) -> tuple[list[
         right.append(Part(weight, ((words, f"top_{mark}"), ("  ", "top")), f"go:{table} {mark}"))
     right.append(Part(0, ((clock(board.now), "top"),), "go:messages"))
     right.append(Part(8, ((f" {zone(board.now)}", "top"),)))
-    return left, right
+    return _told(left, look), _told(right, look)
+
+
+def _told(parts: list[Part], look: Look) -> list[Part]:
+    """In the operator's language, before anybody measures them."""
+    if not look.words.on:
+        return parts
+    return [p._replace(pieces=tuple(look.words.pieces(p.pieces))) for p in parts]
 
 
 def join_parts(left: Sequence[Part], right: Sequence[Part], width: int) -> list[Piece]:
@@ -117,7 +124,7 @@ class Bar(Lines):
         return self._lines[index]
 
     def draw(self, index: int, width: int) -> Sequence[Piece]:
-        return self._lines[index]
+        return self.look.words.pieces(self._lines[index])
 
     def show(
         self, lines: Sequence[Sequence[Piece]], doors: Mapping[tuple[int, int], str] | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from screens.format import fit
+from screens.format import cells, drop, fit
 from screens.look import Piece
+from screens.words import Words
 
 GAP = 2
 
@@ -40,6 +41,18 @@ class Column:
 Placed = tuple[Column, int]
 
 
+def titled(columns: Sequence[Column], words: Words) -> Sequence[Column]:
+    """The same columns with their titles in the operator's language."""
+    return [replace(c, title=words.title(c.title)) for c in columns] if words.on else columns
+
+
+def row_cells(columns: Sequence[Column], row: Any, words: Words) -> tuple[Piece, ...]:
+    """What a row shows; the first column is its name and stays as it is."""
+    if not words.on:
+        return tuple([column.cell(row) for column in columns])
+    return tuple([words.cell(c.id, c.cell(row)) if n else c.cell(row) for n, c in enumerate(columns)])
+
+
 def place(columns: Sequence[Column], wants: Mapping[str, int], room: int) -> list[Placed]:
     """The columns that fit into `room` cells, in their order, with their widths.
 
@@ -49,8 +62,8 @@ def place(columns: Sequence[Column], wants: Mapping[str, int], room: int) -> lis
     kept = list(columns)
 
     def least(column: Column) -> int:
-        want = min(column.most, max(len(column.title), wants.get(column.id, 0)))
-        return min(want, max(column.least, len(column.title))) if column.grow else want
+        want = min(column.most, max(cells(column.title), wants.get(column.id, 0)))
+        return min(want, max(column.least, cells(column.title))) if column.grow else want
 
     while len(kept) > 1 and sum(least(c) + GAP for c in kept) - GAP > room:
         leavers = [c for c in kept if c.leave]
@@ -101,5 +114,5 @@ def header(placed: Sequence[Placed], title: str, sort_by: str, sign: str, left: 
         else:
             pieces.append(part)
     if left:
-        rest = [("".join(text for text, _ in rest)[left:], "head")]
+        rest = [(drop("".join(text for text, _ in rest), left), "head")]
     return [*pieces, *rest]

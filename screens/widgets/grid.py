@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from screens.format import cells, cut_words, fit
+from screens.format import cells, cut_words, drop, fit
 from screens.look import Piece
 from screens.query import Bad, Part
-from screens.widgets.columns import GAP, Column, Placed, chosen, header, place
+from screens.widgets.columns import GAP, Column, Placed, chosen, header, place, row_cells, titled
 from screens.widgets.lines import Lines
 from screens.widgets.news import News
 from screens.widgets.shelf import NATURAL, GridState, Shelf
@@ -369,7 +369,10 @@ class Grid(Shelf[T], Lines):
 
     def look_changed(self) -> None:
         self._texts.clear()
+        self._wants.clear()
+        self._measure(list(self.rows.values())[:SAMPLE])
         super().look_changed()
+        self.resized()
 
     def tick(self) -> None:
         old_news = set(self._news.expire(self.clock()))
@@ -387,7 +390,7 @@ class Grid(Shelf[T], Lines):
                 self.touch(index)
 
     def _cells(self, row: T) -> tuple[Piece, ...]:
-        return tuple([column.cell(row) for column in self.columns])
+        return row_cells(self.columns, row, self.look.words)
 
     def texts(self, key: str) -> tuple[Piece, ...]:
         found = self._texts.get(key)
@@ -419,7 +422,7 @@ class Grid(Shelf[T], Lines):
     def natural(self) -> int:
         """Cells that all columns would like."""
         wants = self._wants
-        return sum(min(c.most, max(len(c.title), wants.get(c.id, 0))) + GAP for c in self.columns)
+        return sum(min(c.most, max(cells(c.title), wants.get(c.id, 0))) + GAP for c in self.columns)
 
     def indent(self, row: T) -> int:
         """Cells that `lead` takes."""
@@ -427,7 +430,8 @@ class Grid(Shelf[T], Lines):
 
     def resized(self) -> None:
         room = 10_000 if self.wide else self.size.width - 1
-        placed = place(self.columns, self._wants, room) if self.size.width else []
+        columns = titled(self.columns, self.look.words)
+        placed = place(columns, self._wants, room) if self.size.width else []
         if placed != self._placed:
             self._placed = placed
             self._strips.clear()
@@ -485,11 +489,10 @@ class Grid(Shelf[T], Lines):
 
     def _sideways(self, pieces: list[Piece], texts: Mapping[str, Piece]) -> list[Piece]:
         """The name stays; the rest is moved to the left by whole cells."""
-        rest = "".join(
-            " " * GAP + fit(texts[c.id][0], room, self.look.sign("more"), c.right) for c, room in self._placed[1:]
-        )
-        return [*pieces, (rest[self.left:], "text")]
+        more = self.look.sign("more")
+        rest = "".join(" " * GAP + fit(texts[c.id][0], room, more, c.right) for c, room in self._placed[1:])
+        return [*pieces, (drop(rest, self.left), "text")]
 
     def draw_header(self, line: int, width: int) -> Sequence[Piece]:
         sign = self.look.sign("down" if self.descending else "up")
-        return header(self._placed, self.title, self.sort_by, sign, self.left)
+        return header(self._placed, self.look.words.say(self.title), self.sort_by, sign, self.left)

@@ -23,7 +23,7 @@ class Sheet(Lines):
         return self.items[index].pieces
 
     def draw(self, index: int, width: int) -> Sequence[Piece]:
-        return self.items[index].pieces
+        return self.look.words.pieces(self.items[index].pieces)
 
     def can_rest(self, index: int) -> bool:
         return self.items[index].pick

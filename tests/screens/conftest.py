@@ -13,7 +13,9 @@ def _frozen_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLORTERM", "truecolor")
-    for name in ("NO_COLOR", "COCKPIT_THEME", "COLORFGBG"):
+    for name in (
+        "NO_COLOR", "FORCE_COLOR", "COCKPIT_THEME", "COLORFGBG", "COCKPIT_LANG", "LC_ALL", "LC_MESSAGES", "LANG",
+    ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     time.tzset()
     yield
