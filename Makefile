@@ -2,11 +2,16 @@
 
 BIN = .venv/bin
 
-.PHONY: demo test bench faults agent lock clean
+.PHONY: demo tour test bench soak faults agent lock clean
 
 demo: # a six-host cluster on this machine, and the cockpit on it
 	@tools/venv.sh
 	@$(BIN)/cockpit demo
+
+tour: # the same cluster, and the cockpit played on it at a person's pace; OUT=docs/tour.svg records it instead
+	@tools/venv.sh
+	@tools/debian.sh tmux
+	@tools/tour.sh "$(OUT)"
 
 test: # every check
 	@tools/venv.sh dev
@@ -24,6 +29,10 @@ bench: # the table of budgets, peers beside ours
 	@tools/venv.sh dev
 	@tools/debian.sh supervisord=supervisor aria2c=aria2 rsync ip=iproute2 || echo "going on without some peers"
 	@$(BIN)/python -m tests.bench
+
+soak: # an hour of live load: memory flat, pictures quick; COCKPIT_SOAK=SECONDS for less
+	@tools/venv.sh dev
+	@$(BIN)/python -m tests.soak
 
 agent: # dist/cockpit-agent for hosts without Python, dist/cockpit-agent.pyz for those with 3.9 or newer
 	@tools/venv.sh dev

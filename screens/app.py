@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
@@ -38,6 +39,7 @@ from screens.memory import home as memory_home
 from screens.overview import OverviewScreen
 from screens.places import PLACES, made_by
 from screens.remarks import Messages
+from screens.sent import Sent, only_new
 from screens.starting import begin_verb
 from screens.tabs import FIRST, Tabs
 from screens.taste import Taste
@@ -104,6 +106,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         """A filter that holds on every list."""
         self.memory = memory or Memory()
         self.messages = Messages()
+        self.sent = Sent()
         self.line = CommandLine(self)
         self.tabs = Tabs(self)
         self._feeder: Any = None
@@ -127,12 +130,17 @@ class CockpitApp(App[int], inherit_bindings=False):
         self._feeder = self.run_worker(self._feed(), name="feed")
         self.set_interval(1.0, self._tick)
         mouse.quiet(self)
-        self.app_resume_signal.subscribe(self, lambda _: mouse.quiet(self))  # after a shell or an editor
+        self.app_resume_signal.subscribe(self, lambda _: self._resumed())  # after a shell or an editor
         if self._probing and not self.look.ascii and self._driver is not None:
             # on our own screen, before the first paint: the answer comes as an event
             self._driver.write(f"\r{PROBE}\x1b[6n\r\x1b[2K")
         if self.comfort.guessed and isinstance(self._driver, driver() or ()):
             self._driver.write(QUESTION)
+
+    def _resumed(self) -> None:
+        mouse.quiet(self)
+        self.sent.forget()
+        self.screen.refresh()
 
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         """The terminal's answer: where it stands after two status glyphs.
@@ -150,6 +158,7 @@ class CockpitApp(App[int], inherit_bindings=False):
     def _look_changed(self) -> None:
         """Draw everything anew."""
         self.look.generation += 1
+        self.sent.forget()
         for screen in self._seen():  # the others look when they are seen again
             screen.look_again()
             screen.board_changed(Changed(whole=True))
@@ -272,9 +281,14 @@ class CockpitApp(App[int], inherit_bindings=False):
             lines = [pieces, strip] if strip else [pieces]
             bar.show(lines, {(0, n): d for n, d in doors.items()} | {(1, n): d for n, d in tabs.items()})
 
+    def _display(self, screen: Screen[Any], renderable: Any) -> None:
+        super()._display(screen, only_new(self.sent, renderable, self.size.width))
+
     # keys, one after the other
 
     async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Resize):
+            self.sent.forget()
         screen = self.screen if self._screen_stack_ready else None
         if isinstance(screen, KeyScreen) and not event.is_forwarded:
             if isinstance(event, events.Key) and await screen.take_key(event):
@@ -389,6 +403,10 @@ async def run_async(
             memory=Memory(memory_home()), keys=keys, taste=Taste(memory_home()),
         )
         app.mouse_off = not mouse.wanted(os.environ)
+        if measured := os.environ.get("COCKPIT_FRAMES"):
+            from screens import frames
+
+            frames.watch(app, Path(measured))
         code = await app.run_async(mouse=not app.mouse_off)
     finally:
         opening.work()

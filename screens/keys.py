@@ -72,6 +72,9 @@ class KeyScreen(Screen[R], Generic[R], inherit_bindings=False):
     """Are letters text here? Then no letter can be a key."""
     field: Field | None = None
 
+    def on_unmount(self) -> None:
+        self._styles_cache.clear()  # see `let_go` in screens/widgets/lines.py
+
     async def take_key(self, event: events.Key) -> bool:
         """True when the key was used and is not to be looked up."""
         return False

@@ -35,7 +35,10 @@ STREAM = 1.0
 """Seconds that the first item of a stream is waited for: a log that says nothing never ends."""
 SPOKEN_SIZE = (500, 60)
 """Text and data are read from the widgets; so wide that no sentence is cut for want of room."""
-NO_VIEWS = {"quit": "it leaves", "past": "say --at MOMENT with a view"}
+NO_VIEWS = {
+    "quit": "it leaves", "past": "say --at MOMENT with a view", "theme": "say --theme NAME with a view",
+    "language": "it is a choice, for the screens alone", "tour": "it leads from view to view",
+}  # fmt: skip
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 
 REPAINT = 0.03
 """Seconds between a change of data and its picture: changes that come together are painted once."""
+KEPT = 256
+"""Strips that a list keeps: a few pages. Each has caches of its own (5 KiB and ten objects for the collector), and
+where changes come all the time the old ones are never asked for again."""
+
+
+def let_go(widget: Widget) -> None:
+    """Empty what Textual keeps of a widget that goes: a cache of its own holds on to the last thousand of them,
+    each with every line it has drawn, which was 2 MiB a minute."""
+    widget._styles_cache.clear()
 
 
 def same_ground(one: Style, other: Style) -> bool:
@@ -67,7 +76,11 @@ class Lines(Widget):
         self.in_use = False
         self._dirty: set[int] = set()
         self._timer_on = False
-        self._strips: LRUCache[Hashable, Strip] = LRUCache(2048)
+        self._strips: LRUCache[Hashable, Strip] = LRUCache(KEPT)
+
+    def on_unmount(self) -> None:
+        let_go(self)
+        self._strips.clear()
 
     # what a subclass gives
 

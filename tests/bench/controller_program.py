@@ -15,6 +15,7 @@ from pathlib import Path
 from cockpit.controller.core import Controller, open_backend
 from cockpit.model.states import UP
 from cockpit.model.topology import Check, Expected, Host, Instances, Region, Relay, Service, to_doc
+from cockpit.session.server import SessionServer
 from tests.bench.light import UNITS
 from tests.helpers import until
 
@@ -47,10 +48,13 @@ async def main(where: Path, hosts: int, relays: int = 0) -> None:
         c.authority.issue_local_host(where / str(n), f"h-{n}", id, [c.url])
         c.joining.uuids[f"h-{n}"] = id
     await until(lambda: len(c.hub.trunks) == relays, 60, "every relay is connected")
+    server = SessionServer(state, c.session)
+    await server.start()
     print(*([c.local.relays.link_port(f"r-{n}") for n in range(relays)] or [c.hub.port]), sep=",", flush=True)
     while await asyncio.to_thread(sys.stdin.readline):
         up = sum(1 for h in c.world.hosts.values() if h.presence == UP)
         print(up, len(c.board.tables["drift"]), flush=True)
+    await server.stop()
     await c.end_hosts()
     await c.stop()
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from cockpit.model.view import DRIFT, OK, Delta, Head, HostRow, InstanceRow, NodeRow, Snapshot, Who
+from cockpit.plan.steps import Bad
 
 SERVICES = ("web", "cart", "search", "mail")
 STARTED = 1_700_000_000.0
@@ -101,6 +102,13 @@ class Crowd:
 
     async def artifact_rows(self) -> list[Any]:
         return []
+
+    async def call(self, op: str, args: dict[str, Any]) -> Any:
+        raise Bad(f"{op}: this crowd is only looked at")
+
+    async def stream(self, op: str, args: dict[str, Any]) -> AsyncIterator[Any]:
+        raise Bad(f"{op}: this crowd is only looked at")
+        yield
 
     async def close(self) -> None:
         pass

@@ -1,7 +1,8 @@
 """Run by the bench on a terminal: the cockpit on a crowd of instances, driven by its own keys.
 
     python -m tests.bench.grid_program OUT ROWS          writes its figures as JSON to OUT and ends
-    python -m tests.bench.grid_program --stay ROWS RATE  stays, with RATE changes a second, until q
+    python -m tests.bench.grid_program --stay ROWS RATE [choose]     stays, with RATE changes a second, until q;
+                                                         `choose`: the theme follows the terminal
 """
 
 from __future__ import annotations
@@ -161,8 +162,9 @@ class Bench(CockpitApp):
 
 def main() -> None:
     if sys.argv[1] == "--stay":
+        theme = None if "choose" in sys.argv else "dark"
         app = CockpitApp(
-            cast(Session, Crowd(int(sys.argv[2]), int(sys.argv[3]))), theme="dark", ascii=False, address="instances"
+            cast(Session, Crowd(int(sys.argv[2]), int(sys.argv[3]))), theme=theme, ascii=False, address="instances"
         )
         app.run()
         return

@@ -22,6 +22,10 @@ NEEDS = ("screens.rows", "screens.widgets.grid", "tests.bench.crowd")
 SIZES = {"": 100_000, "-10k": 10_000, "-1k": 1_000}
 """End of a row's key -> rows of the table."""
 PRESSES = 30
+RATE = 1000
+GAP = 0.01
+CURSOR = b"48;5;237"
+"""The ground of the cursor's line, as tmux sends it to a terminal of 256 colours."""
 
 
 @functools.cache
@@ -57,6 +61,28 @@ def through_tmux(rows: int) -> dict[str, float]:
         return out
 
 
+@functools.cache
+def through_tmux_live(rows: int) -> dict[str, float]:
+    """The same for the cursor while RATE changes a second arrive: milliseconds to the last byte, and the worst.
+
+    Bytes come all the time. The key's own are those with the cursor's ground, up to the next gap of GAP seconds.
+    """
+    if not tmux():
+        raise Lacking("needs tmux")
+    args = ["-m", "tests.bench.grid_program", "--stay", str(rows), str(RATE)]
+    with place() as where, terminal(args, inside=where) as screen:
+        screen.wait("INSTANCES", 60)
+        time.sleep(2)
+        times = []
+        for _ in range(PRESSES):
+            time.sleep(0.15)
+            before, start = screen.total, time.perf_counter()
+            os.write(screen.fd, b"j")
+            screen.holds(CURSOR, before, 10)
+            times.append((screen.quiet(GAP) - start) * 1e3)
+        return {"live": statistics.median(times), "live-worst": max(times)}
+
+
 def _enter(key: str, rows: int, value: Callable[[int], Figure]) -> None:
     measures(key, NEEDS)(lambda: value(rows))
 
@@ -87,6 +113,11 @@ def _tmux(name: str) -> Callable[[int], Figure]:
     return value
 
 
+def _tmux_live(rows: int) -> Figure:
+    found = through_tmux_live(rows)
+    return Figure(found["live"], note=f"worst of {PRESSES}: {found['live-worst']:.0f}")
+
+
 for _end, _rows in SIZES.items():
     _enter(f"open{_end}", _rows, _of("open"))
     _enter(f"filter{_end}", _rows, _of("filter", _first))
@@ -97,6 +128,7 @@ for _end, _rows in SIZES.items():
     _enter(f"screen-memory{_end}", _rows, _of("memory-filtered", lambda f: f"{f['memory']:.0f} before a filter"))
     _enter(f"tmux-cursor{_end}", _rows, _tmux("cursor"))
     _enter(f"tmux-page{_end}", _rows, _tmux("page"))
+    _enter(f"tmux-live{_end}", _rows, _tmux_live)
 
 
 @measures("cursor-bytes", NEEDS)
@@ -115,7 +147,7 @@ def main() -> None:
 
 
 def through_tmux_named(rows: int) -> dict[str, float]:
-    return {f"tmux-{name}": value for name, value in through_tmux(rows).items()}
+    return {f"tmux-{name}": value for name, value in (through_tmux(rows) | through_tmux_live(rows)).items()}
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ class Terminal:
         self.started = started
         """time.perf_counter() just before the program was started."""
         self.seen = b""
+        self.keep = 0
+        """Forget all but about so many of the last bytes; 0: keep everything."""
+        self.total = 0
+        """Bytes that ever came."""
         self.last = started
         """time.perf_counter() when the last bytes came."""
         self._news = threading.Condition()
@@ -44,6 +48,9 @@ class Terminal:
                 data = b""
             with self._news:
                 self.seen += data
+                self.total += len(data)
+                if self.keep and len(self.seen) > 2 * self.keep:
+                    self.seen = self.seen[-self.keep :]
                 self.last = time.perf_counter()
                 self._news.notify_all()
             if not data:
@@ -57,6 +64,18 @@ class Terminal:
             if not self._news.wait_for(lambda: text.encode() in self.seen, timeout):
                 raise TimeoutError(f"{text!r} was not drawn: ... {self.seen[-2000:]!r}")
             return time.perf_counter() - self.started
+
+    def next(self, total: int, timeout: float) -> float:
+        """time.perf_counter() when more than `total` bytes have come; 0.0 when they do not."""
+        with self._news:
+            return self.last if self._news.wait_for(lambda: self.total > total, timeout) else 0.0
+
+    def holds(self, data: bytes, total: int, timeout: float) -> None:
+        """Wait until `data` was drawn after the first `total` bytes. TimeoutError."""
+        with self._news:
+            came = lambda: self.total > total and data in self.seen[total - self.total :]  # noqa: E731
+            if not self._news.wait_for(came, timeout):
+                raise TimeoutError(f"{data!r} was not drawn")
 
     def quiet(self, seconds: float, timeout: float = 30) -> float:
         """Wait until nothing came for so long; time.perf_counter() of the last bytes. TimeoutError."""
@@ -75,14 +94,17 @@ def tmux() -> str:
 
 
 @contextlib.contextmanager
-def terminal(args: Sequence[str], inside: Path | None = None) -> Iterator[Terminal]:
+def terminal(
+    args: Sequence[str], inside: Path | None = None, size: tuple[int, int] = SIZE, **extra: str
+) -> Iterator[Terminal]:
     """Run `python ARGS` on a terminal; at the end of the block it is ended.
 
-    With `inside`, a directory for its socket, tmux runs on the terminal and the program in tmux.
+    With `inside`, a directory for its socket, tmux runs on the terminal and the program in tmux. `size` is (lines,
+    columns); `extra` goes into the environment.
     """
     master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, SIZE)
-    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")} | ENVIRONMENT
+    termios.tcsetwinsize(slave, size)
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")} | ENVIRONMENT | extra
     started = time.perf_counter()
     argv = [sys.executable, *args]
     if inside is not None:

@@ -1,0 +1,1 @@
+"""An hour of live load on the real screens; `python -m tests.soak`."""
