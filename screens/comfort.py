@@ -144,7 +144,10 @@ class Comfort:
         self.app.tell(f"The theme is {theme.name} from now on.", "ok")
 
     def _language(self, rest: tuple[str, ...]) -> None:
-        there = ", ".join(f"{code} ({name})" for code, name in words.LANGUAGES.items())
+        ascii = self.app.look.ascii
+        there = ", ".join(
+            f"{code} ({name})" if name.isascii() or not ascii else code for code, name in words.LANGUAGES.items()
+        )
         if len(rest) != 1:
             self.app.tell(f"language takes one of {there}", "paused")
             return
