@@ -262,6 +262,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     with background(tmp_path) as b:
         b.connect("a-1", "b-1")
         state = ["--state", str(b.state)]
+        b.do(asyncio.wait_for(_heard(b.c), 10))
         assert main(["explain", *state]) == 1
         said = capsys.readouterr().out
         assert "1. " in said and "missing" in said and "try        cockpit converge" in said
@@ -276,6 +277,11 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert "converge" in said and "ago" in said
         assert main(["timeline", "web/0", "--json", *state]) == 0
         assert '"moments"' in capsys.readouterr().out
+
+
+async def _heard(c: Controller) -> None:
+    await until(lambda: all(h.presence == "up" for h in c.board.tables["hosts"].values()))
+    await until(lambda: any(r.kind == "missing" for r in c.board.tables["drift"].values()))
 
 
 async def _calm(c: Controller) -> None:
