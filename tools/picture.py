@@ -1,6 +1,6 @@
 """Take pictures of the screens on a running controller, as SVG: the README's are made with it.
 
-    python tools/picture.py --state DIR --size 120x32 --out docs/overview.svg [KEY ...]
+    python tools/picture.py --state DIR --size 120x32 --out overview.svg [KEY ...]
 
 `cockpit snapshot VIEW -o FILE.svg` does without keys.
 """
