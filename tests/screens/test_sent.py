@@ -22,7 +22,7 @@ from screens.sent import Sent, only_new, pieces_of
 from tests.helpers import wait_for
 from tests.house.tree import ROOT
 from tests.screens.drive import driven
-from tests.screens.test_tour import tool
+from tests.screens.test_recorded import tool
 
 WIDTH = 12
 CONSOLE = Console(color_system="truecolor", force_terminal=True, width=WIDTH)
