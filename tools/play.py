@@ -33,7 +33,7 @@ LATE = 45.0
 LOOK = 0.03
 PACE = 0.09
 """Seconds between two keys of a person."""
-ESCAPE = 0.2
+ESCAPE = 0.7
 """Seconds after Escape at any speed: terminals take what follows at once for one key with it."""
 WORDS = ("key", "type", "see", "not", "hold", "show", "say")
 
