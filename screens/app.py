@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cockpit.homes import screens_home
+
 from screens import opening  # isort: skip  (before Textual)
 
 import asyncio
@@ -35,7 +37,6 @@ from screens.grounds import QUESTION, Ground, driver
 from screens.keys import KeyScreen, config_file
 from screens.look import Look, choose_ascii
 from screens.memory import Memory, Spot
-from screens.memory import home as memory_home
 from screens.overview import OverviewScreen
 from screens.places import PLACES, made_by
 from screens.remarks import Messages
@@ -400,7 +401,7 @@ async def run_async(
     try:
         app = CockpitApp(
             session, read_only_reason=read_only_reason, theme=theme, ascii=ascii, address=address,
-            memory=Memory(memory_home()), keys=keys, taste=Taste(memory_home()),
+            memory=Memory(screens_home()), keys=keys, taste=Taste(screens_home()),
         )
         app.mouse_off = not mouse.wanted(os.environ)
         if measured := os.environ.get("COCKPIT_FRAMES"):

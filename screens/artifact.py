@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from cockpit.model.changes import value
 from cockpit.model.view import ArtifactDetail, ArtifactDiff
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import ARTIFACT, HOST, Aim
-from screens.base import ClusterScreen
 from screens.board import ENDED, Board, Changed
-from screens.changes import value
+from screens.filled import FilledScreen
 from screens.format import cells, cut, date, fit, plural, since, size, wrap
 from screens.item import BLANK, Item, line, text
 from screens.keys import key, verb_keys
@@ -161,7 +161,7 @@ def _build(detail: ArtifactDetail, look: Look, width: int) -> list[Item]:
     return out
 
 
-class ArtifactScreen(ClusterScreen):
+class ArtifactScreen(FilledScreen):
     """`base` is the version it is compared with; the one that most hosts have when it is empty."""
 
     NAME = "artifact"
@@ -219,10 +219,6 @@ class ArtifactScreen(ClusterScreen):
         if self.is_attached:
             self.fill()
             self.show_bottom()
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     def fill(self) -> None:
         width = self.size.width

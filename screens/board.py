@@ -13,6 +13,7 @@ from cockpit.explain.wrong import Wrong
 from cockpit.model.guard_rows import RequestRow
 from cockpit.model.view import (
     OK,
+    TABLES,
     UNKNOWN,
     ActionRow,
     AlertRow,
@@ -29,7 +30,6 @@ from cockpit.model.view import (
 )
 from screens.format import age, short_names
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays", "requests", "alerts")
 SHAPING = ("nodes", "instances")
 """Tables whose keys make the tree and the short names."""
 ENDED = frozenset({"done", "failed", "aborted", "returned", "refused"})

@@ -9,12 +9,12 @@ import msgspec
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from cockpit.model.changes import value
 from cockpit.model.patch import dotted
 from cockpit.model.view import Change
 from screens.aim import INSTANCE, NODE, NOTHING, Aim
-from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.changes import value
+from screens.filled import FilledScreen
 from screens.format import cells, cut, fit, plural, wrap
 from screens.item import BLANK, Item, line, text
 from screens.keys import key
@@ -76,7 +76,7 @@ def compare_items(answer: dict[str, Any], board: Board, look: Look, width: int) 
     return out
 
 
-class CompareScreen(ClusterScreen):
+class CompareScreen(FilledScreen):
     """Two revisions; `now` is the head."""
 
     NAME = "compare"
@@ -124,10 +124,6 @@ class CompareScreen(ClusterScreen):
             self._why = "there was no answer"
         if self.is_attached:
             self.fill()
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     def fill(self) -> None:
         width = self.size.width
@@ -180,7 +176,7 @@ def fields(then: dict[str, Any]) -> dict[str, str]:
     return out
 
 
-class ThenScreen(ClusterScreen):
+class ThenScreen(FilledScreen):
     """One instance as it was expected to be at a revision, beside what is expected now."""
 
     NAME = "then"
@@ -221,10 +217,6 @@ class ThenScreen(ClusterScreen):
             setattr(self, attribute, found)
         if self.is_attached:
             self.fill()
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     def fill(self) -> None:
         width, look = self.size.width, self.look

@@ -18,6 +18,7 @@ from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, HOST, INSTANCE, NODE, NOTHING, Aim
 from screens.base import ClusterScreen
 from screens.board import ENDED, Board, Changed
+from screens.filled import FilledScreen
 from screens.format import clock, date, fit, plural, since, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import verb_keys
@@ -162,7 +163,7 @@ def _hanging(found: Finding) -> list[tuple[str, str, tuple[str, ...]]]:
     return parts
 
 
-class ExplainScreen(ClusterScreen):
+class ExplainScreen(FilledScreen):
     """`name` is an instance, a node of the tree, a host, a relay or an action; nothing: the whole cluster."""
 
     NAME = "explain"
@@ -228,10 +229,6 @@ class ExplainScreen(ClusterScreen):
             self.fill()
 
     # what is shown
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     def fill(self) -> None:
         width = self.size.width

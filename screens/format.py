@@ -9,7 +9,11 @@ from unicodedata import normalize
 
 from rich.cells import get_character_cell_size
 
+from cockpit.model.units import age as age
+from cockpit.model.units import plural as plural
 from cockpit.model.units import size_text
+
+size = size_text
 
 _WIDTHS: dict[str, int] = {}
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -145,20 +149,6 @@ def wrap(text: str, width: int, lines: int, more: str = "") -> list[str]:
     return out
 
 
-def age(seconds: float | None) -> str:
-    """`14s`, `3m`, `2h`, `5d`; empty when there is no moment to count from."""
-    if seconds is None:
-        return ""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m"
-    if whole < 48 * 3600:
-        return f"{whole // 3600}h"
-    return f"{whole // 86400}d"
-
-
 def since(moment: float | None, now: float) -> str:
     return "" if moment is None else age(now - moment)
 
@@ -196,7 +186,6 @@ def zone(moment: float) -> str:
     return time.strftime("%Z", time.localtime(moment)) or "local"
 
 
-size = size_text
 
 
 def latency(seconds: float | None) -> str:
@@ -210,10 +199,6 @@ def latency(seconds: float | None) -> str:
 def bar(done: int, total: int, width: int, full: str, empty: str) -> str:
     filled = 0 if total <= 0 else min(width, done * width // total)
     return full * filled + empty * (width - filled)
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def pairs(items: dict[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -13,8 +13,8 @@ from cockpit.model.metrics_rows import Numbers, numbers
 from cockpit.model.view import OK, HostRow, InstanceRow
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, HOST, INSTANCE, Aim
-from screens.base import ClusterScreen
 from screens.board import Board, Changed
+from screens.filled import FilledScreen
 from screens.format import cut, fit, latency, pairs, plural, since, wrap
 from screens.item import Item, line, text
 from screens.keys import verb_keys
@@ -115,7 +115,7 @@ def _actions(row: HostRow, board: Board, look: Look) -> list[Item]:
     return out
 
 
-class HostScreen(ClusterScreen):
+class HostScreen(FilledScreen):
     NAME = "host"
     VERB_NAMES = ("drain", "start")
     BINDINGS: ClassVar[list[BindingType]] = verb_keys("drain", "start")
@@ -156,10 +156,6 @@ class HostScreen(ClusterScreen):
             self.numbers = None
         if self.is_attached:
             self.fill()
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     def fill(self) -> None:
         width = self.size.width

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
@@ -12,6 +11,7 @@ from textual.keys import key_to_character
 from textual.screen import Screen
 
 from cockpit.act.table import VERBS
+from cockpit.homes import config_home
 from cockpit.ports import Session
 from screens.board import Board
 from screens.look import Look
@@ -36,8 +36,7 @@ KEY_NAMES = {
 
 def config_file() -> Path:
     """Where a person's own keys are (see `keymap`)."""
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base) / "cockpit" / "keys.toml"
+    return config_home() / "keys.toml"
 
 
 def key_name(name: str) -> str:

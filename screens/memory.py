@@ -1,6 +1,6 @@
 """What the screens keep from one run to the next, per cluster: lines typed, bookmarks, tabs and where they stood.
 
-Files of mode 0600 below $XDG_STATE_HOME/cockpit/CLUSTER/screen. Only lines that were understood are kept: a
+Files of mode 0600 in $XDG_STATE_HOME/cockpit-screens/CLUSTER. Only lines that were understood are kept: a
 password pasted into the wrong place is no screen and no verb. A file that cannot be read is said and ignored.
 """
 
@@ -53,11 +53,6 @@ class _Kept(msgspec.Struct):
     lines: list[str] = []
 
 
-def home() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "cockpit"
-
-
 def file_name(cluster: str) -> str:
     """A cluster's name as the name of a directory."""
     plain = re.sub(r"[^A-Za-z0-9._-]", lambda m: f"%{ord(m[0]):02x}", cluster)[:120]
@@ -80,7 +75,7 @@ class Memory:
         """Read what is kept for this cluster."""
         if self._base is None:
             return
-        self._at = self._base / file_name(cluster) / "screen"
+        self._at = self._base / file_name(cluster)
         self.lines = self._read("lines.json", _Kept).lines[-LINES:]
         self.bookmarks = self._read("bookmarks.json", _Kept).lines[-MARKS:]
         self.layout = self._read("layout.json", Layout)

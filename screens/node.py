@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -15,8 +15,8 @@ from cockpit.model.states import LIVE
 from cockpit.model.view import OK, InstanceDetail, InstanceRow, NodeRow
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, INSTANCE, NODE, Aim
-from screens.base import ClusterScreen
 from screens.board import Board, Changed
+from screens.filled import FilledScreen
 from screens.format import cells, cut, fit, plural, since
 from screens.item import BLANK, Item, line, text
 from screens.keys import key, verb_keys
@@ -156,7 +156,7 @@ def _diffs(detail: InstanceDetail, board: Board, look: Look, width: int) -> list
     return out
 
 
-class NodeScreen(ClusterScreen):
+class NodeScreen(FilledScreen):
     NAME = "node"
     VERB_NAMES = tuple(n for n in VERB_NAMES if n != "drain")
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -227,10 +227,6 @@ class NodeScreen(ClusterScreen):
             self.numbers = None
         if self.is_attached:
             self.fill()
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     def fill(self) -> None:
         width = self.size.width

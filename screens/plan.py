@@ -11,15 +11,15 @@ from textual.binding import BindingType
 from cockpit.act.score import experience, last_of_kind
 from cockpit.act.table import VERBS
 from cockpit.act.timeline import verdict
+from cockpit.model.changes import describe, value
 from cockpit.model.rehearsal_rows import Forecast
 from cockpit.plan.steps import FETCH, Bad, Intent, Plan, Refused, Step
 from cockpit.session.rehearse import foretold
 from screens import guarded
-from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.changes import describe, value
 from screens.command import command_of
 from screens.copying import put
+from screens.filled import FilledScreen
 from screens.format import lasting, plural, size, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import key
@@ -218,7 +218,7 @@ def argument(name: str, content: Any) -> str:
     return size(content) if name in ("size", "to_move") and isinstance(content, int) else value(content)
 
 
-class PlanScreen(ClusterScreen):
+class PlanScreen(FilledScreen):
     """Shows the plan of an intent; `x` carries it out, Esc does not."""
 
     NAME = "plan"
@@ -324,10 +324,6 @@ class PlanScreen(ClusterScreen):
             self.sheet.fill([*guarded.guard_items(plan, look, width - 4), *(text("   " + part) for part in about)])
             return
         self.sheet.fill(plan_items(plan, self.board, look, width, self._opened, self.forecast))
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     async def action_open(self) -> None:
         item = self.sheet.current

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -12,8 +12,8 @@ from textual.binding import BindingType
 from cockpit.model.pushes import Totals, artifacts_of, standings, tail_of, totals
 from cockpit.model.view import ActionRow
 from screens.aim import ACTION, NOTHING, Aim
-from screens.base import ClusterScreen
 from screens.board import ENDED, Changed
+from screens.filled import FilledScreen
 from screens.format import cells, clock
 from screens.keys import key, verb_keys
 from screens.look import Piece
@@ -50,7 +50,7 @@ class PushTree(Tree):
             self._arrange()
 
 
-class PushScreen(ClusterScreen):
+class PushScreen(FilledScreen):
     """`action` is the push's action, or that of a deploy that moves bytes; the newest one without."""
 
     NAME = "pushes"
@@ -142,10 +142,6 @@ class PushScreen(ClusterScreen):
     def tick(self) -> None:
         self._soon()
         super().tick()
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     def fill(self) -> None:
         if not self.size.width or not self.facts.is_mounted:

@@ -7,13 +7,12 @@ its manual.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 from cockpit.model.problems import Wrong, nearest
+from cockpit.model.regexes import checked
 from cockpit.model.view import DRIFT, FAILED, MARKS, UNKNOWN
 from screens.typed import TEXT, Field, Ready, Schema, condition, fuzzy, short
 
@@ -21,14 +20,11 @@ LIMIT = 400
 """Characters of a filter."""
 READ = 400
 """Characters of a row that a regular expression is shown."""
-REPEATS = 3
-"""Open-ended repeats that one regular expression may have; more can take minutes for one row."""
 NEEDY = (UNKNOWN, DRIFT, FAILED)
 """Marks of what needs attention."""
 
 _CONDITION = re.compile(r"((?:label\.[\w./-]*\w)|[A-Za-z_](?:[\w.-]*\w)?)(!=|!~|>=|<=|==|=|>|<|~)")
 _LABEL = re.compile(r"label\.([\w./-]*\w)")
-_parser: Any = import_module("re._parser")
 
 
 class Bad(ValueError):
@@ -295,50 +291,14 @@ def _pattern(text: str, at: int) -> tuple[str, int, int]:
 
 
 def regex(pattern: str, at: int = 0) -> Callable[[str], object]:
-    """Its search function, without regard to case. Raises Bad with the place, also for one that could take
-    minutes: repeats inside repeats, and more than a few open-ended ones."""
+    """Its search function, without regard to case. Raises Bad with the place, also for one that may take minutes."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sets that a later Python may read differently
-            open_ended = _repeats(_parser.parse(pattern), False)
-            compiled = re.compile(pattern, re.IGNORECASE)
+        return checked(pattern, re.IGNORECASE).search
     except re.error as error:
         place = at + (error.pos or 0)
         raise Bad(f"regular expression: {error.msg} at character {place + 1}", place) from None
-    except (OverflowError, RecursionError):
-        raise Bad("regular expression: too large", at) from None
     except Wrong as error:
         raise Bad(f"regular expression: {error}", at) from None
-    if open_ended > REPEATS:
-        raise Bad(f"regular expression: at most {REPEATS} of * + and {{n,}}, else a row could take minutes", at)
-    return compiled.search
-
-
-def _repeats(tree: Any, inside: bool) -> int:
-    """Open-ended repeats in a parsed expression. Raises Wrong where one holds another, or a choice."""
-    total = 0
-    for op, args in tree:
-        name = str(op)
-        if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            many = args[1] > 16
-            if inside:
-                raise Wrong("a repeat inside a repeat can take for ever")
-            total += many + _repeats(args[2], many or inside)
-        elif name == "BRANCH":
-            if inside:
-                raise Wrong("a choice inside a repeat can take for ever")
-            total += sum(_repeats(branch, inside) for branch in args[1])
-        elif name == "SUBPATTERN":
-            total += _repeats(args[-1], inside)
-        elif name in ("ASSERT", "ASSERT_NOT"):
-            total += _repeats(args[1], inside)
-        elif name == "ATOMIC_GROUP":
-            total += _repeats(args, inside)
-        elif name == "GROUPREF_EXISTS":
-            total += sum(_repeats(branch, inside) for branch in args[1:] if branch)
-        elif name == "GROUPREF" and inside:
-            raise Wrong("a back reference inside a repeat can take for ever")
-    return total
 
 
 def describe(schema: Schema) -> str:

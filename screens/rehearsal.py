@@ -12,8 +12,8 @@ from cockpit.act.score import seconds_text
 from cockpit.model.rehearsal_rows import Bar, Fault, Forecast
 from cockpit.plan.steps import HEALTHY, Bad, Intent, Plan, Refused
 from cockpit.session.rehearse import Working, rehearse
-from screens.base import ClusterScreen
 from screens.board import Board, Changed
+from screens.filled import FilledScreen
 from screens.format import bar as gauge
 from screens.format import cells, fit, plural, wrap
 from screens.item import BLANK, Item, text
@@ -114,7 +114,7 @@ def _name(bar: Bar, board: Board) -> str:
     return f"{bar.name} to {bar.host}" if bar.name.startswith("push ") else board.short(bar.name)
 
 
-class RehearsalScreen(ClusterScreen):
+class RehearsalScreen(FilledScreen):
     """Rehearses at once; `f` and `H` let things go wrong and rehearse again. Nothing here touches the cluster."""
 
     NAME = "rehearsal"
@@ -176,10 +176,6 @@ class RehearsalScreen(ClusterScreen):
 
     def sync(self, changed: Changed) -> None:
         self.fill()
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     def fill(self) -> None:
         width, look = self.size.width, self.look

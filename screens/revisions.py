@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from cockpit.model.changes import describe, headline
 from cockpit.model.view import RevisionRow
 from screens.aim import ACTION, NOTHING, Aim
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.changes import describe, headline
 from screens.format import date, since, wrap
 from screens.item import Item, line, text
 from screens.keys import key, verb_keys

@@ -5,7 +5,6 @@ A theme may say `extends = "dark"` and only what it changes. Every mistake is to
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,8 @@ from typing import Any
 
 from rich.errors import StyleSyntaxError
 from rich.style import Style
+
+from cockpit.homes import config_home
 
 SHIPPED = (
     "dark", "light", "high-contrast", "deuteranopia", "tritanopia", "ansi16", "mono", "transparent",
@@ -55,8 +56,7 @@ class Theme:
 
 
 def own_folder() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base) / "cockpit" / "themes"
+    return config_home() / "themes"
 
 
 def stamp(path: Path) -> Stamp:

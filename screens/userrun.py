@@ -13,8 +13,8 @@ from cockpit.act.score import seconds_text
 from cockpit.plan.steps import Bad, Refused
 from cockpit.useractions.config import UserAction
 from cockpit.useractions.run import Ended, Job, Said, run
-from screens.base import ClusterScreen
 from screens.board import Changed
+from screens.filled import FilledScreen
 from screens.format import cells, fit, plural
 from screens.item import Item, text
 from screens.keys import key
@@ -29,7 +29,7 @@ MARKS = {"ok": "ok", "failed": "failed", "timed out": "failed", "no answer": "un
 FILL_EVERY = 0.1
 
 
-class UserRunScreen(ClusterScreen):
+class UserRunScreen(FilledScreen):
     """Observing ones run at once; others show their commands first and wait for `x`. Leaving ends what runs."""
 
     NAME = "user"
@@ -107,10 +107,6 @@ class UserRunScreen(ClusterScreen):
 
     def sync(self, changed: Changed) -> None:
         self.fill()
-
-    def on_resize(self, event: Any) -> None:
-        super().on_resize(event)
-        self.call_after_refresh(self.fill)
 
     # drawing
 

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from cockpit.homes import screens_home
+from screens.memory import file_name
 
 FILE = "views.json"
 LARGEST = 256 * 1024
 """Bytes of a file that is read."""
 
 
-def directory(cluster: str) -> Path | None:
-    """`$XDG_STATE_HOME/cockpit/CLUSTER`; None for a name that is no name of a directory."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,100}", cluster):
-        return None
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(home) / "cockpit" / cluster
-
-
 class Views:
     """`{"columns": {VIEW: [column id, ...]}}`. A file that cannot be read counts as empty."""
 
     def __init__(self, cluster: str) -> None:
-        self._dir = directory(cluster)
+        self._dir = screens_home() / file_name(cluster) if cluster else None
 
     def _read(self) -> dict[str, Any]:
         if self._dir is None:

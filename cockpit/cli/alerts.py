@@ -20,6 +20,7 @@ from cockpit.cli.common import (
     table,
     warn,
 )
+from cockpit.model.units import age
 
 
 def add(commands: Any) -> None:
@@ -87,7 +88,7 @@ def listing(args: argparse.Namespace) -> int:
             say("nothing needs anybody")
         for row in found["silences"]:
             why = f": {row['why']}" if row["why"] else ""
-            say(f"{row['id']} silences {row['match']} for {_age(row['until'] - now)} more, by {row['by']}{why}")
+            say(f"{row['id']} silences {row['match']} for {age(row['until'] - now)} more, by {row['by']}{why}")
         for row in open_ones:
             for each in row["trouble"]:
                 warn(f"{row['id']}: {each}")
@@ -98,14 +99,7 @@ def listing(args: argparse.Namespace) -> int:
 
 def _row(a: dict[str, Any], now: float) -> tuple[str, ...]:
     state = f"{a['state']} by {a['by']}" if a["by"] and a["state"] == "acknowledged" else a["state"]
-    return (a["id"], a["when"], a["group"], state, _age(now - a["since"]), str(len(a["members"])), a["text"])
-
-
-def _age(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{max(0.0, seconds):.0f}s"
+    return (a["id"], a["when"], a["group"], state, age(now - a["since"]), str(len(a["members"])), a["text"])
 
 
 def ack(args: argparse.Namespace) -> int:
@@ -121,7 +115,7 @@ def silence(args: argparse.Namespace) -> int:
     except Wrong as e:
         raise Fail(BAD, f"--for: {e}") from None
     words = {"match": args.match, "seconds": seconds, "why": args.why}
-    return _ask(args, "alert_silence", words, lambda r: f"{r['id']}: {r['match']} is silent for {_age(seconds)}")
+    return _ask(args, "alert_silence", words, lambda r: f"{r['id']}: {r['match']} is silent for {age(seconds)}")
 
 
 def unsilence(args: argparse.Namespace) -> int:

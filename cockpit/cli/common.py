@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from cockpit.homes import state_home
+
 DONE, DIFFERS, BAD, REFUSED, NO_ANSWER = 0, 1, 2, 3, 4
 """Exit codes: done; the outcome differs from what was asked; bad input; refused; no answer."""
 
@@ -25,11 +27,6 @@ class Fail(Exception):
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
         self.code = code
-
-
-def state_home() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "cockpit"
 
 
 def state_dir(args: argparse.Namespace, *, name: str = "") -> Path:

@@ -26,7 +26,7 @@ from cockpit.model.pushes import (
     totals,
     worst_first,
 )
-from cockpit.model.units import size_text
+from cockpit.model.units import plural, size_text
 from cockpit.model.view import ABSENT, CHANGING, DRIFT, FAILED, OK, PAUSED, UNKNOWN, PushRow
 
 REDRAW = 0.25
@@ -62,10 +62,6 @@ def clip(text: str, width: int) -> str:
 def seconds(value: float) -> str:
     whole = int(value + 0.999)
     return f"{whole}s" if whole < 120 else f"{whole // 60}m{whole % 60:02}s"
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def title(id: str, rows: Sequence[PushRow]) -> str:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from cockpit.cli.common import DIFFERS, DONE, add_json, add_state, call, drive, print_json, say, warn
+from cockpit.model.units import age
 from cockpit.model.why_rows import Finding, Findings, Life, explain, timeline
 
 
@@ -61,7 +62,7 @@ def findings_text(answer: Findings) -> list[str]:
 
 
 def _finding(number: int, found: Finding, now: float) -> list[str]:
-    since = f", since {clock(found.since)} ({ago(now - found.since)} ago)" if found.since is not None else ""
+    since = f", since {clock(found.since)} ({age(now - found.since)} ago)" if found.since is not None else ""
     out = [f"{number}. {found.what}{since}"]
     if found.count > 1 and found.kind == "service":
         more = f" and {found.count - len(found.objects)} more" if found.count > len(found.objects) else ""
@@ -107,7 +108,7 @@ async def _timeline(args: argparse.Namespace) -> int:
 def life_text(life: Life, *, newest_first: bool = False) -> list[str]:
     moments = life.moments[::-1] if newest_first else life.moments
     def when(at: float) -> str:
-        return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}  {ago(life.now - at):>4} ago"
+        return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))}  {age(life.now - at):>4} ago"
 
     out = [f"{when(m.at)}  {m.kind:<9} {m.text}" for m in moments]
     if life.left_out:
@@ -117,11 +118,3 @@ def life_text(life: Life, *, newest_first: bool = False) -> list[str]:
 
 def clock(at: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at))
-
-
-def ago(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if whole >= 2 * size or (unit == "m" and whole >= 60):
-            return f"{whole // size}{unit}"
-    return f"{whole}s"

@@ -21,9 +21,8 @@ from cockpit.model.naming_rows import endpoint_row
 from cockpit.model.relay_rows import relay_row
 from cockpit.model.rows import Rollup, host_row, instance_row, placed_counts
 from cockpit.model.topology import Expected
-from cockpit.model.view import ActionRow, AlertRow, Delta, DriftRow, Head, PushRow, Snapshot
+from cockpit.model.view import TABLES, ActionRow, AlertRow, Delta, DriftRow, Head, PushRow, Snapshot
 
-TABLES = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "pushes", "relays", "requests", "alerts")
 SLICE = 200
 """Rows that are recomputed before the loop has its turn: some 5 ms."""
 BACKLOG = 200

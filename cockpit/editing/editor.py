@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from cockpit.homes import screens_home
 from cockpit.plan.steps import Bad, Refused
 
 MOST = 4 * 1024 * 1024
@@ -84,5 +85,4 @@ class Draft:
 
 def keeping_place(environ: Mapping[str, str]) -> Path:
     """Where texts that were not carried out are kept."""
-    base = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "cockpit" / "edits"
+    return screens_home(environ) / "edits"

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from cockpit.explain.causes import ODD, Graph, Trouble, explore, group_trouble
 from cockpit.explain.evidence import host_facts
 from cockpit.explain.facts import ENDED, Facts, touches
-from cockpit.explain.findings import Writer, plural
+from cockpit.explain.findings import Writer
 from cockpit.explain.wrong import BAD, Sort
+from cockpit.model.units import plural
 from cockpit.model.view import BADNESS, FAILED, OK, UNKNOWN
 from cockpit.model.why_rows import ACTION, CLUSTER, HOST, INSTANCE, RELAY, Evidence, Finding, Findings, Remedy
 from cockpit.model.why_rows import GROUP as NODES

@@ -12,14 +12,11 @@ from cockpit.explain.facts import ENDED, Facts
 from cockpit.explain.suspects import suspects
 from cockpit.explain.wrong import BAD, Sort, unheard
 from cockpit.model import why_rows as rows
+from cockpit.model.units import plural
 from cockpit.model.view import BADNESS, DRIFT, FAILED, PAUSED, UNKNOWN
 from cockpit.model.why_rows import ACTION, BECAUSE, HOST, OBJECTS, PERHAPS, REGION, RELAY, SERVICE, Cause, Finding
 
 HERE = {"running": "runs here", "interrupted": "was interrupted here"}
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 class Writer:

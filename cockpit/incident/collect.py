@@ -14,7 +14,7 @@ import msgspec
 
 from cockpit.model import history_rows
 from cockpit.model.metrics_rows import numbers
-from cockpit.model.view import BADNESS, OK, LogLine, Snapshot
+from cockpit.model.view import BADNESS, OK, TABLES, LogLine, Snapshot
 from cockpit.model.why_rows import explain, journal_page
 from cockpit.plan.steps import Bad, Refused
 from cockpit.ports import Session
@@ -29,7 +29,6 @@ MOST_ACTIONS = 60
 MOST_HOSTS = 300
 """Hosts whose facts are asked for."""
 MOST_ENTRIES = 2000
-TABLES = tuple(f for f in Snapshot.__struct_fields__ if f not in ("head", "notices"))
 
 
 @dataclass(frozen=True)
@@ -120,11 +119,11 @@ def _state(out: Collected, snapshot: Snapshot, session: Session) -> None:
 
 def _chosen(snapshot: Snapshot, wish: Wish) -> list[str]:
     """Instances whose logs are taken, the worst first."""
-    rows = snapshot.instances.values()
+    rows = list(snapshot.instances.values())
     if wish.hosts or wish.services:
-        rows = [r for r in rows if r.host in wish.hosts or any(_under(r.id, s) for s in wish.services)]  # type: ignore[assignment]
+        rows = [r for r in rows if r.host in wish.hosts or any(_under(r.id, s) for s in wish.services)]
     else:
-        rows = [r for r in rows if r.mark != OK]  # type: ignore[assignment]
+        rows = [r for r in rows if r.mark != OK]
     return [r.id for r in sorted(rows, key=lambda r: (-BADNESS.get(r.mark, 0), r.id))]
 
 

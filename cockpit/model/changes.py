@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cockpit.model.units import plural
 from cockpit.model.view import Change
 
 Short = Callable[[str], str]
@@ -12,10 +13,6 @@ Short = Callable[[str], str]
 MANY = 4
 """More instances of one service with the same change than this are one sentence."""
 MODES = {"draining": "is drained", "maintenance": "is in maintenance"}
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def describe(changes: Sequence[Change], short: Short, to: str = "→") -> list[str]:

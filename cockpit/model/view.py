@@ -430,6 +430,10 @@ class Delta(Row, frozen=True, kw_only=True):
     notices: tuple[str, ...] = ()
 
 
+TABLES: tuple[str, ...] = tuple(f for f in Snapshot.__struct_fields__ if f not in ("head", "notices"))
+"""The tables of a snapshot, and of a delta."""
+
+
 class LogLine(Row, frozen=True, kw_only=True):
     instance: str
     run: int

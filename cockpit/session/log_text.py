@@ -7,6 +7,8 @@ import time
 from collections import deque
 from typing import Generic, NamedTuple, TypeVar
 
+from cockpit.model.problems import Wrong as Wrong
+
 T = TypeVar("T")
 LONG = 4096
 _ESCAPES = re.compile(
@@ -26,10 +28,6 @@ class Sought(NamedTuple):
     text: str = ""
     regex: bool = False
     inverse: bool = False
-
-
-class Wrong(ValueError):
-    """A sentence that says what is wrong with what was typed."""
 
 
 def sought(typed: str) -> Sought:
@@ -55,37 +53,6 @@ def pattern(what: Sought) -> re.Pattern[str]:
     body = what.text if what.regex else re.escape(what.text)
     plain = re.sub(r"\\.", "", what.text) if what.regex else what.text
     return re.compile(body, re.IGNORECASE if plain == plain.lower() else 0)
-
-
-def nested(expression: str) -> bool:
-    """Does a repeat stand inside a repeat? Such an expression may take for ever on one line."""
-    from re import _parser  # type: ignore[attr-defined]
-
-    def walk(items: object, inside: bool) -> bool:
-        for op, av in items:  # type: ignore[attr-defined]
-            name = str(op)
-            parts: list[object] = []
-            deep = inside
-            if name in ("MAX_REPEAT", "MIN_REPEAT"):
-                many = av[1] > 1 and av[0] != av[1]
-                if many and inside:
-                    return True
-                deep, parts = inside or many, [av[2]]
-            elif name == "BRANCH":
-                if inside:
-                    return True
-                parts = list(av[1])
-            elif name == "SUBPATTERN":
-                parts = [av[3]]
-            elif name in ("ASSERT", "ASSERT_NOT"):
-                parts = [av[1]]
-            elif name == "ATOMIC_GROUP":
-                parts = [av]
-            if any(walk(each, deep) for each in parts):
-                return True
-        return False
-
-    return walk(_parser.parse(expression), False)
 
 
 def moment(typed: str, now: float) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from cockpit.act.table import CHANGE, DESTRUCTIVE, OBSERVE
+from cockpit.homes import config_home
 from cockpit.model.problems import Problem, nearest
 from cockpit.useractions.template import FIELDS, problem_of
 
@@ -80,8 +81,7 @@ _INPUT_KNOWN = ("name", "type", "label", "default", "choices")
 
 def files_for(cluster: str, environ: Any = None) -> tuple[Path, ...]:
     """For everything, then for this cluster; of two actions of one name the later counts."""
-    env = os.environ if environ is None else environ
-    base = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME") or "/") / ".config") / "cockpit"
+    base = config_home(environ)
     plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", cluster)
     return (base / "actions.toml", *([base / cluster / "actions.toml"] if plain else []))
 

@@ -11,7 +11,8 @@ from itertools import count
 import msgspec
 from textual import events
 
-from cockpit.session.log_text import Around, Sought, Wrong, nested, pattern, sought
+from cockpit.model.regexes import checked
+from cockpit.session.log_text import Around, Sought, Wrong, pattern, sought
 from screens.format import age, cells, clock, cut, fit
 from screens.look import Piece
 from screens.widgets.lines import Lines
@@ -58,8 +59,7 @@ class Sieve:
         self.what: Sought = sought(text)
         self._limit = 4096
         if self.what.regex:
-            if nested(self.what.text):
-                raise Wrong("a repeat inside a repeat may take for ever; a simpler expression is wanted")
+            checked(self.what.text)
             if len(re.findall(r"[*+}]", self.what.text)) > 2:
                 self._limit = 512
         self.pattern = pattern(self.what) if self.what.text else None

@@ -93,15 +93,15 @@ def test_files_are_private_bounded_and_shared_by_two_cockpits(tmp_path: Path) ->
     for number in range(300):
         one.remember(f"instances x{number}")
     assert len(kept(tmp_path).lines) == 200
-    files = list((tmp_path / "puzzle-prod" / "screen").iterdir())
+    files = list((tmp_path / "puzzle-prod").iterdir())
     assert {stat.S_IMODE(f.stat().st_mode) for f in files} == {0o600}
-    assert stat.S_IMODE((tmp_path / "puzzle-prod" / "screen").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "puzzle-prod").stat().st_mode) == 0o700
 
 
 def test_a_broken_file_is_said_and_written_anew(tmp_path: Path) -> None:
     memory = kept(tmp_path)
     assert memory.bookmark("instances web") is True
-    path = tmp_path / "puzzle-prod" / "screen" / "bookmarks.json"
+    path = tmp_path / "puzzle-prod" / "bookmarks.json"
     for broken in (b"{nonsense", b'{"lines": 3}', b"[" + b"0," * (1 << 20)):
         path.write_bytes(broken)
         memory = kept(tmp_path)
@@ -198,7 +198,7 @@ async def test_a_layout_that_fits_nothing_any_more_leaves_the_overview(tmp_path:
 
 
 async def test_a_broken_layout_is_said_on_the_screen_and_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "puzzle-prod" / "screen" / "layout.json"
+    path = tmp_path / "puzzle-prod" / "layout.json"
     path.parent.mkdir(parents=True)
     path.write_text("{broken")
     async with driven(memory=Memory(tmp_path), address="") as d:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cockpit.model.changes import MANY, describe, headline, value
 from cockpit.model.patch import diff
 from cockpit.model.view import Change
-from screens.changes import MANY, describe, headline, value
 
 WEB = {"processes": {"main": ["./web"]}, "version": "1.0.0", "instances": {"count": 2}}
 FIRST = {

@@ -22,7 +22,7 @@ CLUSTER = "puzzle-prod"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    return tmp_path / "cockpit"
+    return tmp_path / "cockpit-screens"
 
 
 def grid_of(d: Driver) -> Grid[Any]:
@@ -174,9 +174,13 @@ def test_a_broken_file_of_columns_is_none(home: Path) -> None:
     path.mkdir()
     assert "cannot be written" in views.keep("hosts", ["name"])
     assert [p.name for p in path.parent.iterdir()] == [FILE]
-    for name in ("", "..", "a/b", ".hidden"):
+    assert "until you leave" in Views("").keep("hosts", ["name"])
+    before = set(path.parent.parent.parent.rglob("*"))
+    for name in ("..", "a/b", ".hidden"):
         assert Views(name).columns("hosts") is None
-        assert "until you leave" in Views(name).keep("hosts", ["name"])
+        assert Views(name).keep("hosts", ["name"]) == "" and Views(name).columns("hosts") == ["name"]
+    made = set(path.parent.parent.parent.rglob("*")) - before
+    assert {m.parent for m in made if m.is_dir()} == {path.parent.parent}
 
 
 @pytest.mark.parametrize("ascii", [False, True])

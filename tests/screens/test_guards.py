@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from cockpit.editing import piece
+from cockpit.model.changes import describe
 from cockpit.model.guard_rows import APPROVE, DENY, Request, RequestRow, Verdict
 from cockpit.model.view import Change
 from cockpit.plan.steps import Bad, Intent, Plan, Refused
 from screens import edit as editing
-from screens.changes import describe
 from tests.screens.canned import NOW, CannedSession, plan_for, snapshot
 from tests.screens.drive import LARGE, Driver, driven, to, until
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cockpit.session.batches import batched
-from cockpit.session.log_text import Sought, Wrong, harmless, moment, nested, pattern, sought, window
+from cockpit.session.log_text import Sought, Wrong, harmless, moment, pattern, sought, window
 
 NOW = time.mktime((2026, 11, 12, 14, 30, 0, 0, 0, -1))
 
@@ -33,16 +33,6 @@ def test_wrong_expressions_and_cases() -> None:
         sought("/(/")
     assert pattern(Sought("err")).search("ERR") and not pattern(Sought("Err")).search("err")
     assert pattern(Sought("\\S+x", True)).search("AX"), "the letter of a class says nothing about case"
-
-
-@pytest.mark.parametrize(
-    ("expression", "wanted"),
-    [("a+b*", False), ("(a+)+", True), ("(ab|cd)+", True), ("(ab)+", False),
-     ("(a|b)+", False), ("(a{2})+", False), ("((a*)b)*", True),
-     ("(?:a+){3}", False), ("x(?=(a+)+)", True), ("[ab]+c?", False)],
-)  # fmt: skip
-def test_repeats_in_repeats(expression: str, wanted: bool) -> None:
-    assert nested(expression) is wanted
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ stdout_logfile={short_dir}/out
 [group:site]
 programs=web
 [program:once]
-command=/bin/sh -c "exit 3"
+command=/bin/sh -c "while [ ! -e {short_dir}/end ]; do sleep 0.05; done; exit 3"
 startsecs=0
 autorestart=false
 autostart=false
@@ -124,6 +124,7 @@ async def test_exit_codes_are_told_or_unknown(
             made = spec("p.once/0", 1, ["unused"], runtime={"supervisord": "once"})
             await c.good("h", "prepare", spec=made)
             await c.good("h", "start", unit="p.once/0:1")
+            (supervisor.parent / "end").touch()  # one that ends at once may be a start that failed, to supervisord
             ended = await c.unit("h", "p.once/0:1", lambda u: u["state"] == 704)
             assert ended["exit"]["code"] == (3 if forwards else None)
 
