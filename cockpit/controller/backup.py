@@ -11,7 +11,6 @@ It holds the cluster's private keys.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -31,6 +30,7 @@ import msgspec
 from cockpit import __version__
 from cockpit.act import journal
 from cockpit.agent.files import make_dir, sync_dir
+from cockpit.controller.locks import is_held
 from cockpit.controller.sealed import MAGIC, BrokenSeal, Sealer, Unsealer, WrongPassphrase
 from cockpit.link.pki import Authority
 from cockpit.plan.steps import Bad, Refused
@@ -106,7 +106,7 @@ def restore(source: Path, state: Path, *, passphrase: str = "") -> Summary:
 
     Raises Bad, Refused, OSError.
     """
-    if _runs(state):
+    if is_held(state / "controller.lock"):
         raise Refused(f"a controller runs on {state}")
     if state.exists() and (not state.is_dir() or any(state.iterdir())):
         raise Refused(f"{state} is not empty: a backup goes into a new or empty directory")
@@ -342,20 +342,6 @@ def _ours(path: Path) -> bool:
     with path.open("rb") as f:
         start = f.read(max(len(MAGIC), len(FIRST) + 1))
     return start.startswith((MAGIC, FIRST.encode() + b"\0"))
-
-
-def _runs(state: Path) -> bool:
-    try:
-        fd = os.open(state / "controller.lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def _sync(root: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ import uuid
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
+from cockpit.controller.locks import is_held
 from cockpit.controller.relays import LocalRelays, settings, top_down
 from cockpit.link.pki import Authority
 from cockpit.model.topology import Region, Relay
@@ -98,7 +98,7 @@ class LocalHosts:
                 agent.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     agent.wait(1.0)
-            elif not agent_holds(directory):
+            elif not is_held(directory / "agent.lock"):
                 return
             time.sleep(0.02)
 
@@ -148,21 +148,6 @@ def end_keeper(directory: Path) -> None:
         s.sendall(b'{"id":1,"op":"end"}\n')
         while s.recv(65536):
             pass
-
-
-def agent_holds(directory: Path) -> bool:
-    """Does an agent hold the host directory's lock?"""
-    try:
-        fd = os.open(directory / "agent.lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def again(directory: Path) -> None:

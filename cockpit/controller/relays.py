@@ -7,7 +7,6 @@ under which pid, `relay.port` where it listens.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.agent.files import write_json
+from cockpit.controller.locks import holder
 from cockpit.controller.places import below, upstreams
 from cockpit.link.pki import Authority
 from cockpit.model.topology import Region, Relay
@@ -178,18 +178,7 @@ class LocalRelays:
 
 def lock_holder(directory: Path) -> int:
     """Pid of the relay that runs on this directory; 0 when none does."""
-    try:
-        fd = os.open(directory / "relay.lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        with contextlib.suppress(ValueError):
-            return int(os.read(fd, 32))
-    finally:
-        os.close(fd)
-    return 0
+    return holder(directory / "relay.lock")
 
 
 def _text(wanted: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from cockpit.link import messages
 from cockpit.link import trunk_frames as t
 from cockpit.link.channel import Channel, ChannelClosed
 from cockpit.link.links import Link
+from cockpit.link.outbox import Outbox
 
 QUEUED = 64 * 1024 * 1024
 """Bytes that may wait for a relay that does not read."""
@@ -89,20 +89,16 @@ class Trunk:
         """Relays that are connected below it."""
         self.told: dict[str, dict[str, Any]] = {}
         """Relay -> the settings that it was given last."""
-        self._queue: deque[str] = deque()
-        self._size = 0
-        self._wake = asyncio.Event()
+        self._outbox = Outbox(channel, QUEUED)
+        self.pump = self._outbox.pump
 
     def put(self, frame: msgspec.Struct) -> None:
         self.put_text(t.text(frame))
 
     def put_text(self, text: str) -> None:
         """Queue a frame of the trunk. A relay that does not read is cut off."""
-        self._queue.append(text)
-        self._size += len(text)
-        if self._size > QUEUED:
+        if not self._outbox.put(text):
             self.cut(f"{self.name} does not read")
-        self._wake.set()
 
     def cut(self, why: str) -> None:
         self.why = self.why or why
@@ -129,18 +125,6 @@ class Trunk:
     def fan(self, word: str, args: dict[str, Any], tasks: dict[str, str]) -> None:
         """One command for many: sid -> task."""
         self.put(t.Fan(word, Raw(msgspec.json.encode(args)), tasks))
-
-    async def pump(self) -> None:
-        try:
-            while True:
-                while self._queue:
-                    text = self._queue.popleft()
-                    self._size -= len(text)
-                    await self.channel.send(text)
-                self._wake.clear()
-                await self._wake.wait()
-        except ChannelClosed:
-            self.channel.abort()
 
     async def receive(self) -> str:
         """Until the channel ends. Returns why."""

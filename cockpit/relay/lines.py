@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 
 from cockpit.link import frames
 from cockpit.link.channel import Channel, ChannelClosed
+from cockpit.link.outbox import Outbox
 
 QUEUED = 16 * 1024 * 1024
 """Bytes that may wait for an agent that does not read."""
@@ -24,34 +24,17 @@ class ChannelLine:
         self.channel = channel
         self.ended = asyncio.Event()
         self.why = ""
-        self._limit = limit
-        self._queue: deque[str] = deque()
-        self._size = 0
-        self._wake = asyncio.Event()
+        self._outbox = Outbox(channel, limit)
+        self.pump = self._outbox.pump
 
     def put(self, text: str) -> None:
-        self._queue.append(text)
-        self._size += len(text)
-        if self._size > self._limit:  # nothing is left out in silence: it comes back and gets everything
+        if not self._outbox.put(text):  # nothing is left out in silence: it comes back and gets everything
             self.why = self.why or "it does not read"
             self.channel.abort()
-        self._wake.set()
 
     def cut(self, why: str) -> None:
         self.why = self.why or why
         self.ended.set()
-
-    async def pump(self) -> None:
-        try:
-            while True:
-                while self._queue:
-                    text = self._queue.popleft()
-                    self._size -= len(text)
-                    await self.channel.send(text)
-                self._wake.clear()
-                await self._wake.wait()
-        except ChannelClosed:
-            self.channel.abort()
 
     async def farewell(self) -> None:
         """Say why it ends."""
