@@ -42,6 +42,7 @@ from screens.places import PLACES, made_by
 from screens.remarks import Messages
 from screens.sent import Sent, only_new
 from screens.starting import begin_verb
+from screens.sweeping import Sweeping
 from screens.tabs import FIRST, Tabs
 from screens.taste import Taste
 from screens.widgets.bars import TopLine, lay, top_parts
@@ -130,6 +131,8 @@ class CockpitApp(App[int], inherit_bindings=False):
     async def on_mount(self) -> None:
         self._feeder = self.run_worker(self._feed(), name="feed")
         self.set_interval(1.0, self._tick)
+        if not self.is_headless:
+            self._sweeping = Sweeping(self)
         mouse.quiet(self)
         self.app_resume_signal.subscribe(self, lambda _: self._resumed())  # after a shell or an editor
         if self._probing and not self.look.ascii and self._driver is not None:
@@ -243,6 +246,11 @@ class CockpitApp(App[int], inherit_bindings=False):
     def stack_of(self, mode: str) -> list[Screen[Any]]:
         """Screens of a tab, also of one that is not in sight."""
         return self._screen_stacks.get(mode, [])
+
+    @property
+    def open_screens(self) -> int:
+        """Of all tabs."""
+        return sum(len(stack) for stack in self._screen_stacks.values())
 
     def show_tabs(self) -> None:
         for screen in self._seen():

@@ -1,0 +1,43 @@
+"""A closed screen is gone soon, and not when the collector happens to run."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from screens.sweeping import Sweeping
+from tests.screens.drive import driven, until
+
+
+@pytest.fixture
+def by_hand() -> Iterator[None]:
+    """Python itself collects nothing."""
+    before = gc.get_threshold()
+    gc.set_threshold(0)
+    yield
+    gc.set_threshold(*before)
+
+
+async def test_a_closed_screen_is_swept_up(by_hand: None) -> None:
+    async with driven() as d:
+        kept = Sweeping(d.app)
+        await d.press("g")
+        await d.at("GraphScreen")
+        closed = weakref.ref(d.app.screen)
+        await d.press("escape")
+        await d.at("OverviewScreen")
+        await until(lambda: closed() is None, "the closed screen is gone")
+        assert kept.runs == 1
+
+
+async def test_opening_one_sweeps_nothing(by_hand: None) -> None:
+    async with driven() as d:
+        kept = Sweeping(d.app)
+        await d.press("g")
+        await d.at("GraphScreen")
+        assert not kept.waits
+        await d.press("escape", "g", "escape")
+        await until(lambda: kept.runs == 1)
