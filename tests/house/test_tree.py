@@ -38,6 +38,13 @@ def test_files_do_not_hold(what: str) -> None:
     assert found == []
 
 
+def test_every_room_is_in_the_plan_of_the_house() -> None:
+    rooms = {f"{p.parts[0]}/{p.parts[1]}" for p in tree.python() if p.parts[0] == "cockpit" and len(p.parts) > 2}
+    plan = (tree.ROOT / "CONTRIBUTING.md").read_text()
+    assert "cockpit/model" in rooms
+    assert sorted(r for r in rooms if f"`{r}`" not in plan) == []
+
+
 def test_scripts_can_be_run() -> None:
     scripts = [p for p in tree.files() if (tree.ROOT / p).read_bytes()[:2] == b"#!"]
     assert Path("tools/venv.sh") in scripts
