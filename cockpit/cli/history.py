@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from cockpit.cli.common import BAD, DONE, Fail, add_json, add_state, connect, drive, print_json, say, table
+from cockpit.history import fetching
 from cockpit.history.when import BACKWARDS, EXAMPLES, moment
 from cockpit.model import history_rows
 from cockpit.model.history_rows import CHANGED, KINDS, NEW, Gap
@@ -61,7 +62,7 @@ async def _asked(args: argparse.Namespace) -> int:
 
 async def past(session: Any, text: str, now: Snapshot) -> Snapshot:
     """The state at a moment as it was typed. Raises Fail, Bad."""
-    return await history_rows.past(session, _moment(text, now))
+    return await fetching.past(session, _moment(text, now))
 
 
 def _moment(text: str, now: Snapshot) -> float:

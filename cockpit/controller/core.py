@@ -44,7 +44,7 @@ from cockpit.controller.trunks import Trunks
 from cockpit.controller.upgrades import HubFacts
 from cockpit.controller.watching import Watching
 from cockpit.controller.world import World
-from cockpit.history.ops import Archive
+from cockpit.history.archive import Archive
 from cockpit.history.recording import Recorder
 from cockpit.history.writing import Limits
 from cockpit.link.candidates import HubCandidates

@@ -17,7 +17,7 @@ from cockpit.act.journal import Entry
 from cockpit.act.telling import told
 from cockpit.controller.journals import read_back
 from cockpit.model.changes import describe
-from cockpit.model.history_rows import LifeEvent
+from cockpit.model.history_rows import Gap, LifeEvent
 from cockpit.model.states import State
 from cockpit.model.view import DRIFT, FAILED, OK, PAUSED, UNKNOWN, Who
 from cockpit.model.why_rows import ACTION, CLUSTER, GROUP, HOST, INSTANCE, RELAY, SERVICE, Life, Moment
@@ -101,10 +101,9 @@ def _gaps(c: Controller, moments: list[Moment]) -> list[Moment]:
     before = max((m.at for m in moments if m.at < began), default=None)
     if before is None:
         return []
-    from_ = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(before))
     text = (
-        f"no data since {from_} while no controller watched; before this only what journal, revisions, actions and "
-        "exit records tell"
+        f"no data since {_date(before)} while no controller watched; before this only what journal, revisions, "
+        "actions and exit records tell"
     )
     return [Moment(at=began, kind="gap", kinds=(CLUSTER, ""), text=text, mark=UNKNOWN, source="watched")]
 
@@ -285,12 +284,20 @@ async def _history(c: Controller, about: About) -> list[Moment]:
         return []
     asked = {"kind": about.kind, "name": about.name, "end": c.watching.began, "limit": TOLD}
     answer = await c.operations["lives"](ENGINE, asked)
-    events = msgspec.convert(answer["events"], list[LifeEvent])
+    events, gaps = msgspec.convert(answer["events"], list[LifeEvent]), msgspec.convert(answer["gaps"], list[Gap])
     return [
         Moment(at=e.at, kind="state", kinds=(about.kind, about.name), text=_changed(e, about), mark=e.mark,
                source="history")
         for e in events
+    ] + [
+        Moment(at=g.start, kind="gap", kinds=(CLUSTER, ""), mark=UNKNOWN, source="history",
+               text=f"nothing was recorded until {_date(g.end)}: {g.why}")
+        for g in gaps
     ]  # fmt: skip
+
+
+def _date(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _changed(e: LifeEvent, about: About) -> str:

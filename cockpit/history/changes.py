@@ -6,8 +6,8 @@ written along when something else about the row changes, and with every keyframe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -35,12 +35,6 @@ _FIELDS = {table: cls.__struct_fields__ for table, cls in TABLES.items()}
 _TYPES: dict[str, dict[str, Any]] = {
     table: {f.name: f.type for f in msgspec.structs.fields(cls)} for table, cls in TABLES.items()
 }
-_PLAIN = (str, int, float, bool, type(None))
-_SCALARS = frozenset({str, int, float, bool, str | None, int | None, float | None})
-_NESTED = {
-    table: frozenset(f for f, kind in types.items() if kind not in _SCALARS) for table, types in _TYPES.items()
-}
-"""Fields that are made of more than themselves."""
 HEAD_FIELDS = tuple(f for f in Head.__struct_fields__ if f != "now")
 
 
@@ -56,21 +50,15 @@ def patch(table: str, key: str, old: Row | None, new: Row | None) -> Patch | Non
     return (table, key, changed, False)
 
 
-def made(table: str, fields: Mapping[str, Any]) -> Any:
-    """A row from fields as they were read. Raises ValidationError."""
-    return msgspec.convert(fields, TABLES[table])
-
-
-def patched(table: str, row: Any, fields: Mapping[str, Any]) -> Any:
-    """The row with these fields; those that no row of ours has are left out. Raises ValidationError."""
-    types = _TYPES[table]
-    if fields.keys() <= types.keys() and not _NESTED[table] & fields.keys():
-        return msgspec.structs.replace(row, **fields)
-    values = {
-        name: value if isinstance(value, _PLAIN) else msgspec.convert(value, types[name])
-        for name, value in fields.items() if name in types
-    }
-    return msgspec.structs.replace(row, **values)
+whole_row: dict[str, Callable[[bytes | msgspec.Raw], Any]] = {
+    table: msgspec.msgpack.Decoder(cls).decode for table, cls in TABLES.items()
+}
+"""A row of a table from its fields as they were written. Raises MsgspecError."""
+some_fields: dict[str, Callable[[bytes | msgspec.Raw], Fields]] = {
+    table: msgspec.msgpack.Decoder(TypedDict(table, types, total=False)).decode  # type: ignore[operator]
+    for table, types in _TYPES.items()
+}
+"""Fields as they were written, of their types; those that no row of ours has are left out. Raises MsgspecError."""
 
 
 def head_patch(old: Head | None, new: Head) -> Fields:

@@ -16,7 +16,10 @@ from typing import NamedTuple
 
 from cockpit.model.history_rows import TABLES
 
-FIRST_LINE = b"COCKPIT-HISTORY 1\n"
+FIRST_LINE = b"COCKPIT-HISTORY 2\n"
+_LINE = re.compile(rb"COCKPIT-HISTORY (\d{1,3})\n")
+READABLE = (1, 2)
+"""1 had its keyframes row by row."""
 NAME = re.compile(r"(\d{8})-(\d{13})\.history")
 SUFFIX = ".history"
 
@@ -58,6 +61,12 @@ def number_of(path: Path) -> int:
     return int(path.name[:8])
 
 
+def format_of(data: bytes) -> int:
+    """The number of the format; 0: it is none of our files."""
+    found = _LINE.match(data)
+    return int(found[1]) if found else 0
+
+
 def pack(kind: int, first: float, last: float, counts: tuple[int, ...] = (), payload: bytes = b"") -> bytes:
     many = [min(n, 0xFFFF) for n in counts] + [0] * (_SPARE - len(counts))
     rest = _HEAD.pack(0, 0, kind, first, last, *many)[8:]
@@ -68,9 +77,9 @@ def scan(data: bytes, base: int = 0) -> Iterator[Frame]:
     """Whole frames up to the end or the first damage; `data` is what stands from `base` on in the file."""
     offset = 0
     if base == 0:
-        if data[: len(FIRST_LINE)] != FIRST_LINE:
+        if format_of(data) not in READABLE:
             return
-        offset = len(FIRST_LINE)
+        offset = data.index(b"\n") + 1
     view = memoryview(data)
     while offset + _HEAD.size <= len(data):
         length, crc, kind, first, last, *counts = _HEAD.unpack_from(data, offset)

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from cockpit.history import changes
-from cockpit.history.frames import CHANGES, COUNTS, KEY, KEY_END, ROTATED, STOPPED, Frame, scan
+from cockpit.history.blocks import LARGEST, Base, Block, OldBlock, unpacked
+from cockpit.history.frames import CHANGES, COUNTS, KEY, KEY_END, ROTATED, STOPPED, Frame, format_of, scan
 from cockpit.model.history_rows import TABLES
 from cockpit.model.view import Head
+from cockpit.plan.steps import Bad
 
-LARGEST = 512 * 1024 * 1024
-"""Bytes of one payload unpacked; more is damage."""
 Tables = dict[str, dict[str, Any]]
 _KEY = msgspec.msgpack.Decoder()
 
 
-class Damaged(Exception):
-    """This segment has no whole keyframe, or one of another make."""
+class Damaged(Bad):
+    """This segment has no whole keyframe, or one of another make, or is gone."""
+
+    def __init__(self, path: Path, why: object) -> None:
+        super().__init__(f"this part of the state history cannot be read: {path.name}: {why}")
+
+
+_WRONG = (msgspec.MsgspecError, zlib.error, KeyError, TypeError, ValueError)
 
 
 class Index(NamedTuple):
@@ -39,15 +47,21 @@ class Index(NamedTuple):
     """Bytes that were looked at."""
     why: str
     """Why nothing was recorded before it, where its writer knew."""
+    format: int
 
 
 def index(path: Path, known: Index | None = None) -> Index:
     """Read the frames' heads, from where a former look ended. Raises OSError."""
-    frames = list(known.frames) if known is not None else []
-    start = frames[-1].offset + frames[-1].length if frames else 0
+    start = known.frames[-1].offset + known.frames[-1].length if known is not None and known.frames else 0
     with path.open("rb") as file:
         file.seek(start)
         data = file.read()
+    return indexed(data, known, start)
+
+
+def indexed(data: bytes, known: Index | None = None, start: int = 0) -> Index:
+    """The same of bytes in memory; `data` is what stands from `start` on."""
+    frames = list(known.frames) if known is not None else []
     if known is not None and known.size == start + len(data):
         return known
     frames += scan(data, start)
@@ -57,10 +71,10 @@ def index(path: Path, known: Index | None = None) -> Index:
     if start == 0 and frames:
         with contextlib.suppress(msgspec.MsgspecError, zlib.error, KeyError, TypeError):
             first = data[frames[0].offset : frames[0].offset + frames[0].length]
-            why = str(_KEY.decode(zlib.decompress(first))["why"])
+            why = str(_KEY.decode(unpacked(first))["why"])
     return Index(
         tuple(frames), whole, frames[0].first if frames else 0.0, frames[-1].last if frames else 0.0, end,
-        start + len(data), why,
+        start + len(data), why, known.format if known is not None and start else format_of(data),
     )
 
 
@@ -76,31 +90,40 @@ class Change(NamedTuple):
     """It is worth a stop: a row or the revision changed."""
 
 
-_ROWS = {name: msgspec.msgpack.Decoder(tuple[str, list[str], list[cls]]) for name, cls in TABLES.items()}  # type: ignore[valid-type]
 _BATCH = msgspec.msgpack.Decoder(
     list[tuple[float, dict[str, Any] | None, tuple[str, ...] | None,
                list[tuple[str, str, msgspec.Raw, bool]], bool]]
 )  # fmt: skip
-_FIELDS = msgspec.msgpack.Decoder(dict[str, Any])
 _NONE = msgspec.msgpack.encode(None)
+_ASK = object()
+Written = tuple[int, msgspec.Raw, bool]
+"""A patch of one row: number of the change, its fields or None, is it a whole new row."""
+_number: Callable[[Written], int] = itemgetter(0)
 
 
 class Loaded:
-    """`refresh` reads what was appended since; nothing else changes it. Methods raise Damaged, OSError."""
+    """`refresh` reads what was appended since; nothing else changes it. Methods raise Damaged.
 
-    def __init__(self, path: Path) -> None:
+    With `data` it is the beginning of a segment that another process sent, and `path` only its name.
+    """
+
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
         self.path = path
-        self.index = index(path)
-        self.base: Tables = {name: {} for name in TABLES}
+        self._data = data
+        self.index = index(path) if data is None else indexed(data)
+        self.base = Base()
         self.changes: list[Change] = []
         self.times: list[float] = []
         self._head: dict[str, Any] = {}
         self._notices: tuple[str, ...] = ()
-        self._by_row: dict[tuple[str, str], list[tuple[int, msgspec.Raw, bool]]] = {}
+        self._heads: list[tuple[int, dict[str, Any]]] = []
+        self._said: list[tuple[int, tuple[str, ...]]] = []
+        """Changes of the head and of the notices, by the number of the change."""
+        self._by_row: dict[tuple[str, str], list[Written]] = {}
         self._stream = zlib.decompressobj()
         self._done = 0
         if not self.index.whole:
-            raise Damaged(f"{path.name} has no whole keyframe")
+            raise Damaged(path, "it has no whole keyframe")
         self._load(self.index.first)
 
     def refresh(self) -> None:
@@ -115,39 +138,41 @@ class Loaded:
             end += 1
         if end == self._done:
             return
-        start = frames[self._done].offset
+        start, last = frames[self._done].offset, frames[end - 1].offset + frames[end - 1].length
+        block = Block if self.index.format > 1 else OldBlock
         try:
-            with self.path.open("rb") as file:
-                file.seek(start)
-                data = file.read(frames[end - 1].offset + frames[end - 1].length - start)
+            if self._data is not None:
+                data = self._data[start:last]
+            else:
+                with self.path.open("rb") as file:
+                    file.seek(start)
+                    data = file.read(last - start)
             for frame in frames[self._done : end]:
                 payload = data[frame.offset - start : frame.offset - start + frame.length]
-                if frame.kind == KEY:
-                    self._key(zlib.decompress(payload))
+                if frame.kind == KEY and self._head:
+                    self.base.add(block(payload))
+                elif frame.kind == KEY:
+                    first = _KEY.decode(unpacked(payload))
+                    self._head, self._notices = dict(first["head"]), tuple(first["notices"])
                 elif frame.kind == CHANGES:
                     self._batch(self._stream.decompress(payload, LARGEST))
                 self._done += 1
-        except (msgspec.MsgspecError, zlib.error, KeyError, TypeError, ValueError) as e:
-            raise Damaged(f"{self.path.name} cannot be read: {e}") from None
+        except (*_WRONG, OSError) as e:
+            raise Damaged(self.path, e) from None
 
     def whole(self) -> list[Change]:
         """Every change of the segment."""
         self._load()
         return self.changes
 
-    def _key(self, raw: bytes) -> None:
-        if not self._head:
-            first = _KEY.decode(raw)
-            self._head, self._notices = dict(first["head"]), tuple(first["notices"])
-            return
-        table = _table_of(raw)
-        _, keys, rows = _ROWS[table].decode(raw)
-        self.base[table].update(zip(keys, rows, strict=True))
-
     def _batch(self, raw: bytes) -> None:
         by_row = self._by_row
         for at, head, notices, patches, counted in _BATCH.decode(raw):
             number = len(self.changes)
+            if head:
+                self._heads.append((number, head))
+            if notices is not None:
+                self._said.append((number, notices))
             for table, key, fields, whole in patches:
                 by_row.setdefault((table, key), []).append((number, fields, whole))
             self.changes.append(Change(at, head or {}, notices, patches, counted))
@@ -180,59 +205,67 @@ class Loaded:
 
     def row(self, table: str, key: str, number: int) -> Any:
         """A row after so many changes of the segment; None when there was none."""
-        row = self.base[table].get(key)
-        merged: dict[str, Any] = {}
-        fresh = False
-        for at, raw, whole in self._by_row.get((table, key), ()):
-            if at >= number:
-                break
-            if len(raw) == 1 and bytes(raw) == _NONE:
-                row, merged, fresh = None, {}, False
-            elif whole:
-                row, merged, fresh = None, _FIELDS.decode(raw), True
-            else:
-                merged.update(_FIELDS.decode(raw))
-        if fresh:
-            return changes.made(table, merged)
-        return changes.patched(table, row, merged) if merged and row is not None else row
+        patches = self._by_row.get((table, key), ())
+        try:
+            return _after(table, patches, number, lambda: self.base.row(table, key))
+        except _WRONG as e:
+            raise Damaged(self.path, e) from None
 
     def touched(self, start: int, end: int) -> dict[tuple[str, str], None]:
         """Table and key of every row that changes from `start` to `end` touch, in their order."""
         return {(p[0], p[1]): None for c in self.changes[start:end] for p in c.patches}
 
     def state(self, number: int) -> Tables:
-        out = {name: dict(rows) for name, rows in self.base.items()}
-        for (table, key), patches in self._by_row.items():
-            if patches[0][0] >= number:
-                continue
-            row = self.row(table, key, number)
-            if row is None:
-                out[table].pop(key, None)
-            else:
-                out[table][key] = row
+        try:
+            out = {name: self.base.rows(name) for name in TABLES}
+            for (table, key), patches in self._by_row.items():
+                if patches[0][0] >= number:
+                    continue
+                rows = out[table]
+                row = _after(table, patches, number, lambda rows=rows, key=key: rows.get(key))  # type: ignore[misc]
+                if row is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = row
+        except _WRONG as e:
+            raise Damaged(self.path, e) from None
         return out
 
     def head(self, number: int, now: float) -> Head:
         fields = dict(self._head)
-        for change in self.changes[:number]:
-            if change.head:
-                fields.update(change.head)
+        for at, others in self._heads:
+            if at >= number:
+                break
+            fields.update(others)
         return msgspec.convert({**fields, "now": now}, Head)
 
     def notices(self, number: int) -> tuple[str, ...]:
-        said = (c.notices for c in reversed(self.changes[:number]) if c.notices is not None)
-        return next(said, self._notices)
+        return next((said for at, said in reversed(self._said) if at < number), self._notices)
 
 
-class _Name(msgspec.Struct, array_like=True):
-    table: str
-
-
-_NAME = msgspec.msgpack.Decoder(_Name)
-
-
-def _table_of(raw: bytes) -> str:
-    return _NAME.decode(raw).table
+def _after(table: str, patches: Sequence[Written], number: int, base: Callable[[], Any]) -> Any:
+    """A row after those patches that stand before a change. Raises as decoding does."""
+    upto = len(patches) if not patches or patches[-1][0] < number else bisect_left(patches, number, key=_number)
+    start = upto
+    row: Any = _ASK
+    while start and row is _ASK:  # what stands before a whole row, or before its end, needs no look
+        start -= 1
+        _, raw, whole = patches[start]
+        if whole:
+            row = changes.whole_row[table](raw)
+        elif len(raw) == 1 and bytes(raw) == _NONE:
+            row = None
+    if row is _ASK:
+        row = base()
+    else:
+        start += 1
+    if row is None or start == upto:
+        return row
+    fields = changes.some_fields[table]
+    merged = fields(patches[start][1])
+    for n in range(start + 1, upto):
+        merged.update(fields(patches[n][1]))
+    return msgspec.structs.replace(row, **merged)
 
 
 def counts_of(frame: Frame) -> dict[str, int]:

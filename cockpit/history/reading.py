@@ -5,14 +5,13 @@ Times that were asked for are brought into what is kept; what lies in a gap has 
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cockpit.history.frames import CHANGES, ROTATED, STOPPED, segments
+from cockpit.history.frames import CHANGES, ROTATED, STOPPED, number_of, segments
 from cockpit.history.loaded import Damaged, Index, Loaded, Tables, counts_of, index
 from cockpit.history.words import mark_of, name_of, told
 from cockpit.model.history_rows import TABLES, Between, Difference, Gap, LifeEvent, Moment, Moments, Step
@@ -21,8 +20,6 @@ from cockpit.plan.steps import Bad
 
 KEPT = 3
 """Segments that stay in memory while somebody looks at them."""
-REST = 90.0
-"""Seconds after the last question until they are let go."""
 SLACK = 15.0
 """Seconds without a sign of life that are no gap yet."""
 MOST_MOMENTS = 10_000
@@ -49,21 +46,13 @@ class History:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.asked = 0.0
-        """When the last question came (monotonic)."""
         self._indexes: dict[Path, Index] = {}
         self._loaded: OrderedDict[Path, Loaded] = OrderedDict()
-
-    def rest(self) -> None:
-        """Let go of what nobody looked at for a while."""
-        if self._loaded and time.monotonic() - self.asked > REST:
-            self._loaded.clear()
 
     # segments
 
     def spans(self) -> list[Span]:
         """Every segment with a whole keyframe, oldest first. Raises Bad when there is none."""
-        self.asked = time.monotonic()
         known: dict[Path, Index] = {}
         for path in segments(self.directory):
             try:
@@ -100,8 +89,8 @@ class History:
                 found = Loaded(path)
             else:
                 found.refresh()
-        except (Damaged, OSError) as e:
-            raise Bad(f"this part of the state history cannot be read: {e}") from None
+        except OSError as e:
+            raise Damaged(path, e.strerror or e) from None
         self._loaded[path] = found
         while len(self._loaded) > KEPT:
             self._loaded.popitem(last=False)
@@ -128,6 +117,17 @@ class History:
         number = loaded.until(at)
         return loaded.head(number, at), loaded.notices(number), loaded.state(number)
 
+    def excerpt(self, at: float) -> tuple[str, float, bytes]:
+        """Name of the segment that knows a moment, the moment brought into what is kept, the bytes up to it."""
+        spans = self.spans()
+        span, at = self._at(spans, min(at, spans[-1].seen.last))
+        last = next(f for f in reversed(span.seen.frames) if f.first <= at)
+        try:
+            with span.path.open("rb") as file:
+                return span.path.name, at, file.read(last.offset + last.length)
+        except OSError as e:
+            raise Damaged(span.path, e.strerror or e) from None
+
     def step(self, at: float, *, to: float | None = None, way: int = 0) -> Step:
         spans = self.spans()
         oldest, newest = spans[0].start, spans[-1].seen.last
@@ -139,9 +139,9 @@ class History:
         there, target = self._at(spans, target)
         loaded = self.load(there.path)
         number = loaded.until(target)
-        if here.path == there.path:
-            low, high = sorted((loaded.until(at), number))
-            rows = {k: loaded.row(*k, number) for k in loaded.touched(low, high)}
+        touched = self._touched(spans, here, at, there, target)
+        if touched is not None:
+            rows = {k: loaded.row(*k, number) for k in touched}
         else:
             before = self.load(here.path)
             rows = _differing(before.state(before.until(at)), loaded.state(number))
@@ -157,6 +157,23 @@ class History:
             at=target, delta=delta, near=tuple(self._near(loaded, target)), oldest=oldest, newest=newest,
             gap=next((s.gap for s in spans if inside is not None and s.start == inside), None),
         )
+
+    def _touched(
+        self, spans: list[Span], here: Span, at: float, there: Span, target: float
+    ) -> dict[tuple[str, str], None] | None:
+        """Table and key of every row that was touched between two moments; None: only whole states tell.
+
+        A segment that follows another without a gap begins with the state that the other ended with.
+        """
+        if here.path == there.path:
+            loaded = self.load(here.path)
+            low, high = sorted((loaded.until(at), loaded.until(target)))
+            return loaded.touched(low, high)
+        (first, start), (second, end) = sorted(((here, at), (there, target)), key=lambda each: each[0].start)
+        if number_of(second.path) != number_of(first.path) + 1 or first.seen.end != ROTATED or second.gap is not None:
+            return None
+        one, other = self.load(first.path), self.load(second.path)
+        return one.touched(one.until(start), len(one.whole())) | other.touched(0, other.until(end))
 
     def _neighbour(self, spans: list[Span], at: float, way: int) -> float | None:
         order = spans if way > 0 else spans[::-1]
@@ -227,9 +244,9 @@ class History:
         there, end = self._at(spans, min(end, newest))
         first, last = self.load(here.path), self.load(there.path)
         low, high = first.until(start), last.until(end)
-        pairs: dict[tuple[str, str], tuple[Any, Any]] = {}
-        if first is last:
-            pairs = {k: (first.row(*k, low), last.row(*k, high)) for k in first.touched(low, high)}
+        touched = self._touched(spans, here, start, there, end)
+        if touched is not None:
+            pairs = {k: (first.row(*k, low), last.row(*k, high)) for k in touched}
         else:
             before, after = first.state(low), last.state(high)
             pairs = {(t, k): (before[t].get(k), row) for (t, k), row in _differing(before, after).items()}

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cockpit.history.writing import FLOOR, Limits, NoRoom, Writer
+from cockpit.history.frames import READABLE
+from cockpit.history.writing import ASIDE, FLOOR, Limits, NoRoom, Writer
 from cockpit.model.history_rows import TABLES
 from cockpit.model.units import size_text
 
@@ -58,7 +59,15 @@ class Recorder:
             await self._end(begun)
 
     def notices(self) -> tuple[str, ...]:
-        return (f"state history is not recorded: {self.trouble}",) if self.trouble else ()
+        out: tuple[str, ...] = ()
+        if self.trouble:
+            out = (f"state history is not recorded: {self.trouble}",)
+        if aside := self.writer.aside:
+            files = "1 file is" if aside == 1 else f"{aside} files are"
+            known = " and ".join(map(str, READABLE))
+            out += (f"state history: {files} of a later version's format (this one reads {known}) and set aside in "
+                    f"{self.directory} as *{ASIDE}",)
+        return out
 
     async def flush(self) -> None:
         """What changed until now is on disk when this returns (if it is recorded)."""
@@ -69,8 +78,12 @@ class Recorder:
     async def _begin(self, why: str) -> None:
         assert self._tap is not None
         self._tap.take()
-        tables = {name: dict(self.board.tables[name]) for name in TABLES}
-        await self._do(self.writer.begin, tables, self.board.head(time.time()), self.board.notices, why)
+        head, notices = self.board.head(time.time()), self.board.notices
+        tables: dict[str, dict[str, Any]] = {}
+        for name in TABLES:  # what changes between two of them is in the next batch as well
+            tables[name] = dict(self.board.tables[name])
+            await asyncio.sleep(0)
+        await self._do(self.writer.begin, tables, head, notices, why)
 
     async def _write(self) -> None:
         assert self._tap is not None

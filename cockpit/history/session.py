@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from cockpit.history.fetching import past
 from cockpit.model import history_rows
 from cockpit.model.history_rows import TABLES, Gap, LifeEvent, Step
 from cockpit.model.view import (
@@ -83,8 +84,17 @@ class PastSession:
             return found
 
     async def _load(self, at: float) -> None:
-        found = await history_rows.step(self.live, at, to=at)
-        self._now = await history_rows.past(self.live, found.at)
+        # the controller looks up the moment while its rows are unpacked here
+        found, now = await asyncio.gather(
+            history_rows.step(self.live, at, to=at), past(self.live, at), return_exceptions=True
+        )
+        for each in (found, now):
+            if isinstance(each, BaseException):
+                raise each
+        assert isinstance(found, Step) and isinstance(now, Snapshot)
+        if found.at != now.head.now:  # the newest moment has moved on between the two
+            found = await history_rows.step(self.live, now.head.now, to=now.head.now)
+        self._now = now
         self._stand(found)
 
     def _stand(self, found: Step) -> None:
@@ -191,7 +201,10 @@ def applied(before: Snapshot, delta: Delta) -> Snapshot:
         rows: dict[str, Any] = getattr(before, table)
         changes: dict[str, Any] = getattr(delta, table)
         if changes:
-            rows = {k: r for k, r in {**rows, **changes}.items() if r is not None}
+            rows = {**rows, **changes}
+            for key, row in changes.items():
+                if row is None:
+                    del rows[key]
         tables[table] = rows
     return Snapshot(head=delta.head, notices=delta.notices, **tables)
 

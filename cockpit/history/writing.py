@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from cockpit.history import changes
+from cockpit.history.blocks import packed
 from cockpit.history.frames import (
     BEAT,
     CHANGES,
@@ -23,8 +25,10 @@ from cockpit.history.frames import (
     FIRST_LINE,
     KEY,
     KEY_END,
+    READABLE,
     ROTATED,
     STOPPED,
+    format_of,
     number_of,
     pack,
     segment_name,
@@ -34,17 +38,20 @@ from cockpit.model.history_rows import TABLES
 from cockpit.model.view import Delta, Head
 
 SLICE = 400
-"""Rows of a keyframe, or changes, between two chances for the other threads: about 2 ms."""
+"""Changes between two chances for the other threads."""
+BLOCK = 1000
+"""Rows of one block of a keyframe. Packed column by column: what holds the other threads up is one column of it."""
 BEAT_AFTER = 5.0
 """Seconds of silence after which a sign of life is written, so that a gap is known from a quiet hour."""
 SLOW_EVERY = 10.0
 SYNC_EVERY = 10.0
 LONGEST = 3600.0
 """Seconds of one segment: what is unpacked to get at a moment in it."""
-MANY, MOST = 40_000, 150_000
+MANY, MOST = 40_000, 60_000
 """Changes in a segment: from so many on the next keyframe comes when it costs no more than they did; and at once."""
 BACK = 60.0
 """Seconds the clock may go back, and changes are put at the latest moment; beyond that a new segment begins."""
+ASIDE = ".set-aside"
 FLOOR = 128 * 1024 * 1024
 """Free bytes on the file system below which nothing is recorded: room belongs to the state first."""
 
@@ -74,15 +81,21 @@ class Writer:
         """The segment that is written; None before the first and while there is no room."""
         self.changes = 0
         """Changes in it."""
+        self.aside = 0
+        """Segments that were set aside."""
         self._fd = -1
         self._size = self._key_size = 0
         self._began = self._last = self._synced = self._slow_at = 0.0
         self._stream = zlib.compressobj(6)
         self._slow: dict[tuple[str, str], Any] = {}
 
-    def begin(self, tables: Mapping[str, Mapping[str, Any]], head: Head, notices: tuple[str, ...], why: str) -> None:
-        """A new segment with a keyframe of these rows. `why`: why nothing was recorded before it."""
-        self.tables = {name: dict(tables[name]) for name in TABLES}
+    def begin(self, tables: Mapping[str, dict[str, Any]], head: Head, notices: tuple[str, ...], why: str) -> None:
+        """A new segment with a keyframe of these rows, which are the writer's from now on.
+
+        `why`: why nothing was recorded before it.
+        """
+        self.set_aside()
+        self.tables = {name: tables[name] for name in TABLES}
         self.head, self.notices = head, notices
         self._open(head.now, why)
 
@@ -108,7 +121,8 @@ class Writer:
         if self._fd < 0:
             return
         if batch:
-            raw = self._stream.compress(msgspec.msgpack.encode(batch)) + self._stream.flush(zlib.Z_SYNC_FLUSH)
+            parts = [self._stream.compress(part) for part in _spelled(batch)]
+            raw = b"".join((*parts, self._stream.flush(zlib.Z_SYNC_FLUSH)))
             self.changes += sum(counts)
             self._append(pack(CHANGES, first, last, tuple(counts), raw))
         elif now - self._last >= BEAT_AFTER:
@@ -194,6 +208,15 @@ class Writer:
                 pass
             self._close()
 
+    def set_aside(self) -> None:
+        """Segments of a format that this version cannot read get another name: no limit takes them, none is lost."""
+        for path in segments(self.directory):
+            with path.open("rb") as file:
+                found = format_of(file.read(64))
+            if found and found not in READABLE:
+                path.rename(path.with_name(path.name + ASIDE))
+                self.aside += 1
+
     def retain(self, now: float) -> None:
         """Remove the oldest segments beyond the limits; the one that is written stays."""
         paths = segments(self.directory)
@@ -224,11 +247,9 @@ class Writer:
         }
         self._append(pack(KEY, at, at, payload=zlib.compress(msgspec.msgpack.encode(first), 1)))
         for table, rows in self.tables.items():
-            keys = list(rows)
-            for start in range(0, len(keys), SLICE):
-                some = keys[start : start + SLICE]
-                raw = msgspec.msgpack.encode((table, some, [rows[k] for k in some]))
-                self._append(pack(KEY, at, at, payload=zlib.compress(raw, 1)))
+            keys, all_rows = iter(rows), iter(rows.values())
+            while some := list(islice(keys, BLOCK)):
+                self._append(pack(KEY, at, at, payload=packed(table, some, list(islice(all_rows, BLOCK)))))
                 time.sleep(0.0005)
         self._append(pack(KEY_END, at, at))
         self._key_size = self._size
@@ -250,3 +271,21 @@ class Writer:
         found = os.statvfs(self.directory)
         if found.f_bavail * found.f_frsize < self.floor:
             raise NoRoom(28, "too little room is left on the file system", str(self.directory))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def _spelled(batch: Sequence[Any]) -> Iterator[bytes]:
+    """A batch in msgpack, some patches at a time: a hundred thousand at once would hold the other threads up."""
+    yield _array(len(batch))
+    for at, head, notices, patches, counted in batch:
+        yield b"\x95" + b"".join(map(_encode, (at, head, notices))) + _array(len(patches))
+        for start in range(0, len(patches), SLICE):
+            yield b"".join(map(_encode, patches[start : start + SLICE]))
+        yield _encode(counted)
+
+
+def _array(length: int) -> bytes:
+    """The beginning of an array of that length."""
+    return b"\xdd" + length.to_bytes(4, "big")

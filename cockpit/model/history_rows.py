@@ -18,14 +18,12 @@ from cockpit.model.view import (
     Delta,
     DriftRow,
     EndpointRow,
-    Head,
     HostRow,
     InstanceRow,
     NodeRow,
     PushRow,
     RelayRow,
     Row,
-    Snapshot,
 )
 
 TABLES: dict[str, type[Row]] = {
@@ -189,22 +187,3 @@ async def life(
 async def step(session: Asked, at: float, *, to: float | None = None, way: int = 0) -> Step:
     """From the state at `at` to that at `to`, or to the next (`way` 1) or previous (-1) change."""
     return msgspec.convert(await session.call("past_step", {"at": at, "to": to, "way": way}), Step)
-
-
-async def past(session: Asked, at: float) -> Snapshot:
-    """The whole state at a moment."""
-    head: Head | None = None
-    notices: tuple[str, ...] = ()
-    tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
-    items: AsyncIterator[Any] = session.stream("past", {"at": at})
-    async for item in items:
-        if "head" in item:
-            head = msgspec.convert(item["head"], Head)
-            notices = tuple(item.get("notices", ()))
-        else:
-            table = str(item["table"])
-            kind = TABLES[table]
-            tables[table].update({key: msgspec.convert(row, kind) for key, row in item["rows"].items()})
-    if head is None:
-        raise ConnectionError("the controller went away in the middle of its answer")
-    return Snapshot(head=head, notices=notices, **tables)

@@ -22,7 +22,10 @@ import msgspec
 
 from cockpit.controller.board import Board
 from cockpit.controller.world import World
-from cockpit.history.ops import calm
+from cockpit.history import writing
+from cockpit.history.blocks import packed
+from cockpit.history.fetching import unpacked
+from cockpit.history.patience import calm
 from cockpit.history.reading import History
 from cockpit.history.writing import Limits, Writer
 from cockpit.model.history_rows import TABLES
@@ -117,7 +120,7 @@ def record(directory: Path, tables: dict[str, dict[str, Any]], length: float = L
     """CPU seconds of writing per recorded hour, bytes of it, and those of one keyframe."""
     writer = Writer(directory, Limits())
     before = time.thread_time()
-    writer.begin(tables, head(NOW), (), "")
+    writer.begin({t: dict(r) for t, r in tables.items()}, head(NOW), (), "")
     key = time.thread_time() - before
     key_bytes = writer._size
     change, spent, at = Change({t: dict(r) for t, r in tables.items()}), 0.0, NOW
@@ -135,6 +138,23 @@ def record(directory: Path, tables: dict[str, dict[str, Any]], length: float = L
         "cpu": spent / length * 100, "bytes": size / length * 3600, "keyframe": key * 1000, "key_bytes": key_bytes,
         "segments": len(list(directory.iterdir())),
     }
+
+
+def slices(tables: dict[str, dict[str, Any]]) -> float:
+    """CPU of the longest piece of work of a keyframe between two chances for the loop, in ms: a block, or the copy of
+    a table for the first one."""
+    found = []
+    for table, rows in tables.items():
+        before = time.thread_time()
+        dict(rows)
+        found.append(time.thread_time() - before)
+        keys, all_rows = list(rows), list(rows.values())
+        for start in range(0, len(keys), writing.BLOCK):
+            some = slice(start, start + writing.BLOCK)
+            before = time.thread_time()
+            packed(table, keys[some], all_rows[some])
+            found.append(time.thread_time() - before)
+    return max(found) * 1000
 
 
 async def stalls(directory: Path, tables: dict[str, dict[str, Any]]) -> tuple[float, float]:
@@ -160,6 +180,7 @@ def past(count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as root:
         directory = Path(root) / "history"
         out = record(directory, tables)
+        piece = slices(tables)
         worst, usual = asyncio.run(stalls(Path(root) / "other", tables))
         gc.collect()
         first = timed(lambda: calm(lambda: History(directory).state(NOW + 900.0)), 3)
@@ -168,8 +189,12 @@ def past(count: int) -> dict[str, float]:
             before = time.thread_time()
             calm(lambda: History(directory).state(NOW + 900.0))
             cpu.append((time.thread_time() - before) * 1000)
+        name, moment, data = History(directory).excerpt(NOW + 900.0)
+        before = time.thread_time()
+        calm(lambda: unpacked(Path(name), data, moment))
+        fetched = (time.thread_time() - before) * 1000
         history = History(directory)
-        history.state(NOW + 900.0)
+        history.step(NOW + 900.0)
         at = NOW + 900.0
         steps: list[float] = []
         for way in [-1] * 20 + [1] * 20:
@@ -179,7 +204,8 @@ def past(count: int) -> dict[str, float]:
         lists = timed(lambda: calm(lambda: history.between(NOW + 600, NOW + 900, 5000)), 3)
         dense = timed(lambda: history.moments(NOW, NOW + LENGTH, 10), 3)
     return {
-        **out, "stall": worst, "stall_median": usual, "state": median(first), "state_cpu": min(cpu),
+        **out, "fetched_cpu": fetched, "longest_slice": piece, "stall": worst, "stall_median": usual,
+        "state": median(first), "state_cpu": min(cpu),
         "step": median(steps), "step_worst": max(steps), "between": median(lists), "moments": median(dense),
         "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }

@@ -258,6 +258,46 @@ def test_pages_of_any_size_are_the_whole_journal(tmp_path: Path, limit: int, mon
     assert back == on == list(range(1, 21))
 
 
+async def test_what_an_earlier_controller_saw_is_in_the_timeline(tmp_path: Path) -> None:
+    """A controller that began a moment ago knows of before only by the state history."""
+    async with engine(tmp_path) as c:
+        a, b = await converged(c, tmp_path)
+        await c.session(LI).submit(Intent(verb="deploy", targets=("shop.web",), params={"version": "1.0.1"}))
+        await until(lambda: ended(c) and not any(c.board.tables["drift"]), what="1.0.1 runs")
+        for each in (a, b):
+            await each.stop()
+        await until(lambda: not c.world.up())
+    async with engine(tmp_path) as c:
+        session, began = c.session(LI), c.watching.began
+        await until(lambda: c.history.writer._key_size, what="it records too")
+        life = await timeline(session, "web/0")
+        told = [m for m in life.moments if m.source == "history"]
+        (gap,) = (m for m in told if m.kind == "gap")
+        assert gap.text.endswith("the controller was stopped") and gap.at <= began
+        recorded = [m for m in told if m.kind != "gap"]
+        assert all(m.at <= began and m.kinds == ("instance", "shop.web/0") for m in recorded)
+        assert recorded == sorted(recorded, key=lambda m: m.at)
+        version = [m for m in recorded if "1.0.0" in m.text.partition("→")[0] and "1.0.1" in m.text.partition("→")[2]]
+        assert version and version[0].kind == "state"
+        # what belongs to it is told by its own name
+        assert any(m.text.startswith("#3: new: deploy") for m in recorded)
+        of_host = [m.text for m in (await timeline(session, "a-1")).moments if m.source == "history"]
+        assert any("up" in text for text in of_host)
+        assert any(m.source == "history" for m in (await timeline(session, "shop.web")).moments)
+        everything = await timeline(session)  # of the whole cluster the history tells nothing, and nothing breaks
+        assert not [m for m in everything.moments if m.source == "history"] and everything.moments
+
+
+async def test_a_timeline_without_a_history_says_what_it_lacks(tmp_path: Path) -> None:
+    async with engine(tmp_path) as c:
+        session = c.session(LI)
+        await until(lambda: c.history.writer._key_size)
+        assert not any("history" in text for text in (await timeline(session, "web/0")).unknown)
+        (c.state / "history").rename(c.state / "elsewhere")
+        life = await timeline(session, "web/0")
+        assert any("history" in text for text in life.unknown), life.unknown
+
+
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with background(tmp_path) as b:
         b.connect("a-1", "b-1")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cockpit.history import recording
+from cockpit.history.fetching import past
 from cockpit.history.frames import segments
 from cockpit.history.session import PastSession
 from cockpit.history.writing import Limits
@@ -47,7 +48,7 @@ async def deployed(c: Any, root: Path) -> tuple[Any, float, float]:
 async def test_a_deploy_is_seen_from_before_and_after(tmp_path: Path) -> None:
     async with engine(tmp_path) as c:
         session, before, after = await deployed(c, tmp_path)
-        old, new = await history_rows.past(session, before), await history_rows.past(session, after)
+        old, new = await past(session, before), await past(session, after)
         assert {i.version_actual for i in old.instances.values() if i.service == "shop.web"} == {"1.0.0"}
         assert {i.version_actual for i in new.instances.values() if i.service == "shop.web"} == {"1.0.1"}
         assert new.head.revision == old.head.revision + 1
@@ -74,15 +75,15 @@ async def test_a_deploy_is_seen_from_before_and_after(tmp_path: Path) -> None:
 async def test_the_past_is_a_session_that_changes_nothing(tmp_path: Path) -> None:
     async with engine(tmp_path) as c:
         live, before, after = await deployed(c, tmp_path)
-        past = PastSession(live, after)
-        assert "past" in past.who.read_only
-        rows = dict((await past.snapshot()).instances)
-        deltas = past.changes()
+        travel = PastSession(live, after)
+        assert "past" in travel.who.read_only
+        rows = dict((await travel.snapshot()).instances)
+        deltas = travel.changes()
         seen = 0
-        while past.at > before:
-            found = await past.go(way=-1)
+        while travel.at > before:
+            found = await travel.go(way=-1)
             delta = await asyncio.wait_for(anext(deltas), 5)
-            assert delta.head.now == found.at == past.at
+            assert delta.head.now == found.at == travel.at
             for key, row in delta.instances.items():
                 if row is None:
                     rows.pop(key, None)
@@ -90,27 +91,27 @@ async def test_the_past_is_a_session_that_changes_nothing(tmp_path: Path) -> Non
                     rows[key] = row
             seen += 1
         assert seen
-        at = await history_rows.past(live, past.at)
+        at = await past(live, travel.at)
         assert {k: r.version_actual for k, r in rows.items()} == {
             k: r.version_actual for k, r in at.instances.items()
         }
-        await past.go(to=after)
-        assert (await past.snapshot()).instances["shop.web/0"].version_actual == "1.0.1"
-        detail = await past.instance("shop.web/0")
+        await travel.go(to=after)
+        assert (await travel.snapshot()).instances["shop.web/0"].version_actual == "1.0.1"
+        detail = await travel.instance("shop.web/0")
         assert detail.row.version_actual == "1.0.1" and "not in the history" in detail.last_lines[0]
-        assert (await past.action("#3")).row.verb == "deploy"
+        assert (await travel.action("#3")).row.verb == "deploy"
         intent = Intent(verb="restart", targets=("shop.web",))
-        for refused in (past.plan(intent), past.submit(intent), past.call("artifact_collect")):
+        for refused in (travel.plan(intent), travel.submit(intent), travel.call("artifact_collect")):
             with pytest.raises(Refused, match="this is the past"):
                 await refused
         with pytest.raises(Bad, match="not in the state history"):
-            past.logs(["shop.web/0"])
+            travel.logs(["shop.web/0"])
         with pytest.raises(Bad, match="not in the state history"):
-            await past.call("plugins")
-        await past.go(to=before)
+            await travel.call("plugins")
+        await travel.go(to=before)
         with pytest.raises(Bad, match="there was no action #3 yet"):
-            await past.action("#3")
-        assert all(r.time <= past.at for r in await past.revisions())
+            await travel.action("#3")
+        assert all(r.time <= travel.at for r in await travel.revisions())
 
 
 def test_commands(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ async def test_a_viewer_may_look_at_the_past(tmp_path: Path) -> None:
         await session.connect()
         try:
             await until(lambda: c.history.writer._key_size)
-            then = await history_rows.past(session, 2e9)
+            then = await past(session, 2e9)
             assert set(then.hosts) == {"a-1", "b-1"}
         finally:
             await session.close()
@@ -165,7 +166,8 @@ async def test_a_full_disk_is_said_and_stops_nothing(tmp_path: Path, monkeypatch
         assert c.history.notices() == (
             f"state history is not recorded: {c.state / 'history'}: No space left on device; it is tried again",
         )
-        assert not c.ended.is_set() and writer.path is None
+        await until(lambda: writer.path is None, what="the segment is given up")
+        assert not c.ended.is_set()
         writer._append = real  # type: ignore[method-assign]
         await until(lambda: not c.history.trouble and writer.path not in (None, path))
         assert not c.history.notices()

@@ -67,7 +67,7 @@ class Past:
 
     def begin(self, why: str) -> None:
         self.writer = Writer(self.directory, self.options.get("limits", Limits()), floor=0)
-        self.writer.begin(self.tables, self.head, self.notices, why)
+        self.writer.begin({t: dict(r) for t, r in self.tables.items()}, self.head, self.notices, why)
         self.note()
 
     def note(self) -> None:
