@@ -358,7 +358,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         else:
             why = ""
             if len(self.screen_stack) > DEEPEST:
-                why = "That is deep enough; Esc goes back, :overview goes to the start."
+                why = "That is deep enough; <back> goes back, :overview goes to the start."
         if why:
             if not quiet:
                 self.tell(why)

@@ -62,6 +62,8 @@ class ClusterScreen(KeyScreen[None]):
         self._field_kind = ""
         self.top_line = TopLine(id="top")
         self.bottom = Bottom(id="bottom")
+        self.loads_asked: frozenset[str] | None = None
+        """Names whose numbers come (see `loading`); None: all."""
 
     # made of
 
@@ -133,6 +135,13 @@ class ClusterScreen(KeyScreen[None]):
     def aim(self) -> Aim:
         """What a verb acts on: the marked rows, else the row under the cursor."""
         return NOTHING
+
+    def subject(self) -> Aim:
+        """The one thing that the whole screen is about; none on most lists."""
+        return NOTHING
+
+    CARD: ClassVar[bool] = False
+    """Is the subject meant even when the cursor is on a line of something else?"""
 
     def door(self) -> Sequence[str]:
         """Where Enter leads."""
@@ -210,7 +219,7 @@ class ClusterScreen(KeyScreen[None]):
     def say(self, text: str, mark: str = "drift") -> None:
         """A sentence above the keys, until the next key; `;` shows it again."""
         app = self.cockpit
-        text = spelled(self.look.words.say(text), app.own_keys)
+        text = spelled(self.look.words.say(text), app.own_keys, self.keys_of)
         self._remark = app.messages.say(text, mark, app.board.now, app.address_of(self))
         self._said = time.monotonic()
         self.show_bottom()
@@ -272,7 +281,9 @@ class ClusterScreen(KeyScreen[None]):
 
     def take_paste(self, text: str) -> None:
         if self.field is None:
-            self.say("Pasted text runs nothing here. Press : or / first to paste into a line.", "paused")
+            self.say(
+                "Pasted text runs nothing here. Press <command> or <filter> first to paste into a line.", "paused"
+            )
             return
         super().take_paste(text)
 

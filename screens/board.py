@@ -79,6 +79,8 @@ class Board:
         self.alerts: dict[str, AlertRow] = {}
         self.loads: dict[str, dict[str, dict[str, float]]] = {}
         """Kind (host, instance) -> name -> latest numbers, while a list that shows them is looked at."""
+        self.load_fields: dict[str, frozenset[str]] = {}
+        """Kind -> fields that had a number of anything, ever since."""
         self.notices: tuple[str, ...] = ()
         self.events: deque[Event] = deque(maxlen=50)
         self.marked: dict[str, set[str]] = {}

@@ -9,7 +9,7 @@ import msgspec
 
 from cockpit.act.spelling import command_of, positional
 from cockpit.act.table import VERBS, Param, Verb
-from screens.address import read
+from screens.address import MARK, read, shape
 from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, Aim
 from screens.board import Board
 from screens.places import PLACES
@@ -158,6 +158,7 @@ def completions(text: str, board: Board) -> list[str]:
             "theme": names() if head[0] == "theme" else [], "language": list(LANGUAGES),
             "pushes": list(dict.fromkeys(row.action for row in board.pushes.values())),
         }.get(head[0], [])
+        return [" ".join([*head, w]) for w in _of_address(head, last, pool, board)][:200]
     elif len(head) == 1 or verb.many:
         pool = {
             "service": [board.short(r.path) for r in board.services()], "instance": instances,
@@ -166,6 +167,19 @@ def completions(text: str, board: Board) -> list[str]:
     elif len(head) == 2 and verb.params and verb.params[0].type == "host":
         pool = list(board.hosts)
     return [" ".join([*head, w]) for w in pool if w.startswith(last)][:200]
+
+
+def _of_address(head: list[str], last: str, names: list[str], board: Board) -> list[str]:
+    """What the last word behind a screen's name may become: an argument while one more fits, a word of the filter."""
+    from screens.filter_words import filter_words
+
+    screen = head[0]
+    place = PLACES.get(screen)
+    fit = [w for w in names if w.startswith(last)]
+    if place is None or (not place.where and screen != "overview"):
+        return fit
+    more = screen != "overview" and len(head) <= shape(screen).most and MARK not in head
+    return [*(fit if more else []), *filter_words(screen, last, board)]
 
 
 def help_for(text: str) -> str:

@@ -1,4 +1,5 @@
-"""`E`: what is expected of the row under the cursor, in the operator's own editor; then its plan."""
+"""`E`: what is expected of the row under the cursor, or of what the screen is about, in the operator's own editor;
+then its plan."""
 
 from __future__ import annotations
 
@@ -11,15 +12,17 @@ from cockpit.editing import piece as kinds
 from cockpit.editing.edit import EMPTY, SAME, WRONG, Clashes, Edit
 from cockpit.editing.editor import Draft, editor, keeping_place
 from cockpit.plan.steps import Bad, Refused
-from screens.aim import HOST, INSTANCE, NODE
+from screens.aim import HOST, INSTANCE, NODE, Aim
 from screens.plan import PlanScreen
 
 if TYPE_CHECKING:
     from screens.base import ClusterScreen
 
-KINDS = {NODE: kinds.NODE, INSTANCE: kinds.NODE, HOST: kinds.HOST, "relay": kinds.RELAY}
+KINDS = {NODE: kinds.NODE, INSTANCE: kinds.NODE, HOST: kinds.HOST, "relay": kinds.RELAY, "region": kinds.REGION}
 """Kind of aim -> kind of piece."""
-NOWHERE = "E edits a service, a group, a host or a relay; put the cursor on one. `cockpit edit NAME` knows the rest."
+NOWHERE = (
+    "<edit> edits a service, a group, a host or a relay; put the cursor on one. `cockpit edit NAME` knows the rest."
+)
 
 
 async def begin(screen: ClusterScreen) -> None:
@@ -31,12 +34,12 @@ async def begin(screen: ClusterScreen) -> None:
     if app.read_only:
         screen.say(f"edit is off: {app.read_only}")
         return
-    aim = screen.aim()
+    aim = one(screen)
     if aim.kind not in KINDS:
         screen.say(NOWHERE, "paused")
         return
     if len(aim.ids) > 1:
-        screen.say(f"E edits one thing; {len(aim.ids)} are marked. Esc takes the marks away.", "paused")
+        screen.say(f"<edit> edits one thing; {len(aim.ids)} are marked. <back> takes the marks away.", "paused")
         return
     try:
         argv = editor(os.environ)
@@ -53,6 +56,18 @@ async def begin(screen: ClusterScreen) -> None:
         return
     if edited(screen, argv, edit):
         await app.push_screen(EditPlanScreen(edit))
+
+
+def one(screen: ClusterScreen) -> Aim:
+    """What is meant: on a card its subject; on a list the row, and the subject where the row is of no such kind.
+
+    Instances of one service are one thing: their service is what is written down.
+    """
+    aim, subject = screen.aim(), screen.subject()
+    if subject.kind in KINDS and (screen.CARD or aim.kind not in KINDS):
+        return subject
+    services = dict.fromkeys(id.rpartition("/")[0] for id in aim.ids) if aim.kind == INSTANCE else {}
+    return Aim(NODE, tuple(services)) if len(services) == 1 and len(aim.ids) > 1 else aim
 
 
 def show(screen: ClusterScreen, draft: Draft, argv: list[str], text: str) -> str:
@@ -146,7 +161,7 @@ class EditPlanScreen(PlanScreen):
     def _leave(self, words: str, mark: str) -> None:
         """A plan that cannot be: stay, so that the edit goes on."""
         self.edit.say(words)
-        self.say(f"{words} E edits again.", mark)
+        self.say(f"{words} <edit> edits again.", mark)
 
     async def action_back(self) -> None:
         """Left without being carried out: the text stays in a file."""

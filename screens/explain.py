@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -25,6 +25,7 @@ from screens.keys import verb_keys
 from screens.look import Look, Piece
 from screens.overview import VERB_NAMES
 from screens.rows import quiet
+from screens.sentences import key_for
 from screens.summary import facts_of
 from screens.widgets.bars import Bar, Hint
 from screens.widgets.sheet import Sheet
@@ -77,7 +78,11 @@ def finding_aim(found: Finding) -> Aim:
     return aim_of(found.kind, (found.name,))
 
 
-def findings_items(answer: Findings, board: Board, look: Look, width: int, read_only: str = "") -> list[Item]:
+def findings_items(
+    answer: Findings, board: Board, look: Look, width: int, read_only: str = "",
+    keys: Callable[[str], str | None] = lambda id: key_for(id, {}),
+) -> list[Item]:
+    """`keys`: id of a binding -> the key it has now."""
     out: list[Item] = []
     roots = [f for f in answer.findings if f.root]
     for found in answer.findings:
@@ -86,7 +91,7 @@ def findings_items(answer: Findings, board: Board, look: Look, width: int, read_
             out.append(text(f" {one}" if found.causes == () else " WHY", "head"))
         elif not found.root and found is next(f for f in answer.findings if not f.root):
             out.append(text(" WHAT COMES OF IT", "head"))
-        out += _finding(found, board, look, width, read_only)
+        out += _finding(found, board, look, width, read_only, keys)
         out.append(BLANK)
     if answer.left_out:
         out.append(text(f" and {answer.left_out} more", "muted"))
@@ -97,7 +102,9 @@ def findings_items(answer: Findings, board: Board, look: Look, width: int, read_
     return out
 
 
-def _finding(found: Finding, board: Board, look: Look, width: int, read_only: str) -> list[Item]:
+def _finding(
+    found: Finding, board: Board, look: Look, width: int, read_only: str, keys: Callable[[str], str | None]
+) -> list[Item]:
     aim, key, more = finding_aim(found), found.key, look.sign("more")
     old = since(found.since, board.now)
     what = wrap(look.text(found.what), max(20, width - 12), 3, more)
@@ -133,8 +140,9 @@ def _finding(found: Finding, board: Board, look: Look, width: int, read_only: st
         for n, remedy in enumerate(r for r in found.remedies if r.verb):
             to = aim_of(remedy.kind, remedy.targets)
             names = " ".join(board.short(t) for t in remedy.targets[:3])
-            key_name = f"{remedy.key} " if remedy.key else ""
-            words = f"{key_name}{remedy.verb} {names}" + (f": {remedy.text}" if remedy.text != remedy.verb else "")
+            pressed = keys(f"verb.{remedy.verb}") or ""
+            verb = pressed if pressed == f":{remedy.verb}" else f"{pressed} {remedy.verb}".lstrip()
+            words = f"{verb} {names}" + (f": {remedy.text}" if remedy.text != remedy.verb else "")
             fact("try", words, f"try {n}", "key", ("verb", remedy.verb), to)
     for n, remedy in enumerate(r for r in found.remedies if not r.verb):
         fact("look", remedy.text, f"look {n}", "text", remedy.door)
@@ -240,7 +248,10 @@ class ExplainScreen(FilledScreen):
             words = self._alone or f"asking{look.sign('more')}"
             self.sheet.fill([text(f" {look.text(words)}", "failed" if self._alone else "changing")])
             return
-        items = findings_items(answer, self.board, look, width, self.cockpit.read_only)
+        items = findings_items(
+            answer, self.board, look, width, self.cockpit.read_only,
+            lambda id: key_for(id, self.cockpit.own_keys, self.keys_of),
+        )
         if not answer.findings:
             door = self._calm_door()
             calm = ((f" {look.glyph(OK)} ", OK), (look.text(answer.calm), "text"))
@@ -267,6 +278,10 @@ class ExplainScreen(FilledScreen):
         return out
 
     # what keys mean
+
+    def subject(self) -> Aim:
+        kind = kind_of(self.board, self.object)
+        return aim_of(kind, (self.object,)) if kind else NOTHING
 
     def aim(self) -> Aim:
         item = self.sheet.current
@@ -296,7 +311,7 @@ class ExplainScreen(FilledScreen):
         if len(aim.ids) == 1 and aim.ids[0] != self.object:
             await self.cockpit.goto(("explain", aim.ids[0]))
         else:
-            self.say("This is the explanation; Enter opens what a line speaks of.", "paused")
+            self.say("This is the explanation; <open> opens what a line speaks of.", "paused")
 
     def hints(self) -> list[Hint]:
         """What may help with the finding under the cursor stands first."""

@@ -97,13 +97,13 @@ async def sticky(screen: ClusterScreen) -> None:
         app.sticky = text
         pane.filter("")
         stick(screen)
-        screen.say(f"{text} holds on every list from now on; F lets it go.", "ok")
+        screen.say(f"{text} holds on every list from now on; <filter.sticky> lets it go.", "ok")
     elif app.sticky:
         screen.say(f"{app.sticky} holds no longer.", "ok")
         app.sticky = ""
         stick(screen)
     else:
-        screen.say("There is no filter to keep: type one with / first.", "paused")
+        screen.say("There is no filter to keep: type one with <filter> first.", "paused")
 
 
 async def only_needy(screen: ClusterScreen) -> None:
@@ -115,7 +115,7 @@ async def only_needy(screen: ClusterScreen) -> None:
         return
     pane.only(needy=not pane.only_needy)
     if pane.only_needy and not pane.order and not pane.busy:
-        screen.say("Nothing here needs attention. ! shows all rows again.", "ok")
+        screen.say("Nothing here needs attention. <filter.needy> shows all rows again.", "ok")
     screen.show_bottom()
 
 
@@ -124,7 +124,7 @@ async def only_marked(screen: ClusterScreen) -> None:
     if pane is None:
         return
     if not pane.marked and not pane.only_marked:
-        screen.say("No row is marked: space marks the one under the cursor.", "paused")
+        screen.say("No row is marked: <mark> marks the one under the cursor.", "paused")
         return
     pane.only(marked=not pane.only_marked)
     screen.show_bottom()

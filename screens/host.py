@@ -184,6 +184,11 @@ class HostScreen(FilledScreen):
             out.append((f"   {plural(len(row.trouble), 'trouble')}", "drift"))
         return out
 
+    CARD = True
+
+    def subject(self) -> Aim:
+        return Aim(HOST, (self.host,))
+
     def aim(self) -> Aim:
         item = self.sheet.current
         return item.aim if item and item.aim else Aim(HOST, (self.host,))

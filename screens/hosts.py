@@ -36,11 +36,14 @@ class HostsScreen(TableScreen):
         self._seek = name
 
     def on_screen_resume(self) -> None:
-        super().on_screen_resume()
         loading.follow(self, "host")
 
     def on_screen_suspend(self) -> None:
         loading.rest(self)
+
+    def tick(self) -> None:
+        super().tick()
+        loading.look(self, "host")
 
     def make_grid(self) -> Grid[Any]:
         def haystack(row: HostRow) -> str:

@@ -9,7 +9,7 @@ from textual.binding import BindingType
 
 from cockpit.model.view import OK, InstanceRow
 from screens import loading
-from screens.aim import INSTANCE
+from screens.aim import HOST, INSTANCE, NODE, NOTHING, Aim
 from screens.format import plural
 from screens.keys import verb_keys
 from screens.look import Piece
@@ -40,11 +40,14 @@ class InstancesScreen(TableScreen):
         return (self.NAME, self.scope) if self.scope else (self.NAME,)
 
     def on_screen_resume(self) -> None:
-        super().on_screen_resume()
         loading.follow(self, "instance")
 
     def on_screen_suspend(self) -> None:
         loading.rest(self)
+
+    def tick(self) -> None:
+        super().tick()
+        loading.look(self, "instance")
 
     def make_grid(self) -> Grid[Any]:
         board, look = self.board, self.look
@@ -86,6 +89,11 @@ class InstancesScreen(TableScreen):
         if users:
             out.append((f"   called by {', '.join(board.short(u) for u in users)}", "muted"))
         return out
+
+    def subject(self) -> Aim:
+        if self.scope in self.board.hosts and self.scope not in self.board.nodes:
+            return Aim(HOST, (self.scope,))
+        return Aim(NODE, (self.scope,)) if self.scope in self.board.nodes else NOTHING
 
     def door(self) -> Sequence[str]:
         return ("node", self.grid.key) if self.grid.key else ()

@@ -147,6 +147,10 @@ class LifeScreen(TableScreen):
         out += [(f"   {self.look.text(words)}", "unknown") for words in life.unknown]
         return out
 
+    def subject(self) -> Aim:
+        kind = kind_of(self.board, self.object)
+        return aim_of(kind, (self.object,)) if kind else NOTHING
+
     def aim(self) -> Aim:
         row = self.grid.current
         if row is not None and row.door[:1] == ("action",):
@@ -182,7 +186,7 @@ async def begin(screen: ClusterScreen) -> None:
     """`L`: the life of the thing under the cursor; of the cluster where there is none."""
     aim = screen.aim()
     if len(aim.ids) > 1:
-        screen.say(f"life: one thing at a time; {len(aim.ids)} are marked, Esc takes the marks away")
+        screen.say(f"life: one thing at a time; {len(aim.ids)} are marked, <back> takes the marks away")
         return
     if aim and kind_of(screen.board, aim.ids[0]):
         await screen.cockpit.goto(("life", aim.ids[0]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cockpit.model.metrics_rows import loads
 from cockpit.plan.steps import Bad, Refused
@@ -13,6 +13,7 @@ from screens.widgets.spark import number
 if TYPE_CHECKING:
     from screens.base import ClusterScreen
     from screens.board import Board
+    from screens.widgets.grid import Grid
 
 AGAIN = 2.0
 """Seconds until a broken stream is asked for again."""
@@ -25,32 +26,76 @@ LEAVE = 20
 """They are the first to leave when it gets narrow."""
 
 
+MANY = 2000
+"""Rows from which on only the numbers of those that are seen are asked for."""
+
+
 def follow(screen: ClusterScreen, kind: str) -> None:
     """Begin, or go on, to keep `board.loads` fresh; ends with the screen, and rests while it is covered."""
-    screen.run_worker(_follow(screen, kind), name=f"loads {kind}", group="loads", exclusive=True)
+    wanted = _wanted(screen, kind)
+    screen.run_worker(_follow(screen, kind, wanted), name=f"loads {kind}", group="loads", exclusive=True)
+    screen.loads_asked = wanted
+
+
+def look(screen: ClusterScreen, kind: str) -> None:
+    """Each second: are the numbers of what is seen now asked for? And are there columns for what is known?"""
+    asked, wanted = screen.loads_asked, _wanted(screen, kind)
+    if wanted != asked and (wanted is None or asked is None or not _seen(screen) <= asked):
+        follow(screen, kind)
+    _grid(screen).resized()
+
+
+def _grid(screen: ClusterScreen) -> Grid[Any]:
+    return cast("Grid[Any]", screen.panes[0])
+
+
+def _seen(screen: ClusterScreen, around: int = 0) -> frozenset[str]:
+    pane = _grid(screen)
+    more = around * pane.page
+    return frozenset(pane.order[max(0, pane.top - more): pane.top + pane.page + more])
+
+
+def _wanted(screen: ClusterScreen, kind: str) -> frozenset[str] | None:
+    """Names whose numbers are needed; None: all, since rows are few or are chosen or sorted by them."""
+    pane = _grid(screen)
+    if len(pane.rows) <= MANY:
+        return None
+    fields = [field for field, _ in TITLES[kind]]
+    if pane.sort_by in fields or any(pane.asks(field) for field in fields):
+        return None
+    return _seen(screen, around=3)
 
 
 def rest(screen: ClusterScreen) -> None:
     screen.workers.cancel_group(screen, "loads")
 
 
-async def _follow(screen: ClusterScreen, kind: str) -> None:
+async def _follow(screen: ClusterScreen, kind: str, wanted: frozenset[str] | None) -> None:
+    board = screen.board
     while True:
         try:
-            async for item in loads(screen.session, kind):
-                known = screen.board.loads.setdefault(kind, {})
+            fields: set[str] = set()
+            async for item in loads(screen.session, kind, None if wanted is None else sorted(wanted)):
+                known = board.loads.setdefault(kind, {})
                 for name, latest in item.items():
                     if latest is None:
                         known.pop(name, None)
                     else:
                         known[name] = latest
+                        fields.update(latest)
+                shown = board.load_fields.get(kind)
+                if fields and (shown is None or not fields <= shown):
+                    board.load_fields[kind] = (shown or frozenset()) | fields
+                elif not known:
+                    board.load_fields[kind] = frozenset()
         except (ConnectionError, Bad, Refused):
-            screen.board.loads.pop(kind, None)  # old numbers must not look like new ones
+            board.loads.pop(kind, None)  # old numbers must not look like new ones
         await asyncio.sleep(AGAIN)
 
 
 def load_columns(board: Board, kind: str) -> list[Column]:
-    """A column for each number; empty where nothing is known. Sorted: the most first, unknown last."""
+    """A column for each number; empty where nothing is known, and not there when that is so everywhere. Sorted: the
+    most first, unknown last."""
 
     def column(place: int, field: str, title: str) -> Column:
         def cell(row: Any) -> tuple[str, str]:
@@ -61,6 +106,9 @@ def load_columns(board: Board, kind: str) -> list[Column]:
             value = board.loads.get(kind, {}).get(row.name if kind == "host" else row.id, {}).get(field)
             return float("inf") if value is None else -value
 
-        return Column(field, title, cell, leave=LEAVE + place, right=True, sort=order, most=12)
+        def there() -> bool:
+            return field in board.load_fields.get(kind, ())
+
+        return Column(field, title, cell, leave=LEAVE + place, right=True, sort=order, most=12, there=there)
 
     return [column(n, field, title) for n, (field, title) in enumerate(TITLES[kind])]

@@ -16,8 +16,9 @@ from cockpit.session.log_text import Wrong, harmless, sought, window
 from screens.aim import INSTANCE, Aim
 from screens.base import ClusterScreen
 from screens.board import Changed
-from screens.format import plural, size, zone
+from screens.format import clock, plural, size, zone
 from screens.keys import key
+from screens.log_seam import Seam
 from screens.look import Piece
 from screens.saving import last_that_fit, save_new
 from screens.widgets.bars import Bar
@@ -75,7 +76,9 @@ class LogsScreen(ClusterScreen):
         self.stream = ""
         self.seen_streams: dict[str, None] = {}
         self._pending: list[Entry] = []
-        self._newest = 0.0
+        self._seam = Seam()
+        self._covered = False
+        """Another screen is on top, and the stream was let go."""
         self._colours: dict[str, int] = {}
         self._worker: Worker[None] | None = None
         self._before = ""
@@ -115,12 +118,26 @@ class LogsScreen(ClusterScreen):
         if self._worker is not None:
             self._worker.cancel()
         self._pending = []
-        self.dropped, self.ended, self._newest = 0, "", 0.0
+        self.dropped, self.ended, self._seam = 0, "", Seam()
         self.log_list.empty()
         self._worker = self.run_worker(self._read, name="logs")
         self.show_title()
 
-    async def _read(self) -> None:
+    def on_screen_suspend(self) -> None:
+        """Nobody looks: let the stream go. A dialog covers nothing, and what has an end of its own may reach it."""
+        worker, top = self._worker, self.app.screen
+        if top is self or not isinstance(top, ClusterScreen) or worker is None or worker.is_finished:
+            return
+        if self._follows:
+            worker.cancel()
+            self._worker, self._covered = None, True
+
+    def on_screen_resume(self) -> None:
+        if self._covered:
+            self._covered = False
+            self._worker = self.run_worker(self._read(again=True), name="logs")
+
+    async def _read(self, again: bool = False) -> None:
         wanted = self.instances()
         self._colours = {name: n % COLOURS for n, name in enumerate(wanted)}
         if not wanted:
@@ -133,6 +150,8 @@ class LogsScreen(ClusterScreen):
             self.ended = str(error)
             self.sync(Changed())
             return
+        if again:
+            self._go_on(ask, f"lines of the meantime, until {clock(self.board.now)}, may be missing here")
         while True:
             words = ""
             try:
@@ -140,7 +159,8 @@ class LogsScreen(ClusterScreen):
                     self.ended = ""
                     if line.stream == "cockpit":
                         words = line.text
-                    self._pending.append(self._entry(line))
+                    if self._seam.take(line):
+                        self._pending.append(self._entry(line))
                 self._end(wanted, words)
                 break
             except (Bad, Refused) as error:
@@ -148,13 +168,27 @@ class LogsScreen(ClusterScreen):
                 break
             except ConnectionError as error:
                 self.ended = f"no answer: {error}"
-                # after a gap only what is new is asked for, from the last line on where lines have times
-                ask["since"], ask["lines"] = (self._newest + 0.001, WINDOW) if self._newest else (0.0, 0)
+                self._go_on(ask)
                 self._remark_line(f"no answer ({error}); lines of the meantime may be missing here")
                 await asyncio.sleep(1.0)
                 while self.board.lost is not None:
                     await asyncio.sleep(0.2)
         self.sync(Changed())
+
+    def _go_on(self, ask: dict[str, Any], missing: str = "") -> None:
+        """Ask for what is new: from the last lines on where these have times; else `missing` is said."""
+        since = self._seam.begin_again()
+        if since:
+            ask["since"] = max(since, ask["since"])
+            ask["lines"] = max(20, min(WINDOW, ALL_STORED // max(1, len(self._colours))))
+        elif self._seam.untimed:
+            ask["since"], ask["lines"] = 0.0, 0
+        if missing and self._seam.untimed:
+            self._remark_line(missing)
+
+    @property
+    def _follows(self) -> bool:
+        return not self.previous and not window(self.window, time.time())[1]
 
     def _asked(self, count: int) -> dict[str, Any]:
         """Raises Wrong."""
@@ -163,7 +197,7 @@ class LogsScreen(ClusterScreen):
         lines = max(20, min(WINDOW if chosen else STORED, ALL_STORED // count))
         context = self.log_list.context if self.on_hosts else 0
         return {
-            "lines": lines, "follow": not until and not self.previous, "since": since, "until": until,
+            "lines": lines, "follow": self._follows, "since": since, "until": until,
             "streams": [self.stream] if self.stream else [], "previous": self.previous, "grep": self.on_hosts,
             "before": context, "after": context,
         }  # fmt: skip
@@ -184,7 +218,6 @@ class LogsScreen(ClusterScreen):
             self.seen_streams[line.stream] = None
         if line.process not in ("main", ""):
             name += f" {line.process}"
-        self._newest = max(self._newest, line.time)
         text = harmless(line.text)
         if self.look.ascii and not text.isascii():
             text = self.look.text(text)
@@ -193,7 +226,7 @@ class LogsScreen(ClusterScreen):
         )
 
     def _remark_line(self, words: str) -> None:
-        self._pending.append(Entry("", "cockpit", words, time=self._newest))
+        self._pending.append(Entry("", "cockpit", words, time=self._seam.newest))
 
     def _flush(self) -> None:
         self.log_list.zero = self.board.now
@@ -370,7 +403,7 @@ class LogsScreen(ClusterScreen):
     def action_next(self, way: int) -> None:
         log = self.log_list
         if not log.mark:
-            self.say("Nothing is highlighted: type / and a text first.", "paused")
+            self.say("Nothing is highlighted: type <logs.find> and a text first.", "paused")
             return
         try:
             if not log.seek(way):
@@ -425,7 +458,8 @@ class LogsScreen(ClusterScreen):
             self.say("The last line is too long to be copied." if lines else "There is nothing to copy.", "paused")
             return
         self.app.copy_to_clipboard("\n".join(fit) + "\n")
-        left = f"; {len(lines) - len(fit):,} older ones did not fit: s saves all" if len(fit) < len(lines) else ""
+        more = len(lines) - len(fit)
+        left = f"; {more:,} older ones did not fit: <logs.save> saves all" if more else ""
         self.say(f"Sent {plural(len(fit), 'line')} ({size(length)}) to your terminal's clipboard{left}.", "ok")
 
     def action_move(self, how: str) -> None:

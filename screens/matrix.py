@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -17,6 +17,7 @@ from screens.format import plural
 from screens.keys import key, verb_keys
 from screens.look import Piece
 from screens.overview import VERB_NAMES
+from screens.query import equals
 from screens.rows import host_word, quiet
 from screens.widgets.bars import Bar
 from screens.widgets.matrix import Matrix, Row
@@ -54,6 +55,9 @@ class MatrixScreen(ClusterScreen):
         self.data = Cells({})
         self._versions: dict[str, int] = {}
         self._stale = False
+        self._loaded = -1
+        """Version of the board that the books hold."""
+        self._book = 0
 
     def body(self) -> ComposeResult:
         self.title_bar = Bar(id="title")
@@ -70,11 +74,18 @@ class MatrixScreen(ClusterScreen):
 
     def sync(self, changed: Changed) -> None:
         board = self.board
-        if changed.whole or self._other_hosts(changed):
+        version = board.version
+        if changed.whole and self._loaded == version:
+            pass  # opened, or uncovered with nothing new: the books are made once
+        elif changed.whole or self._loaded < version - 1 or self._other_hosts(changed):
+            self._loaded = version
+            self._book += 1
             self.data = Cells({h: r.region for h, r in board.hosts.items()}, board.instances.values())
             self._versions = {}
             self.regroup()
+            self.matrix.touch_all()
         else:
+            self._loaded = version
             touched: set[str] = set(changed.hosts)
             for id in changed.instances:
                 touched |= self.data.put(id, board.instances.get(id))
@@ -147,7 +158,7 @@ class MatrixScreen(ClusterScreen):
     # drawing
 
     def version_of(self, key: str) -> Hashable:
-        return self._versions.get(key, 0)
+        return self._book, self._versions.get(key, 0)
 
     def head(self, key: str) -> Sequence[Piece]:
         if key.startswith(REGION):
@@ -237,22 +248,26 @@ class MatrixScreen(ClusterScreen):
         ids = self.instances()
         return Aim(INSTANCE, tuple(ids)) if ids else Aim(HOST, (self.matrix.key,))
 
+    def subject(self) -> Aim:
+        region = self.matrix.key.removeprefix(REGION)
+        return Aim("region", (region,)) if self.matrix.key.startswith(REGION) and region else NOTHING
+
     async def action_open(self) -> None:
         host, service = self.matrix.key, self.matrix.chosen
         where, marks = self._counts(host, service)
         if not marks:
-            self.say(f"There is no instance of {self.board.short(service)} on {where}; e opens the host.", "paused")
+            name = self.board.short(service)
+            self.say(f"There is no instance of {name} on {where}; <explain> opens the host.", "paused")
             return
         ids = [] if host.startswith(REGION) else self.instances()
         if len(ids) == 1:
             await self.cockpit.goto(("node", ids[0]))
             return
-        here = self.app.screen
-        await self.cockpit.goto(("instances", service))
-        screen: Any = self.app.screen
-        if screen is not here and host != NOWHERE:
-            # the list knows hosts, not regions
-            screen.set_filter(host if not host.startswith(REGION) else "")
+        if host.startswith(REGION):
+            where = equals("region", host.removeprefix(REGION))
+        else:
+            where = equals("host", host)
+        await self.cockpit.goto(("instances", service), where)
 
     async def action_explain(self) -> None:
         host = self.matrix.key

@@ -262,6 +262,9 @@ class NodeScreen(FilledScreen):
             out.append((f"   held on the host: {look.text(row.pinned)}", "paused"))
         return out
 
+    def subject(self) -> Aim:
+        return self.aim()
+
     def aim(self) -> Aim:
         return Aim(INSTANCE, (self.instance,))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from textual import events
@@ -18,6 +18,7 @@ from screens.item import Item, heading, indented, text
 from screens.keys import verb_keys
 from screens.look import Look
 from screens.rows import instance_word, tree_columns
+from screens.sentences import key_for
 from screens.summary import Kept, Need, lately_items, need_items, running_items
 from screens.widgets.bars import Bar
 from screens.widgets.lines import Lines
@@ -59,12 +60,13 @@ def tree_children(board: Board) -> dict[str, list[str]]:
 
 
 def panel_items(
-    board: Board, look: Look, width: int, read_only: str = "", lately: int = 12, found: list[Need] | None = None
+    board: Board, look: Look, width: int, read_only: str = "", lately: int = 12, found: list[Need] | None = None,
+    keys: Callable[[str], str | None] = lambda id: key_for(id, {}),
 ) -> list[Item]:
-    """The right side: NEEDS YOU, RUNNING, LATELY."""
+    """The right side: NEEDS YOU, RUNNING, LATELY. `keys`: id of a binding -> the key it has now."""
     if board.head is None:
         return [text(" asking the controller" + look.sign("more"), "changing")]
-    needs = need_items(board, look, width, read_only, found=found)
+    needs = need_items(board, look, width, read_only, found=found, keys=keys)
     running = running_items(board, look, width)
     ended = lately_items(board, look, width, lately)
     out = [heading("NEEDS YOU")]
@@ -176,7 +178,8 @@ class OverviewScreen(ClusterScreen):
         before = len(self.side.items)
         beside = self.size.width >= SIDE_BY_SIDE
         items = panel_items(
-            self.board, self.look, self.panel_width(), self.cockpit.read_only, found=self._kept.of(self.board)
+            self.board, self.look, self.panel_width(), self.cockpit.read_only, found=self._kept.of(self.board),
+            keys=lambda id: key_for(id, self.cockpit.own_keys, self.keys_of),
         )
         self.side.fill(items if beside else indented(items))
         if self._tree_cells != self.tree_width() if beside else len(self.side.items) != before:

@@ -19,7 +19,7 @@ from screens.format import cells, cut, fit
 from screens.keys import key_name
 from screens.places import PLACES
 from screens.ranking import Pool, best
-from screens.sentences import spelled
+from screens.sentences import key_for, spelled
 from screens.spots import UNKEPT
 
 SHOWN = 12
@@ -73,7 +73,12 @@ def verb_entries(screen: ClusterScreen) -> Iterable[Entry]:
     for name, verb in VERBS.items():
         if verb.target != "topology":
             off = spelled(why_not(verb, aim, board, screen.cockpit.read_only), screen.cockpit.own_keys)
-            yield Entry(f"{name}{'' if off else on}", "verb", partial(_verb, name), verb.key or "", off)
+            yield Entry(f"{name}{'' if off else on}", "verb", partial(_verb, name), _key(screen, name), off)
+
+
+def _key(screen: ClusterScreen, verb: str) -> str:
+    key = key_for(f"verb.{verb}", screen.cockpit.own_keys, screen.keys_of) or ""
+    return "" if key.startswith(":") and len(key) > 1 else key
 
 
 def key_entries(screen: ClusterScreen) -> Iterable[Entry]:

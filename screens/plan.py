@@ -398,7 +398,8 @@ class PlanScreen(FilledScreen):
             self.say(str(error), "failed")
         except ConnectionError as error:
             self.say(
-                f"No answer: {error or 'the controller is away'}. It may or may not have begun; a shows the actions.",
+                f"No answer: {error or 'the controller is away'}. It may or may not have begun; "
+                "<go.actions> shows the actions.",
                 "unknown",
             )
         else:

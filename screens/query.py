@@ -301,6 +301,12 @@ def regex(pattern: str, at: int = 0) -> Callable[[str], object]:
         raise Bad(f"regular expression: {error}", at) from None
 
 
+def equals(field: str, value: str) -> str:
+    """The condition that a field is just this; what would be read otherwise is quoted."""
+    plain = value and not any(c.isspace() or c in "\"'" for c in value)
+    return f"{field}={value}" if plain else f'{field}="{value}"'
+
+
 def describe(schema: Schema) -> str:
     """What can be asked here, for the line below an empty filter."""
     parts = list(schema.names())

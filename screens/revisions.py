@@ -98,7 +98,7 @@ class RevisionsScreen(TableScreen):
     async def action_compare(self) -> None:
         marked = sorted(int(k) for k in self.grid.marked)
         if len(marked) > 2:
-            self.say(f"compare takes two revisions, {len(marked)} are marked; Esc takes the marks away")
+            self.say(f"compare takes two revisions, {len(marked)} are marked; <back> takes the marks away")
             return
         if not marked and self.grid.current is not None:
             marked = [self.grid.current.number]

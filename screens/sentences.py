@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from textual.binding import Binding, BindingsMap
@@ -12,27 +12,36 @@ from cockpit.act.table import VERBS
 from screens.general import GENERAL
 from screens.keys import NO_KEY, key_name
 
-_MARK = re.compile(r"<((?:go|verb)\.\w+|back|open|copy|messages|filter|explain|move\.down|pane\.next)>")
+_MARK = re.compile(r"<([a-z]+(?:\.[a-z]+)?)>")
+
+
+def _nowhere(id: str) -> list[str]:
+    return []
 
 
 @cache
-def _defaults() -> dict[str, str]:
-    found = {f"verb.{name}": verb.key for name, verb in VERBS.items() if verb.key}
+def _defaults() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {f"verb.{name}": (verb.key or NO_KEY,) for name, verb in VERBS.items()}
     for binding in BindingsMap(GENERAL).key_to_bindings.items():
         key, (first, *_) = binding
         if isinstance(first, Binding) and first.id:
-            found.setdefault(first.id, key)
+            found.setdefault(first.id, (key,))
     return found
 
 
-def spelled(text: str, own: Mapping[str, tuple[str, ...]]) -> str:
-    """Every `<id>` as its key; as a word of the command line when it has none."""
+def key_for(
+    id: str, own: Mapping[str, tuple[str, ...]], here: Callable[[str], list[str]] = _nowhere
+) -> str | None:
+    """The key of an id: `here` gives those of the screen in sight, `own` is the person's file. As a word of the
+    command line when it has none; None for what is no id at all."""
+    names = here(id) or own.get(id) or _defaults().get(id, ())
+    if not names:
+        return None
+    if names[0] == NO_KEY:
+        return ":" + id.rpartition(".")[2]
+    return "Enter" if names[0] == "enter" else key_name(names[0])
 
-    def key(found: re.Match[str]) -> str:
-        id = found[1]
-        name = own.get(id, (_defaults().get(id, NO_KEY),))[0]
-        if name == NO_KEY:
-            return ":" + id.rpartition(".")[2]
-        return "Enter" if name == "enter" else key_name(name)
 
-    return _MARK.sub(key, text)
+def spelled(text: str, own: Mapping[str, tuple[str, ...]], here: Callable[[str], list[str]] = _nowhere) -> str:
+    """Every `<id>` as its key; what is no id stays as it is."""
+    return _MARK.sub(lambda found: key_for(found[1], own, here) or found[0], text) if "<" in text else text

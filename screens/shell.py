@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 def wanted(aim: Aim) -> dict[str, str] | str:
     """{"host"} or {"instance"}; a sentence when there is neither. Pure."""
     if aim.kind not in (HOST, INSTANCE) or not aim:
-        return "shell: put the cursor on a host or an instance (h lists the hosts, i the instances)."
+        return (
+            "shell: put the cursor on a host or an instance "
+            "(<go.hosts> lists the hosts, <go.instances> the instances)."
+        )
     if len(aim.ids) > 1:
-        return f"shell: one at a time; {len(aim.ids)} are marked, Esc takes the marks away."
+        return f"shell: one at a time; {len(aim.ids)} are marked, <back> takes the marks away."
     return {aim.kind: aim.ids[0]}
 
 

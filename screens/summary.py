@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
-from cockpit.act.table import VERBS
 from cockpit.explain.asked import needs_you
 from cockpit.explain.causes import FEW
 from cockpit.explain.facts import Facts
@@ -194,9 +193,10 @@ class Kept:
 
 
 def need_items(
-    board: Board, look: Look, width: int, read_only: str = "", hints: int = 3, found: list[Need] | None = None
+    board: Board, look: Look, width: int, read_only: str = "", hints: int = 3, found: list[Need] | None = None,
+    keys: Callable[[str], str | None] = lambda id: None,
 ) -> list[Item]:
-    """NEEDS YOU, without its heading."""
+    """NEEDS YOU, without its heading. `keys`: id of a binding -> the key it has now; without one there is no hint."""
     out: list[Item] = []
     more = look.sign("more")
     for number, need in enumerate(needs(board) if found is None else found):
@@ -221,21 +221,25 @@ def need_items(
             does = HERE.get(action.state, f"is {action.state} here")
             out.append(Item(((f"    {what} {does}", "muted"),), key))
         if number < hints:
-            out.append(Item(tuple(_hint(need, look, read_only)), key))
+            out.append(Item(tuple(_hint(need, look, read_only, keys)), key))
     return out
 
 
-def _hint(need: Need, look: Look, read_only: str) -> Iterable[Piece]:
-    yield "    ", "text"
-    yield look.sign("enter"), "key"
-    yield " explain" if need.door[0] == "explain" else " open", "muted"
-    if need.logs:
-        yield "   l", "key"
-        yield " log", "muted"
+def _hint(need: Need, look: Look, read_only: str, keys: Callable[[str], str | None]) -> Iterable[Piece]:
+    door = "explain" if need.door[0] == "explain" else "open"
+    others = [("open", door), *([("logs", "log")] if need.logs else [])]
     if not read_only:
-        for name in need.verbs:
-            yield f"   {VERBS[name].key}", "key"
-            yield f" {name}", "muted"
+        others += [(f"verb.{name}", name) for name in need.verbs]
+    gap = ""
+    yield "    ", "text"
+    for id, label in others:
+        pressed = keys(id)
+        if pressed is None:
+            continue
+        yield gap + (look.sign("enter") if pressed == "Enter" else pressed), "key"
+        if pressed != f":{label}":
+            yield f" {label}", "muted"
+        gap = "   "
 
 
 def running_items(board: Board, look: Look, width: int) -> list[Item]:

@@ -83,6 +83,8 @@ async def _top(args: argparse.Namespace) -> int:
                     known.pop(name, None)
                 else:
                     known[name] = latest
+            if item:
+                continue  # a part; an empty one says that all was told
             if args.json:
                 print_json({n: known.get(n) for n in sorted(names)})
             else:

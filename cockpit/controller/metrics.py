@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -44,6 +44,10 @@ QUIET = 3600.0
 SWEEP = 60.0
 SEND = 2.0
 """Seconds between two items of a stream."""
+PART = 1000
+"""Names in one item of a stream, at most."""
+MAX_NAMES = 2000
+"""Names that a reader may ask for; who needs more asks for all."""
 MAX_PEERS = 200
 MAX_UNITS = 1000
 
@@ -181,18 +185,30 @@ class Metrics:
             return f"the plug-in metrics of {host} is {mine.get('state')}: {mine.get('text', '')}".rstrip(": ")
         return "no sample came yet"
 
-    def since(self, kind: str, turn: int, now: float, told: set[str]) -> tuple[int, dict[str, Any]]:
-        """The present turn, and the numbers that came after `turn`; None for those that are old or gone."""
+    def since(
+        self, kind: str, turn: int, now: float, told: set[str], only: Collection[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """The numbers that came after `turn`, None for those that are old or gone, in parts that may be empty.
+
+        `told` is what the reader knows, and is kept here. A part costs a few milliseconds at most.
+        """
         owners = self.owners[kind]
-        out: dict[str, Any] = {}
-        for name, owner in owners.items():
-            if now - owner.at > FRESH:
-                if name in told:
-                    out[name] = None
-            elif owner.turn > turn:
-                out[name] = named(kind, owner.latest)
-        out.update({name: None for name in told - owners.keys()})
-        return self._turn, out
+        for part in _parts(owners if only is None else [n for n in only if n in owners]):
+            out: dict[str, Any] = {}
+            for name in part:
+                owner = owners.get(name)
+                if owner is None or now - owner.at > FRESH:
+                    if name in told:
+                        out[name] = None
+                        told.discard(name)
+                elif owner.turn > turn:
+                    out[name] = named(kind, owner.latest)
+                    told.add(name)
+            yield out
+        for part in _parts(told):
+            gone = [n for n in part if n not in owners]
+            told.difference_update(gone)
+            yield dict.fromkeys(gone)
 
     def traffic(self, now: float) -> Traffic:
         """What is seen of services: who is connected to whom, and what their instances take."""
@@ -261,23 +277,36 @@ class Metrics:
 
     def streams(self) -> dict[str, Callable[[Who, dict[str, Any]], AsyncIterator[Any]]]:
         def loads(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
-            kind = str(args.get("kind", "host"))
+            kind, names = str(args.get("kind", "host")), args.get("names")
             if kind not in FIELDS:
                 raise Bad(f"loads are of hosts or instances, not of a {kind}")
-            return self._stream(kind)
+            if names is not None and not (isinstance(names, list) and len(names) <= MAX_NAMES):
+                raise Bad(f"loads: names is a list of at most {MAX_NAMES}")
+            return self._stream(kind, None if names is None else dict.fromkeys(map(str, names)))
 
         return {"loads": loads}
 
-    async def _stream(self, kind: str) -> AsyncIterator[Any]:
-        """The first item comes at once, even when nothing is known."""
+    async def _stream(self, kind: str, only: Collection[str] | None) -> AsyncIterator[Any]:
+        """Rounds of parts, an empty item behind each. The first round comes at once, even when nothing is known."""
         turn, told, begun = 0, set[str](), False
         while True:
-            turn, items = self.since(kind, turn, time.time(), told)
-            told = (told | items.keys()) - {n for n, v in items.items() if v is None}
-            if items or not begun:
+            here, some = self._turn, False
+            for items in self.since(kind, turn, time.time(), told, only):
+                if items:
+                    some = True
+                    yield items
+                await asyncio.sleep(0)
+            turn = here
+            if some or not begun:
                 begun = True
-                yield items
+                yield {}
             await asyncio.sleep(SEND)
+
+
+def _parts(names: Iterable[str]) -> Iterator[list[str]]:
+    """All of them as they are now, PART at a time."""
+    every = list(names)
+    return (every[n: n + PART] for n in range(0, len(every), PART))
 
 
 def _short(values: list[float | None]) -> list[float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -106,9 +106,11 @@ async def traffic(session: Asks) -> Traffic:
     return msgspec.convert(await session.call("traffic"), Traffic)
 
 
-async def loads(session: Asks, kind: str) -> AsyncIterator[Loads]:
-    """All of one kind first, then what changed, until it is closed."""
-    async for item in session.stream("loads", {"kind": kind}):
+async def loads(session: Asks, kind: str, names: Sequence[str] | None = None) -> AsyncIterator[Loads]:
+    """All of one kind, or of these names, in parts and then an empty one; then what changed in the same manner,
+    until it is closed."""
+    ask = {"kind": kind} if names is None else {"kind": kind, "names": list(names)}
+    async for item in session.stream("loads", ask):
         yield msgspec.convert(item, Loads)
 
 

@@ -87,6 +87,9 @@ async def begin(screen: ClusterScreen) -> None:
     address = screen.address()
     row, _ = chosen(screen.board, address[1] if screen.NAME == "action" and len(address) > 1 else "")
     if row is None:
-        screen.say("Nothing else runs, and nothing has ended in the last half minute; a lists all actions.", "paused")
+        screen.say(
+            "Nothing else runs, and nothing has ended in the last half minute; <go.actions> lists all actions.",
+            "paused",
+        )
     else:
         await screen.cockpit.goto(("action", row.id))

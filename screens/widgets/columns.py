@@ -34,11 +34,18 @@ class Column:
     """Row and cells -> what it shows in just that room; `cell` then only says how much it would like."""
     off: bool = False
     """Only shown when the operator chose it."""
+    there: Callable[[], bool] | None = None
+    """Is there anything to show in it? While there is not, it stands nowhere."""
     amount: bool = False
     """A number of which larger and smaller mean something: a change is marked with its direction."""
 
 
 Placed = tuple[Column, int]
+
+
+def present(columns: Sequence[Column]) -> Sequence[Column]:
+    """Those that have something to show."""
+    return [c for c in columns if c.there is None or c.there()]
 
 
 def titled(columns: Sequence[Column], words: Words) -> Sequence[Column]:
@@ -103,16 +110,21 @@ def presets(every: Sequence[Column]) -> dict[str, list[str]]:
 
 
 def header(placed: Sequence[Placed], title: str, sort_by: str, sign: str, left: int) -> list[Piece]:
-    """The titles; what follows the first is moved to the left by so many cells."""
-    pieces: list[Piece] = [(" ", "head")]
+    """The titles; what follows the first is moved to the left by so many cells.
+
+    The sign of the order stands in front of its title; where the column has no room for it, in the gap.
+    """
+    pieces: list[Piece] = []
     rest: list[Piece] = []
     for number, (column, room) in enumerate(placed):
         name = (title or column.title) if number == 0 else column.title
-        part = (fit(sign + name if column.id == sort_by else name, room, "", column.right), "head")
-        if number:
-            rest += [(" " * GAP, "head"), part]
-        else:
-            pieces.append(part)
+        gap = " " * (GAP if number else 1)
+        if column.id == sort_by:
+            if cells(sign + name) <= room:
+                name = sign + name
+            else:
+                gap = gap[: -cells(sign)] + sign
+        (rest if number else pieces).extend([(gap, "head"), (fit(name, room, "", column.right), "head")])
     if left:
         rest = [(drop("".join(text for text, _ in rest), left), "head")]
     return [*pieces, *rest]

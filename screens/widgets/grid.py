@@ -10,7 +10,7 @@ from typing import TypeVar
 from screens.format import cells, cut_words, drop, fit
 from screens.look import Piece
 from screens.query import Bad, Part
-from screens.widgets.columns import GAP, Column, Placed, chosen, header, place, row_cells, titled
+from screens.widgets.columns import GAP, Column, Placed, chosen, header, place, present, row_cells, titled
 from screens.widgets.lines import Lines
 from screens.widgets.news import News
 from screens.widgets.shelf import NATURAL, GridState, Shelf
@@ -422,7 +422,7 @@ class Grid(Shelf[T], Lines):
     def natural(self) -> int:
         """Cells that all columns would like."""
         wants = self._wants
-        return sum(min(c.most, max(cells(c.title), wants.get(c.id, 0))) + GAP for c in self.columns)
+        return sum(min(c.most, max(cells(c.title), wants.get(c.id, 0))) + GAP for c in present(self.columns))
 
     def indent(self, row: T) -> int:
         """Cells that `lead` takes."""
@@ -430,7 +430,7 @@ class Grid(Shelf[T], Lines):
 
     def resized(self) -> None:
         room = 10_000 if self.wide else self.size.width - 1
-        columns = titled(self.columns, self.look.words)
+        columns = titled(present(self.columns), self.look.words)
         placed = place(columns, self._wants, room) if self.size.width else []
         if placed != self._placed:
             self._placed = placed

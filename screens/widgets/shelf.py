@@ -6,6 +6,7 @@ since is taken out, tested again and put back where it belongs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -177,6 +178,10 @@ class Shelf(Generic[T]):
     def asked(self, text: str) -> Query:
         """The query of a text. Raises query.Bad."""
         return parse(text, self.schema)
+
+    def asks(self, field: str) -> bool:
+        """Does a filter in force compare this field?"""
+        return any(t.kind == "field" and re.match(rf"{re.escape(field)}\W", t.word) for t in self._whole.terms)
 
     def narrows(self, query: Query) -> bool:
         """Is everything that passes this one, and what else is in force, in the order already?"""

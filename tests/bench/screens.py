@@ -39,6 +39,17 @@ def figures(rows: int) -> dict[str, float]:
 
 
 @functools.cache
+def matrix() -> dict[str, float]:
+    args = ["-m", "tests.bench.matrix_program"]
+    with place() as where, terminal([*args, str(where / "figures"), "100"]) as screen:
+        try:
+            screen.process.wait(180)
+            return dict(json.loads((where / "figures").read_text()))
+        except (FileNotFoundError, subprocess.TimeoutExpired):
+            raise RuntimeError(screen.seen.decode(errors="replace")[-3000:]) from None
+
+
+@functools.cache
 def through_tmux(rows: int) -> dict[str, float]:
     """Milliseconds from a key to the last byte of what it causes, and those bytes, at the outer terminal."""
     if not tmux():
@@ -129,6 +140,19 @@ for _end, _rows in SIZES.items():
     _enter(f"tmux-cursor{_end}", _rows, _tmux("cursor"))
     _enter(f"tmux-page{_end}", _rows, _tmux("page"))
     _enter(f"tmux-live{_end}", _rows, _tmux_live)
+
+
+@measures("matrix", (*NEEDS, "screens.cells"))
+def matrix_opens() -> Figure:
+    found = matrix()
+    return Figure(found["open"], note=f"CPU; the first time {found['open-first']:.0f}")
+
+
+@measures("matrix-cursor", (*NEEDS, "screens.cells"))
+def matrix_cursor() -> Figure:
+    found = matrix()
+    live = f"with 1,000 changes a second {found['live-key']:.0f}, worst {found['live-key-worst']:.0f}"
+    return Figure(found["cursor"], note=f"CPU; sideways {found['side']:.0f}, page {found['page']:.0f}; {live}")
 
 
 @measures("cursor-bytes", NEEDS)

@@ -69,6 +69,8 @@ BUDGETS: dict[str, Budget] = {
     "tmux-cursor-1k": Budget("through tmux: cursor key to last byte at 1k rows", 50, "ms"),
     "tmux-page-1k": Budget("through tmux: page key to last byte at 1k rows", 100, "ms"),
     "tmux-live-1k": Budget("through tmux: cursor key to last byte at 1k rows, 1,000 changes a second", 50, "ms"),
+    "matrix": Budget("the host matrix of 1,000 hosts and 200 services, 100,000 instances, opens", 500, "ms"),
+    "matrix-cursor": Budget("cursor move on that matrix", 10, "ms"),
     "quiet-direct": Budget("controller CPU, 1,000 quiet hosts direct", 5, "% of a core"),
     "quiet-relays": Budget("controller CPU, 1,000 quiet hosts behind 10 relays", 3, "% of a core"),
     "cursor-bytes": Budget("bytes per cursor move at 120x40", 1.5, "kB"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cockpit.controller.core import Controller
-from cockpit.controller.metrics import FRESH, QUIET, Metrics
+from cockpit.controller.metrics import FRESH, MAX_NAMES, PART, QUIET, Metrics
 from cockpit.model.metrics_rows import (
     HOST_FIELDS,
     Call,
@@ -152,9 +152,37 @@ async def test_memory_is_bounded_and_what_is_gone_is_forgotten(c: Controller) ->
 
 async def test_old_numbers_are_not_the_latest(c: Controller) -> None:
     c.metrics.take("a-1", {"sample": SAMPLE}, 1000.0)
-    turn, items = c.metrics.since("host", 0, 1001.0, set())
-    assert items.keys() == {"a-1"}
-    assert c.metrics.since("host", turn, 1002.0, {"a-1"})[1] == {}
-    assert c.metrics.since("host", turn, 1001.0 + FRESH, {"a-1", "gone"})[1] == {"a-1": None, "gone": None}
+    told: set[str] = set()
+
+    def since(turn: int, now: float, only: list[str] | None = None) -> dict[str, Any]:
+        return {k: v for part in c.metrics.since("host", turn, now, told, only) for k, v in part.items()}
+
+    assert since(0, 1001.0, ["b-1", "no such host"]) == {} == since(c.metrics._turn, 1001.0)
+    assert since(0, 1001.0).keys() == {"a-1"} == told
+    assert since(c.metrics._turn, 1002.0) == {}
+    told.add("gone")
+    assert since(c.metrics._turn, 1001.0 + FRESH) == {"a-1": None, "gone": None} and not told
     old = c.metrics.numbers("host", "a-1", 360, 1001.0 + FRESH)
     assert old.latest == {} and any(v is not None for v in old.trails["load"].values)
+
+
+async def test_many_numbers_come_in_parts_and_only_what_is_asked_for(c: Controller) -> None:
+    for n in range(2 * PART + 5):
+        c.metrics._put("instance", f"shop.web/{n}", "a-1", [1.0, 2.0], time.time())
+    stream = c.metrics.streams()["loads"]
+
+    async def first_round(args: dict[str, Any]) -> list[dict[str, Any]]:
+        items = stream(Who(author="li", role="operator"), {"kind": "instance", **args})
+        out = []
+        async for item in items:
+            out.append(item)
+            if not item:
+                break
+        return out
+
+    sizes = [len(part) for part in await first_round({})]
+    assert sizes == [PART, PART, 5, 0]
+    one = await first_round({"names": ["shop.web/7", "shop.web/none"]})
+    assert one == [{"shop.web/7": {"cpu": 1.0, "memory": 2.0}}, {}]
+    with pytest.raises(Bad, match="at most"):
+        stream(Who(author="li", role="operator"), {"names": ["x"] * (MAX_NAMES + 1)})

@@ -217,3 +217,16 @@ async def test_a_figure_of_marks_is_an_address_too() -> None:
         await d.press("enter")
         await d.sees("/web")
         await d.sees("2 of 12")
+
+
+async def test_the_filter_is_completed_while_an_address_is_typed() -> None:
+    async with driven() as d:
+        await d.type(":instances web ver")
+        await d.sees("version=")
+        await d.press("tab")
+        await d.sees(":instances web version=")
+        await d.press("tab")
+        await d.type("1")
+        await d.sees("version=1.1.0")
+        await d.press("tab", "enter")
+        await d.sees("/version=1.1.0")

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 
 from screens.format import cells
 from screens.look import CURSOR, CURSOR_OFF, PLAIN, THEMES, Look, Piece
-from screens.widgets.columns import GAP, Column, place
+from screens.widgets.columns import GAP, Column, header, place
 from screens.widgets.grid import Grid
 from screens.widgets.tree import Tree
 from tests.screens.drive import until
@@ -371,3 +371,21 @@ async def test_the_header_names_the_sorted_column(theme: str) -> None:
             assert grid.render_line(0).text.startswith(" ↓NAME")
         finally:
             Host.look = Look()
+
+
+def test_the_sign_of_the_order_cuts_no_title() -> None:
+    placed = [
+        (Column("name", "NAME", lambda r: ("x", "text")), 4), (Column("have", "HAVE", lambda r: ("", "text")), 4),
+        (Column("want", "WANT", lambda r: ("", "text"), right=True), 4),
+        (Column("age", "AGE", lambda r: ("", "text"), right=True), 5),
+    ]  # fmt: skip
+
+    def text(by: str, left: int = 0) -> str:
+        return "".join(t for t, _ in header(placed, "", by, "^", left))
+
+    assert text("") == " NAME  HAVE  WANT    AGE"
+    assert text("name") == "^NAME  HAVE  WANT    AGE"
+    assert text("have") == " NAME ^HAVE  WANT    AGE"
+    assert text("want") == " NAME  HAVE ^WANT    AGE"
+    assert text("age") == " NAME  HAVE  WANT   ^AGE"
+    assert text("want", 6) == " NAME ^WANT    AGE"

@@ -266,6 +266,52 @@ async def test_an_edit_is_linted_then_planned_then_sent(
         assert "# pinned" in intent.params["text"] and kept(tmp_path) == []
 
 
+@pytest.mark.parametrize(("way", "first"), [
+    (("puzzle",), "puzzle:\n  children:"),
+    ((":node web/0",), "# the front\nweb:"),
+    ((":instances web",), "# the front\nweb:"),
+    ((":instances web zzz",), "# the front\nweb:"),
+    ((":instances sh-1 zzz",), "sh-1: {region"),
+    ((":host sh-1",), "sh-1: {region"),
+    ((":host sh-1", "down", "down"), "sh-1: {region"),
+    ((":explain web/0",), "# the front\nweb:"),
+    ((":life web/0",), "# the front\nweb:"),
+    ((":matrix", "home"), "sh: "),
+])  # fmt: skip
+async def test_an_edit_is_of_what_the_screen_is_about(
+    monkeypatch: pytest.MonkeyPatch, session: CannedSession, way: tuple[str, ...], first: str
+) -> None:
+    editor = opens(monkeypatch, keeping)
+    async with driven(LARGE, session) as d:
+        if way[0].startswith(":"):
+            await d.type(way[0])
+            await d.press("enter", *way[1:])
+        else:
+            await to(d, way[0])
+        if way[0] == ":matrix":
+            screen: Any = d.app.screen
+            screen.matrix.go(next(n for n, r in enumerate(screen.matrix.rows) if r.key == "\0sh"))
+        await d.settled()
+        await d.press("E")
+        await until(lambda: editor.shown, "the editor")
+        lines = [line for line in editor.shown[0].splitlines() if not line.startswith("#:")]
+        assert first in "\n".join(lines), editor.shown[0]
+        assert ("web:" in editor.shown[0]) == ("web:" in first or "puzzle:" in first)
+
+
+async def test_an_edit_of_many_instances_of_one_service_is_of_the_service(
+    monkeypatch: pytest.MonkeyPatch, session: CannedSession
+) -> None:
+    editor = opens(monkeypatch, keeping)
+    async with driven(LARGE, session) as d:
+        await d.type(":instances web")
+        await d.press("enter")
+        await d.sees("SERVICE web")
+        await d.press("space", "space", "E")
+        await until(lambda: editor.shown, "the editor")
+        assert "# the front\nweb:" in editor.shown[0]
+
+
 async def test_an_edit_left_alone_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, session: CannedSession, tmp_path: Path
 ) -> None:

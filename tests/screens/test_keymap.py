@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cockpit.act.table import VERBS
 from screens import keymap
 from screens.keymap import Wrong, load
 from screens.sentences import spelled
 from tests.house import tree
-from tests.screens.drive import driven, to, until
+from tests.screens.drive import LARGE, driven, to, until
 
 ROOT = tree.ROOT
 
@@ -149,3 +152,36 @@ def test_sentences_name_the_keys_of_the_file() -> None:
     assert spelled(text, {}) == "h lists the hosts, X aborts, Esc goes back, <nothing> stays"
     own = {"go.hosts": ("f2", "H"), "verb.abort": ("no_key",), "back": ("ctrl+g",)}
     assert spelled(text, own) == "f2 lists the hosts, :abort aborts, ^G goes back, <nothing> stays"
+
+
+async def test_what_needs_you_spells_the_keys_of_the_file() -> None:
+    keys = {"verb.restart": ("Z",), "logs": ("f7",), "open": ("ctrl+o",), "verb.converge": ("no_key",)}
+    async with driven(LARGE, keys=keys) as d:
+        await d.sees("NEEDS YOU")
+        await d.sees("^O explain   f7 log   Z restart   m migrate")
+        assert "   l log   r restart" not in d.text()
+
+
+async def test_remarks_spell_the_keys_of_the_file() -> None:
+    keys = {"filter": ("f3",), "filter.sticky": ("f4",), "mark": ("f5",)}
+    async with driven(keys=keys) as d:
+        await d.press("i")
+        await d.sees("INSTANCES")
+        await d.press("f4")
+        await d.sees("type one with f3 first")
+        await d.press("z")
+        await d.sees("f5 marks the one under the cursor")
+        await d.press("ctrl+p")
+        await d.type("restart")
+        await until(lambda: "restart" in d.text())
+
+
+def test_sentences_name_keys_that_exist() -> None:
+    ids = {e.id for e in keymap.entries()} | {f"verb.{name}" for name in VERBS}
+    wrong = []
+    for path in sorted((ROOT / "screens").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found = re.findall(r"<([a-z]+\.[a-z]+)>", node.value)
+                wrong += [f"{path.name}: <{m}>" for m in found if m not in ids]
+    assert not wrong

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cockpit.model.view import LogLine
 from cockpit.session.log_text import Wrong
+from screens.log_seam import Seam
 from screens.saving import last_that_fit, save_new
 from screens.widgets import log as log_module
 from screens.widgets.log import Sieve
@@ -156,7 +157,7 @@ async def test_groups_hosts_and_names() -> None:
         await d.sees("hello")
         assert len(session.asked[-1]["instances"]) == len(screen.instances()) > 1
         assert len({e.colour for e in screen.log_list.entries}) == 2, "each has its colour"
-        assert "sudoku/2" in d.text() and "sudoku/3" in d.text(), "and its name"
+        await until(lambda: "sudoku/2" in d.text() and "sudoku/3" in d.text(), "and its name")
         host = d.app.board.instances["puzzle.sudoku/3"].host
         await d.type(f":logs {host}")
         await d.press("enter")
@@ -270,3 +271,96 @@ def test_sieves() -> None:
     with pytest.raises(Wrong):
         Sieve("/(/")
     assert msgspec.structs.replace(entry, text="z").text == "z"
+
+
+class Written(CannedSession):
+    """Gives what was written since the time that is asked for, then what is written; counts who reads."""
+
+    def __init__(self, lines: Sequence[LogLine]) -> None:
+        super().__init__()
+        self.written = list(lines)
+        self.asked: list[dict[str, Any]] = []
+        self.reading = 0
+
+    def write(self, line: LogLine) -> None:
+        self.written.append(line)
+        if self.reading:
+            self.log_feed.put_nowait(line)
+
+    async def logs(self, instances: Sequence[str], **ask: Any) -> AsyncIterator[LogLine]:  # type: ignore[override]
+        self.asked.append(ask)
+        while not self.log_feed.empty():
+            self.log_feed.get_nowait()
+        self.reading += 1
+        try:
+            for line in [w for w in self.written if w.time >= ask["since"]][-ask["lines"] or len(self.written):]:
+                yield line
+            while True:
+                item = await self.log_feed.get()
+                assert isinstance(item, LogLine)
+                yield item
+        finally:
+            self.reading -= 1
+
+
+async def test_a_covered_log_is_let_go_and_goes_on_without_a_gap() -> None:
+    session = Written(NUMBERS)
+    async with driven(session=session) as d:
+        screen = await opened(d)
+        await d.sees("line 59 odd")
+        assert session.reading == 1
+        await d.press("?")
+        await d.at("HelpScreen")
+        await d.press("escape")
+        await d.press("h")
+        await d.at("HostsScreen")
+        await until(lambda: session.reading == 0, "nobody reads")
+        for n in range(60, 75):
+            session.write(said(f"line {n}", n))
+        await d.press("escape")
+        await d.sees("line 74")
+        assert session.reading == 1 and session.asked[-1]["since"] > 0
+        session.write(said("line 75", 75))
+        await d.sees("line 75")
+        assert [int(e.text.split()[1]) for e in screen.log_list.entries] == list(range(76))
+
+
+async def test_a_covered_log_without_times_says_what_may_be_missing() -> None:
+    session = Written([said("old", time=0.0)])
+    async with driven(session=session) as d:
+        screen = await opened(d)
+        await d.sees("old")
+        await d.press("h")
+        await d.at("HostsScreen")
+        await until(lambda: session.reading == 0)
+        await d.press("escape")
+        await d.sees("may be missing here")
+        assert session.asked[-1]["lines"] == 0 and len(screen.log_list.entries) == 2
+
+
+async def test_what_ends_by_itself_is_not_read_again() -> None:
+    session = Asked(NUMBERS)
+    async with driven(session=session) as d:
+        await opened(d)
+        await d.press("p")
+        await d.sees("that is all")
+        await d.press("h")
+        await d.at("HostsScreen")
+        await d.press("escape")
+        await d.sees("that is all")
+        assert len(session.asked) == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 3)), max_size=30), st.integers(0, 30))
+def test_a_seam_neither_loses_nor_repeats(steps: list[tuple[str, float]], cut: int) -> None:
+    """Times only grow, by a second at most, between two readings of one line; texts are all different."""
+    when, lines = NOW, []
+    for n, (name, gap) in enumerate(steps):
+        when += gap
+        lines.append(said(f"line {n}", instance=name, time=when))
+    seam = Seam()
+    shown = [w.text for w in lines[:cut] if seam.take(w)]
+    since = seam.begin_again()
+    again = [msgspec.structs.replace(w, time=w.time + 0.9) for w in lines]
+    shown += [w.text for w in again if w.time >= since and seam.take(w)]
+    assert sorted(shown) == sorted(w.text for w in lines)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from cockpit.model.view import HostRow, InstanceRow, NodeRow, Snapshot
+from screens.cells import Cells
 from tests.screens.canned import CannedSession, snapshot
 from tests.screens.drive import Driver, driven, until
 
@@ -35,6 +36,11 @@ def matrix(d: Driver) -> Any:
     return screen.matrix
 
 
+def grid(d: Driver) -> Any:
+    screen: Any = d.app.screen
+    return screen.grid
+
+
 async def test_cells_in_glyphs_and_words() -> None:
     async with driven((80, 24)) as d:
         await d.press("M")
@@ -57,6 +63,41 @@ async def test_an_empty_cell_says_so_and_a_region_opens_its_service() -> None:
         await d.sees("sudoku on region bj  1 drift, 1 changing")
         await d.press("enter")
         await d.sees("SERVICE sudoku")
+        assert d.app.address_of(d.app.screen) == "instances sudoku region=bj"
+        assert {d.app.board.instances[k].host for k in grid(d).order} == {"bj-1", "bj-2"}
+
+
+async def test_a_cell_of_many_opens_just_these() -> None:
+    """`h-1` is not `h-10`, and the address leads there again."""
+    crowd = large(12, 1)
+    async with driven((80, 24), CannedSession(crowd)) as d:
+        await d.press("M")
+        await d.sees("1 service")
+        row = next(n for n, r in enumerate(matrix(d).rows) if r.key == "h-1")
+        matrix(d).go(row)
+        await d.sees("on h-1  5 ok")
+        await d.press("enter")
+        await d.sees("/host=h-1")
+        assert {d.app.board.instances[k].host for k in grid(d).order} == {"h-1"} and len(grid(d).order) == 5
+        assert d.app.address_of(d.app.screen) == "instances s0 host=h-1"
+
+
+async def test_opened_once_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    class Counted(Cells):
+        def __init__(self, *args: Any) -> None:
+            made.append(1)
+            super().__init__(*args)
+
+    monkeypatch.setattr("screens.matrix.Cells", Counted)
+    async with driven((80, 24), CannedSession(large(40, 20))) as d:
+        await d.press("M")
+        await d.sees("20 services")
+        assert len(made) == 2  # the empty one, and that of the board
+        await d.press("down", "?", "escape", "down")
+        await d.sees("20 services")
+        assert len(made) == 2
 
 
 async def test_both_headers_stay_and_every_name_is_whole() -> None:

@@ -229,6 +229,34 @@ def test_every_completion_parses() -> None:
             parse(line, b, NOTHING)
     assert completions("dep", b) == ["deploy"]
     assert "migrate web/1 bj-3" in completions("migrate web/1 ", b)
+
+
+def test_the_filter_of_an_address_is_completed() -> None:
+    b = board()
+
+    def words(text: str) -> list[str]:
+        return [line.rpartition(" ")[2] for line in completions(text, b)]
+
+    assert completions("instances web ver", b) == ["instances web version="]
+    assert words("instances web version!=") == ["version!=0.9.4", "version!=1.1.0", "version!=1.2.0"]
+    assert words("instances host=BJ-") == ["host=bj-1", "host=bj-2", "host=bj-3"]
+    assert words("instances label.") == ["label.disk="]
+    assert "web" in words("instances ") and "host=" in words("instances ") and "bj-1" in words("instances bj")
+    assert words("instances web bj") == [], "one name only"
+    assert words("instances web / !st") == ["!state=", "!started="]
+    assert "drift" in words("instances dr") and words("instances mark=dri") == ["mark=drift"]
+    assert words("hosts region=b") == ["region=bj"] and words("instances restarts>") == []
+    assert words("instances nonsense=") == [] and words("node host=") == []
+    assert words("overview kind=") == ["kind=cluster", "kind=service"]
+    for line in (*completions("instances ", b), *completions("instances version=", b), *completions("hosts p", b)):
+        assert isinstance(parse(line, b, NOTHING), Go)
+
+
+def test_values_of_very_many_rows_are_not_all_looked_at() -> None:
+    b = board()
+    row = next(iter(b.instances.values()))
+    b.instances = {f"x/{n}": msgspec.structs.replace(row, id=f"x/{n}", host=f"h-{n}") for n in range(20_000)}
+    assert len(completions("instances host=", b)) == 100
     assert help_for("deploy sud").startswith(VERBS["deploy"].help)
 
 
