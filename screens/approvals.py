@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from textual.binding import BindingType
 
+from cockpit.act.table import DIRECT
 from cockpit.model import guard_rows
 from cockpit.model.guard_rows import APPROVED, WAITING, RequestRow
 from cockpit.plan.steps import Bad, Intent, Refused
@@ -37,6 +38,9 @@ def outcome(row: RequestRow) -> str:
     by = f" by {row.by}" if row.by else ""
     if row.state == WAITING:
         return row.reason
+    if row.state == APPROVED and row.verb in DIRECT:
+        return f"approved{by}: " + (f"it ran as {row.action[:11]}" if row.action else
+                                    f"{row.author} may run it once, until {clock(row.expires)}")
     if row.state == APPROVED:
         return f"approved{by}: it is {row.action}"
     return f"{row.note or row.state}{by}"
@@ -106,7 +110,7 @@ class ApprovalsScreen(TableScreen):
             return
         if row.state == WAITING:
             await self.app.push_screen(RequestScreen(row))
-        elif row.action:
+        elif row.action and row.verb not in DIRECT:
             await self.cockpit.goto(("action", row.action))
         else:
             self.say(f"{row.id} {row.title}: {outcome(row)}", request_mark(row))
@@ -199,9 +203,18 @@ class RequestScreen(PlanScreen):
         except ConnectionError as error:
             self.say(f"No answer: {error or 'the controller is away'}. :approvals shows whether it was.", "unknown")
         else:
-            if self.app.screen is self:
+            if made.verb in DIRECT:
+                self._leave_for_list(made)
+            elif self.app.screen is self:
                 from screens.action import ActionScreen
 
                 self.app.switch_screen(ActionScreen(made.action))
         finally:
             self._sent = False
+
+    def _leave_for_list(self, made: RequestRow) -> None:
+        """Whoever asked runs it."""
+        words = f"{made.id} {made.title}: {outcome(made)}"
+        if self.app.screen is self:
+            self.app.pop_screen()
+            self.cockpit.tell(words, "ok")

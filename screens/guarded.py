@@ -34,6 +34,15 @@ def guard_items(plan: Plan | None, look: Look, room: int) -> list[Item]:
     return [text(("   " if n == 0 else "     ") + part, style) for n, part in enumerate(parts)]
 
 
+def direct_items(plan: Plan, look: Look, room: int) -> list[Item]:
+    """What will be run at once, and on what."""
+    out = guard_items(plan, look, room)
+    for each in (*plan.touches, *((f"Undo: {plan.undo}",) if plan.undo else ())):
+        parts = wrap(look.text(each), room, 12, look.sign("more"))
+        out += [text(("   " if n == 0 else "     ") + part) for n, part in enumerate(parts)]
+    return out
+
+
 async def barred(screen: PlanScreen) -> bool:
     """Says so when the guards deny the plan; where the glass may be broken it asks for the reason."""
     plan = screen.plan

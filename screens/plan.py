@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.act.score import experience, last_of_kind
-from cockpit.act.table import VERBS
+from cockpit.act.table import DIRECT, VERBS
 from cockpit.act.timeline import verdict
 from cockpit.model.changes import describe, value
 from cockpit.model.rehearsal_rows import Forecast
@@ -241,10 +241,15 @@ class PlanScreen(FilledScreen):
         self._sent = False
 
     def hints(self) -> list[Hint]:
-        nothing = self.plan is None or (self.plan.empty and VERBS[self.intent.verb].target != "action")
+        nothing = self.plan is None or self._idle(self.plan)
         off = bool(nothing or self.cockpit.read_only)
         run, *more = super().hints()
         return [(run[0], run[1], not off), *more]
+
+    def _idle(self, plan: Plan) -> bool:
+        """There is nothing to do."""
+        verb = self.intent.verb
+        return plan.empty and verb not in DIRECT and VERBS[verb].target != "action"
 
     def body(self) -> ComposeResult:
         self.head = Sheet(id="head")
@@ -310,7 +315,10 @@ class PlanScreen(FilledScreen):
         second = f"   from rev {plan.base}" + (
             f", would write rev {plan.base + 1}" if plan.changes else ", expected stays as it is")
         self.head.fill([Item(tuple(first)), text(second, "muted")])
-        if plan.empty and VERBS[self.intent.verb].target != "action":
+        if self.intent.verb in DIRECT:
+            self.sheet.fill(guarded.direct_items(plan, look, width - 4))
+            return
+        if self._idle(plan):
             self.sheet.fill(
                 [
                     text(f"   Nothing to do: {DONE.get(self.intent.verb, DONE[''])}.", "ok"),
@@ -360,14 +368,14 @@ class PlanScreen(FilledScreen):
 
     async def action_run_plan(self) -> None:
         plan = self.plan
-        verb = VERBS[self.intent.verb]
+        verb = VERBS.get(self.intent.verb) or DIRECT[self.intent.verb]
         if self.cockpit.read_only:
             self.say(f"{verb.name} is off: {self.cockpit.read_only}")
         elif plan is None:
             self.say("The plan is not there yet.")
         elif self._sent:
             self.say("It was sent; waiting for the controller.")
-        elif plan.empty and verb.target != "action":
+        elif self._idle(plan):
             self.say("There is nothing to do.", "ok")
         elif await guarded.barred(self):
             pass  # it said why

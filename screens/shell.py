@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cockpit.plan.steps import Bad, Refused
 from cockpit.session.passage import End, Ends, Way, opened, write
 from screens.aim import HOST, INSTANCE, Aim
+from screens.direct import agree
 
 if TYPE_CHECKING:
     from screens.base import ClusterScreen
@@ -38,12 +39,21 @@ async def begin(screen: ClusterScreen) -> None:
     if app._driver is None or not app._driver.can_suspend:
         screen.say("shell: this screen has no terminal of its own (a browser, a recording): use cockpit shell there.")
         return
+
+    async def go(agreed: list[dict[str, Any]]) -> None:
+        await _open(screen, agreed[0])
+
+    await agree(screen, "shell", [request], go)
+
+
+async def _open(screen: ClusterScreen, request: dict[str, Any]) -> None:
+    app = screen.cockpit
     try:
         fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as e:
         screen.say(f"shell: there is no terminal here ({e.strerror}).", "failed")
         return
-    name = screen.board.short(next(iter(request.values())))
+    name = screen.board.short(request.get(INSTANCE) or request[HOST])
     try:
         with screen.waiting(f"opening a shell: {name}"):
             passage = opened(app.session, request, Ends(fd, fd, fd, terminal=True))

@@ -6,6 +6,7 @@ import contextlib
 from collections import deque
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
@@ -14,6 +15,7 @@ from cockpit.plan.steps import Bad, Refused
 from cockpit.useractions.config import UserAction
 from cockpit.useractions.run import Ended, Job, Said, run
 from screens.board import Changed
+from screens.direct import agree
 from screens.filled import FilledScreen
 from screens.format import cells, fit, plural
 from screens.item import Item, text
@@ -71,7 +73,26 @@ class UserRunScreen(FilledScreen):
         super().on_mount()
         self.set_interval(FILL_EVERY, self._paint)
         if self.at_once:
+            self.call_later(self._agree)
+
+    async def _agree(self) -> None:
+        """What runs on hosts passes the guards first."""
+        if self.user_action.where != "hosts":
             self.begin()
+            return
+        mine = [{
+            "argv": list(j.argv), "hosts": list(j.hosts), "timeout": self.user_action.timeout,
+            "user": self.user_action.user,
+        } for j in self.jobs]  # fmt: skip
+
+        async def go(agreed: list[dict[str, Any]]) -> None:
+            self.jobs = [
+                replace(j, agreed={k: r[k] for k in ("confirm", "digest", "break_glass") if k in r})
+                for j, r in zip(self.jobs, agreed, strict=True)
+            ]
+            self.begin()
+
+        await agree(self, "exec", mine, go, name=self.user_action.name)
 
     def begin(self) -> None:
         if self.state == "ready":
@@ -164,11 +185,11 @@ class UserRunScreen(FilledScreen):
 
     # keys
 
-    def action_begin(self) -> None:
+    async def action_begin(self) -> None:
         if self.cockpit.read_only and self.user_action.risk != "observe":
             self.say(f"{self.user_action.name} is off: {self.cockpit.read_only}")
         elif self.state == "ready":
-            self.begin()
+            await self._agree()
         else:
             self.say("It runs already." if self.state == "running" else "It has ended; U starts it again.", "paused")
 

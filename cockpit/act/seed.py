@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from cockpit.act.duration import Durations
+from cockpit.act.rehearsal import BARS
 from cockpit.act.twin import Twin
 from cockpit.model.actual import Actual, Endpoint, HostActual, Moves, Unit
 from cockpit.model.rehearsal_rows import Fault
 from cockpit.model.topology import Doc, from_doc
 from cockpit.model.view import RevisionRow
-from cockpit.plan.steps import Intent
+from cockpit.plan.steps import Intent, Plan, Step
 
 CHUNK = 1000
 """Units on one line of the stream between the processes."""
@@ -56,35 +57,58 @@ class Seed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line for the process that rehearses; lines of units follow."""
+    """The first line for the process that rehearses; lines of units follow, and of steps."""
 
     seed: Seed
     intent: Intent
     faults: tuple[Fault, ...] = ()
+    plan: Plan | None = None
+    """Without its steps, which follow. None: it is made there from the intent."""
+    bars: int = BARS
 
 
-UnitLine = list[tuple[Unit, str]]
-_lines = msgspec.json.Decoder(UnitLine)
+class Line(msgspec.Struct, frozen=True):
+    units: list[tuple[Unit, str]] = []
+    steps: list[Step] = []
+
+
+Placed = list[tuple[Unit, str]]
+"""Units, each with its host."""
+_lines = msgspec.json.Decoder(Line)
 _orders = msgspec.json.Decoder(Order)
 
 
-def chunks(units: Mapping[str, Mapping[str, Unit]], where: Mapping[str, str]) -> Iterator[list[tuple[Unit, str]]]:
-    """The units of a world, a thousand at a time. What changes meanwhile is told as it is then."""
-    chunk: list[tuple[Unit, str]] = []
+def placed(units: Mapping[str, Mapping[str, Unit]], where: Mapping[str, str], instance: str) -> Placed:
+    """The units of one instance."""
+    return [(u, h) for u in units.get(instance, {}).values() if (h := where.get(u.unit)) is not None]
+
+
+def chunks(
+    units: Mapping[str, Mapping[str, Unit]], where: Mapping[str, str], held: Mapping[str, Placed] | None = None
+) -> Iterator[Placed]:
+    """The units of a world, a thousand at a time. What changes meanwhile is told as it is then, but what is `held`
+    (by instance) is told as it was."""
+    chunk: Placed = []
     for instance in list(units):
-        for unit in list(units.get(instance, {}).values()):
-            if (host := where.get(unit.unit)) is not None:
-                chunk.append((unit, host))
+        if held is None or instance not in held:
+            chunk += placed(units, where, instance)
         if len(chunk) >= CHUNK:
             yield chunk
             chunk = []
-    if chunk:
-        yield chunk
+    for mine in (held or {}).values():
+        chunk += mine
+    for n in range(0, len(chunk), CHUNK):
+        yield chunk[n : n + CHUNK]
+
+
+def lines(steps: Sequence[Step]) -> Iterator[Line]:
+    for n in range(0, len(steps), CHUNK):
+        yield Line(steps=list(steps[n : n + CHUNK]))
 
 
 def order_of(line: bytes) -> Order:
     return _orders.decode(line)
 
 
-def units_of(line: bytes) -> UnitLine:
+def line_of(line: bytes) -> Line:
     return _lines.decode(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from cockpit.act.table import VERBS, Param
+from cockpit.act.table import DIRECT, VERBS, Param
 from cockpit.model.view import ActionRow
 from cockpit.plan.steps import Intent
 
@@ -17,6 +17,8 @@ def positional(param: Param) -> bool:
 
 def words_of(intent: Intent, confirm: str = "") -> list[str]:
     """The command as an argument list; its first word is `cockpit`."""
+    if intent.verb in DIRECT:
+        return _direct(intent, confirm)
     verb = VERBS[intent.verb]
     if verb.target == "topology":
         return ["cockpit", intent.verb, str(intent.params.get("source") or "topology.yaml")]
@@ -39,6 +41,21 @@ def words_of(intent: Intent, confirm: str = "") -> list[str]:
     return ["cockpit", intent.verb, *options, "--", *words] if any(w.startswith("-") for w in words) else [
         "cockpit", intent.verb, *words, *options
     ]
+
+
+def _direct(intent: Intent, confirm: str) -> list[str]:
+    """What runs at once has a command of its own."""
+    given = intent.params
+    options = ["--confirm", confirm] if confirm else []
+    argv = ["--", *given["argv"]] if given.get("argv") else []
+    match intent.verb:
+        case "exec":
+            user = ["--user", given["user"]] if given.get("user") else []
+            on = [w for host in intent.targets for w in ("--on", host)]
+            return ["cockpit", "exec", *on, "--timeout", f"{given['timeout']:g}", *user, *options, *argv]
+        case "shell":
+            return ["cockpit", "shell", *options, given.get("instance") or intent.targets[0], *argv]
+    return ["cockpit", "plugin", intent.verb.partition("-")[2], given["plugin"], *intent.targets, *options]
 
 
 def _text(value: Any) -> str:

@@ -154,3 +154,14 @@ _ALL = (
 
 VERBS: dict[str, Verb] = {v.name: v for v in _ALL}
 """Every verb by name, in the order they are shown."""
+
+DIRECT: dict[str, Verb] = {v.name: v for v in (
+    Verb(name="exec", target="host", many=True, help="Run one program on hosts.", example="cockpit exec -- uptime"),
+    Verb(name="shell", target="any", help="Open a shell on a host or beside an instance.",
+         example="cockpit shell sh-1"),
+    Verb(name="plugin-push", target="host", many=True, help="Load a plug-in on hosts.",
+         example="cockpit plugin push backup/1.2.0 --all"),
+    Verb(name="plugin-remove", target="host", many=True, help="Unload a plug-in on hosts.",
+         example="cockpit plugin remove backup --all"),
+)}  # fmt: skip
+"""What runs at once, without steps, and has a command of its own. Guards can name these too."""

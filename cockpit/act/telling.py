@@ -54,7 +54,8 @@ def _plain(body: dict[str, Any]) -> str:
 
 def _exec(body: Any) -> str:
     user = f" as {body['user']}" if body.get("user") else ""
-    return f"{_short(body)} {shlex.join(body['argv'])}{user}  on {_some(body['hosts'])}  by {body['author']}"
+    what = f"{_short(body)} {shlex.join(body['argv'])}{user}"
+    return f"{what}  on {_some(body['hosts'])}  by {body['author']}{_approved(body)}"
 
 
 def _exec_end(body: Any) -> str:
@@ -71,7 +72,8 @@ def _exec_end(body: Any) -> str:
 
 def _plugin(body: Any) -> str:
     version = f"/{body['version']}" if body.get("version") else ""
-    return f"{body['what']} {body['plugin']}{version}  on {_some(body['hosts'])}  by {body['author']}"
+    what = f"{body['what']} {body['plugin']}{version}"
+    return f"{what}  on {_some(body['hosts'])}  by {body['author']}{_approved(body)}"
 
 
 def _schedule(body: Any) -> str:
@@ -93,7 +95,7 @@ def _token(body: Any) -> str:
 def _shell(body: Any) -> str:
     where = f"{body['instance']} on {body['host']}" if body.get("instance") else body["host"]
     what = shlex.join(body["argv"]) if body.get("argv") else "login shell"
-    return f"{_short(body)} {what}  on {where}  by {body['author']}"
+    return f"{_short(body)} {what}  on {where}  by {body['author']}{_approved(body)}"
 
 
 def _shell_end(body: Any) -> str:
@@ -134,6 +136,10 @@ _OTHERS: dict[str, Callable[[Any], str]] = {
     "token": _token, "join": _join, "request": _request, "approve": _decided, "refuse": _decided, "expire": _decided,
     "glass": _glass, "alert": _alert, "shell": _shell, "shell-end": _shell_end,
 }
+
+
+def _approved(body: Any) -> str:
+    return f"  approved by {body['approved']} ({body['request']})" if body.get("approved") else ""
 
 
 def _short(body: Any) -> str:

@@ -12,8 +12,8 @@ import time
 import msgspec
 
 from cockpit.act.rehearsal import rehearse
-from cockpit.act.seed import order_of, units_of
-from cockpit.plan.steps import Bad, Refused
+from cockpit.act.seed import Placed, line_of, order_of
+from cockpit.plan.steps import Bad, Refused, Step
 
 EVERY = 0.2
 """Seconds between two words of progress."""
@@ -37,11 +37,17 @@ def main() -> int:
 
     try:
         order = order_of(source.readline())
-        units = [pair for line in source for pair in units_of(line)]
+        units: Placed = []
+        steps: list[Step] = []
+        for raw in source:
+            line = line_of(raw)
+            units += line.units
+            steps += line.steps
         twin = order.seed.twin(units)
         say({"progress": [0, 0, 0.0]})
-        plan = twin.plan(order.intent)
-        say({"forecast": rehearse(twin, plan, order.faults, tell)})
+        given = order.plan
+        plan = msgspec.structs.replace(given, steps=tuple(steps)) if given is not None else twin.plan(order.intent)
+        say({"forecast": rehearse(twin, plan, order.faults, tell, bars=order.bars)})
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return 1

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import time
 from collections.abc import Callable
 
@@ -58,9 +59,15 @@ class Delivery:
         self._report = report
         self._pauses = pauses
         self._syslog = syslog
+        self._tls: ssl.SSLContext | None = None
         self._targets: dict[str, Target] = {}
         self._queues: dict[str, asyncio.Queue[Notice]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def prepare(self) -> None:
+        """What webhooks need, before the first alert: to read the certificates takes a tenth of a second. It was done
+        at each try, and the controller stood still meanwhile."""
+        self._tls = await asyncio.to_thread(_trust)
 
     def use(self, targets: dict[str, Target]) -> None:
         """Other settings. What waits for a target that is gone is dropped."""
@@ -108,18 +115,25 @@ class Delivery:
     async def tell(self, target: Target, notice: Notice) -> None:
         """One try. Raises Undelivered."""
         if target.webhook:
-            await _post(target, notice)
+            await _post(target, notice, self._tls)
         elif target.command:
             await _run(target, notice)
         else:
             _log(self._syslog, target.syslog, summary(notice))
 
 
-async def _post(target: Target, notice: Notice) -> None:
+def _trust() -> ssl.SSLContext:
+    context = httpx.create_ssl_context()
+    httpx.AsyncClient(verify=context)  # the first one loads modules
+    return context
+
+
+async def _post(target: Target, notice: Notice, tls: ssl.SSLContext | None) -> None:
     content = msgspec.json.encode(body(notice))
     headers = {"Content-Type": "application/json", **target.headers}
     try:
-        async with httpx.AsyncClient(timeout=target.timeout, follow_redirects=False) as client:
+        trust = tls if tls is not None else await asyncio.to_thread(_trust)
+        async with httpx.AsyncClient(timeout=target.timeout, follow_redirects=False, verify=trust) as client:
             async with client.stream("POST", target.webhook, content=content, headers=headers) as answer:
                 if answer.status_code >= 300:
                     raise Undelivered(f"it answered {answer.status_code}")

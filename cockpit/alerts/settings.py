@@ -59,7 +59,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True):
     targets: dict[str, Target] = {}
     rules: tuple[Rule, ...] = tuple(Rule(when=k) for k in (LOOP, UNKNOWN, DRIFT, STOPPED))
-    collect: float = 0.3
+    collect: float = 0.15
     again: float = 60.0
 
 
@@ -104,7 +104,7 @@ FILE = Object(
     (
         Field("targets", MapOf(TREE_NAME, TARGET, "targets"), "Names for who can be told."),
         Field("rules", ListOf(RULE, "a list of rules"), "What is told to whom; the first rule that fits."),
-        Field("collect", DURATION, "What begins within this time is one alert.", default="300ms"),
+        Field("collect", DURATION, "What begins within this time is one alert.", default="150ms"),
         Field("again", SOME_TIME, "An alert that grows is told again at most this often.", default="1m"),
     ),
 )  # fmt: skip

@@ -90,6 +90,7 @@ def _clock(at: float) -> str:
 
 def approve(args: argparse.Namespace) -> int:
     """Exit 1 when the action did not end well, 3 when it was not approved."""
+    from cockpit.act.table import DIRECT
     from cockpit.cli.show import plan_text
     from cockpit.cli.verbs import follow
     from cockpit.model import guard_rows
@@ -115,6 +116,11 @@ def approve(args: argparse.Namespace) -> int:
                     return DIFFERS
                 digest = row.digest
             row = await guard_rows.approve(session, args.id, digest)
+            if row.verb in DIRECT:
+                print_json(row) if args.json else say(
+                    f"{row.id} {row.title}: approved; {row.author} may run it once, until {_clock(row.expires)}"
+                )
+                return DONE
             if args.no_wait or args.json:
                 print_json(row) if args.json else say(f"{row.id} {row.title}: approved, it is {row.action}")
                 return DONE

@@ -10,6 +10,7 @@ from typing import Any
 
 from cockpit.cli.building import plain
 from cockpit.cli.common import DIFFERS, DONE, NO_ANSWER, add_json, add_state, connect, drive, print_json, table, warn
+from cockpit.cli.direct import add_ways, agreed
 
 OK, FAILED, TIMED_OUT, NO_REPLY, NOT_SENT = "ok", "failed", "timed out", "no answer", "not sent"
 WORDS = (OK, FAILED, TIMED_OUT, NO_REPLY, NOT_SENT)
@@ -37,6 +38,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--user", default="", metavar="U", help="run as this user (default: the agent's)")
     parser.add_argument("--parallel", type=int, default=200, metavar="N", help="hosts at once (default: 200)")
     parser.add_argument("argv", nargs="+", metavar="ARGV", help="after --: the program and its words; no shell")
+    add_ways(parser)
     add_state(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         session = connect(args)
         await session.connect()
         try:
-            async for item in session.stream("exec", request):
+            async for item in session.stream("exec", await agreed(session, "exec", request, args)):
                 shown.take(item)
         finally:
             await session.close()

@@ -25,8 +25,10 @@ from cockpit.cli.common import (
     table,
     warn,
 )
+from cockpit.cli.direct import add_ways, agreed
 
 SHOWN = 8
+VERBS = {"plugin_push": "plugin-push", "plugin_remove": "plugin-remove"}
 
 
 def add(commands: Any) -> None:
@@ -70,6 +72,7 @@ def add(commands: Any) -> None:
 def _hosts(child: argparse.ArgumentParser) -> None:
     child.add_argument("hosts", metavar="HOST", nargs="*", help="hosts, or constraints like region=sh")
     child.add_argument("--all", action="store_true", help="every host of the topology")
+    add_ways(child)
     add_state(child)
     add_json(child)
 
@@ -145,7 +148,7 @@ async def _watch(args: argparse.Namespace, op: str, words: dict[str, Any], done:
     await session.connect()
     ends: dict[str, dict[str, Any]] = {}
     try:
-        async for item in session.stream(op, words):
+        async for item in session.stream(op, await agreed(session, VERBS[op], words, args)):
             ends[item["host"]] = item
             if item["state"] not in ("loaded", "removed") and not args.json:
                 warn(f"{item['host']}: {item['state']}: {item['text']}")

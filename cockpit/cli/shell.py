@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from cockpit.cli.common import NO_ANSWER, add_state, connect, drive, warn
+from cockpit.cli.direct import add_ways, agreed
 
 SIGNALLED = 128
 TERMINATED = SIGNALLED + 15
@@ -23,9 +24,10 @@ def add(commands: Any) -> None:
         "lost, or left with Enter ~ .",
     )
     parser.add_argument("name", metavar="NAME", help="a host or an instance")
+    add_ways(parser)
     add_state(parser, ssh=True)
     parser.set_defaults(run=run)
-    parser.usage = f"{parser.prog} [--state DIR] [--ssh HOST] NAME [-- COMMAND ARG ...]"
+    parser.usage = f"{parser.prog} [--state DIR] [--ssh HOST] [--confirm NAME] NAME [-- COMMAND ARG ...]"
     whole = parser.parse_known_args
 
     def split(args: Any = None, namespace: Any = None) -> Any:
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         session = connect(args)
         await session.connect()
         try:
-            return await _shell(session, args.name, args.argv)
+            return await _shell(session, args)
         finally:
             await session.close()
 
@@ -54,12 +56,14 @@ def run(args: argparse.Namespace) -> int:
         return TERMINATED
 
 
-async def _shell(session: Any, name: str, argv: list[str]) -> int:
+async def _shell(session: Any, args: argparse.Namespace) -> int:
     from cockpit.session.passage import opened, standard, write
 
+    request = {**await _named(session, args.name), "argv": args.argv}
+    request = await agreed(session, "shell", request, args)
     ends = standard()
-    async with opened(session, {**await _named(session, name), "argv": argv}, ends) as way:
-        if ends.tty and not argv:
+    async with opened(session, request, ends) as way:
+        if ends.tty and not args.argv:
             await write(ends.wrong, way.begun.head().encode())
         end = await way.run(signals=True)
         if end.why or end.signal is not None:

@@ -194,6 +194,7 @@ def _sorted(table: dict[str, Any]) -> list[Any]:
 
 def plan_text(plan: Any) -> str:
     """A plan as plain text: what is touched, the steps, how to undo it."""
+    from cockpit.act.table import DIRECT
     from cockpit.model.units import size_text
 
     lines = [f"PLAN  {plan.title}", f"  from rev {plan.base}" + (
@@ -209,14 +210,14 @@ def plan_text(plan: Any) -> str:
     for n, step in enumerate(plan.steps, 1):
         lines.append(f"  {n:>3}  {step.text or step.kind}")
     for label, texts in (("Touches", plan.touches), ("Mind", plan.warnings)):
-        lines += [f"  {label}: {t}" for t in texts]
+        lines += [f"  {t}" if plan.intent.verb in DIRECT else f"  {label}: {t}" for t in texts]
     if plan.guard is not None and plan.guard.rule:
         lines.append(f"  Guard: {plan.guard.words()}")
     if plan.undo:
         lines.append(f"  Undo: {plan.undo}")
     if plan.estimate is not None:
         lines.append(f"  Expect about {plan.estimate:.0f} s.")
-    if plan.empty:
+    if plan.empty and plan.intent.verb not in DIRECT:
         lines.append("  Nothing to do.")
     return "\n".join(lines)
 

@@ -64,11 +64,13 @@ class Alerts:
                 await self._step(time.time())
                 if following.done():
                     following.result()
+                stepped = time.monotonic()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._patience(time.time())):
                         await self._wake.wait()
                 # many conditions are looked at less often: what begins together is told together anyway
-                await asyncio.sleep(min(1.0, SOON + len(self._conditions) / 5000))
+                pause = min(1.0, SOON + len(self._conditions) / 5000)
+                await asyncio.sleep(max(0.0, stepped + pause - time.monotonic()))
         finally:
             following.cancel()
             subscriber.close()
@@ -104,6 +106,8 @@ class Alerts:
             self.trouble = f"{e.problems[0]}{more}"
             return
         self.trouble = ""
+        if any(t.webhook for t in settings.targets.values()):
+            await self._delivery.prepare()
         self.grouping.settings = settings
         self._delivery.use(settings.targets)
 

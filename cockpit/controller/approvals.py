@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from cockpit.act.guard import may
-from cockpit.act.table import VERBS
-from cockpit.controller.guarding import Beside
+from cockpit.act.table import DIRECT, VERBS
+from cockpit.controller.guarding import Beside, enforce
 from cockpit.model.guard_rows import APPROVED, EXPIRED, REFUSED, VOID, WAITING, Request, RequestRow
 from cockpit.model.patch import Conflict
 from cockpit.model.view import PAUSED, ActionRow, Who
@@ -65,6 +65,9 @@ class Approvals:
         for id, kept in list(self.kept.items()):
             if kept.row.state == WAITING and kept.row.expires <= now and id not in self._deciding:
                 await self._decide(id, EXPIRED, note="nobody approved it in time", kind="expire")
+            elif unused(kept.row) and kept.row.expires <= now:
+                note = f"{kept.row.by} approved it, and it was not run in time"
+                await self._decide(id, EXPIRED, note=note, kind="expire")
 
     def rows(self) -> list[RequestRow]:
         """The latest first."""
@@ -95,7 +98,8 @@ class Approvals:
         return ActionRow(
             id=same.id, verb=same.verb, state="asked", author=same.author, targets=same.targets, title=same.title,
             started=same.asked, mark=PAUSED, gives_up=same.expires,
-            note=f"{verdict.words()}. Nothing was done yet: somebody with another uid says cockpit approve {same.id}",
+            note=f"{verdict.words()}. Nothing was done yet: somebody with another uid says cockpit approve {same.id}"
+            + (", then the same runs once" if same.verb in DIRECT else ""),
         )
 
     async def approve(self, who: Who, id: str, digest: str) -> RequestRow:
@@ -117,12 +121,16 @@ class Approvals:
         row = kept.row
         author = Who(author=row.author, role="operator", uid=row.uid, groups=user_groups(row.uid))
         try:
-            plan = self.c.desk.judged_plan(kept.intent, author, kept.glass)
+            plan = self._plan(kept, author)
             if plan.digest != row.digest:
                 raise Bad("the plan would be another one now")
         except (Bad, Refused, Conflict) as e:
             made = await self._decide(row.id, VOID, by=who, note=f"{e}; it must be asked for anew", kind="refuse")
             raise Refused(f"{row.id} {row.title} cannot be approved any more: {made.note}") from None
+        if row.verb in DIRECT:  # whoever asked is there when it runs, to read and to type
+            enforce(plan)
+            until = time.time() + row.expires - row.asked
+            return await self._decide(row.id, APPROVED, by=who, kind="approve", expires=until)
         self.c.desk.admit(plan)
         beside = Beside(uid=row.uid, text=kept.text, glass=kept.glass, request=replace(row, by=who.author))
         action = await self.c.desk.begin(plan, beside)
@@ -141,10 +149,26 @@ class Approvals:
         kept = self._find(id)
         author = Who(author=kept.row.author, role="operator", uid=kept.row.uid, groups=user_groups(kept.row.uid))
         try:
-            plan = self.c.desk.judged_plan(kept.intent, author, kept.glass)
+            plan = self._plan(kept, author)
         except (Bad, Refused, Conflict) as e:
             return Request(row=kept.row, intent=kept.intent, trouble=str(e))
         return Request(row=kept.row, intent=kept.intent, plan=plan, same=plan.digest == kept.row.digest)
+
+    def _plan(self, kept: Kept, author: Who) -> Plan:
+        """As it would be now. Raises Bad, Refused, Conflict."""
+        make = self.c.direct.again if kept.row.verb in DIRECT else self.c.desk.judged_plan
+        return make(kept.intent, author, kept.glass)
+
+    async def use(self, plan: Plan, who: Who, run: str) -> RequestRow | None:
+        """The approved request for this very plan, which is used up by that; None: there is none. `run`: its id."""
+        for id, kept in self.kept.items():
+            row = kept.row
+            if unused(row) and row.uid == who.uid and row.digest == plan.digest and row.expires > time.time():
+                self.kept[id] = replace(kept, row=replace(row, action=run))
+                self.c.board.set_request(id, self.kept[id].row)
+                await self.c.ledger.commit([("request", id, self.kept[id])])
+                return row
+        return None
 
     def _find(self, id: str) -> Kept:
         kept = self.kept.get(id)
@@ -155,7 +179,7 @@ class Approvals:
 
     def _open(self, id: str, who: Who) -> Kept:
         kept = self._find(id)
-        why = may(who, VERBS[kept.row.verb])
+        why = may(who, VERBS.get(kept.row.verb) or DIRECT[kept.row.verb])
         if why:
             raise Refused(why)
         row = kept.row
@@ -167,12 +191,13 @@ class Approvals:
         return kept
 
     async def _decide(
-        self, id: str, state: str, *, kind: str, by: Who | None = None, note: str = "", action: str = ""
+        self, id: str, state: str, *, kind: str, by: Who | None = None, note: str = "", action: str = "",
+        expires: float = 0.0,
     ) -> RequestRow:
         kept = self.kept[id]
         row = replace(
             kept.row, state=state, by=by.author if by else "", by_uid=by.uid if by else None, decided=time.time(),
-            note=note, action=action,
+            note=note, action=action, expires=expires or kept.row.expires,
         )
         entry = {"kind": kind, "request": id, "by": row.by, "uid": row.by_uid, "state": state, "plan": row.digest,
                  "action": action, "reason": note}
@@ -184,13 +209,20 @@ class Approvals:
         self.kept[row.id] = kept
         self.c.board.set_request(row.id, row)
         writes: list[Write] = [("request", row.id, kept), ("meta", "last_request", self._next - 1)]
-        decided = sorted((k for k, v in self.kept.items() if v.row.state != WAITING), key=_number)
+        decided = sorted(
+            (k for k, v in self.kept.items() if v.row.state != WAITING and not unused(v.row)), key=_number
+        )
         for old in decided[: max(0, len(decided) - KEPT)]:
             del self.kept[old]
             self.c.board.set_request(old, None)
             writes.append(("request", old, None))
         self.c.ledger.note(entry)
         await self.c.ledger.commit(writes)
+
+
+def unused(row: RequestRow) -> bool:
+    """Somebody may run it once."""
+    return row.state == APPROVED and row.verb in DIRECT and not row.action
 
 
 def operations(c: Controller) -> dict[str, Any]:

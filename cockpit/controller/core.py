@@ -20,6 +20,7 @@ from cockpit.controller.board import SLICE, Board
 from cockpit.controller.building import builds_of
 from cockpit.controller.catalog import Catalog
 from cockpit.controller.desk import Desk
+from cockpit.controller.direct import Direct
 from cockpit.controller.executing import Executions
 from cockpit.controller.gateway import Gateway
 from cockpit.controller.joining import Joining
@@ -142,6 +143,7 @@ class Controller:
         self.runner = Runner(self)
         self.desk = Desk(self)
         self.approvals = Approvals(self)
+        self.direct = Direct(self)
         self.approvals.load(tables)
         self.watching, self.refusals = Watching(self.board), Refusals(self)
         port = port or int(self.ledger.meta.get("port", 0))

@@ -10,14 +10,15 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from cockpit.controller.direct import Word
 from cockpit.link.hub import Answer, Hub
 from cockpit.model.constraints import host_meets
 from cockpit.model.names import near
 from cockpit.model.problems import Wrong
 from cockpit.model.topology import Expected
-from cockpit.plan.steps import Bad, Refused
+from cockpit.model.view import Who
+from cockpit.plan.direct import direct_plan
+from cockpit.plan.steps import Bad, Intent, Plan, Refused
 
 if TYPE_CHECKING:
     from cockpit.controller.core import Controller
@@ -33,7 +34,7 @@ LATE = 30.0
 LAST_LINES = 3.0
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(Word, frozen=True, kw_only=True):
     """`hosts`: names and constraints; see `hosts_of`."""
 
     argv: tuple[str, ...]
@@ -74,16 +75,24 @@ class Executions:
             run.take(task, data)
         return run is not None or task.startswith("exec-")
 
-    async def run(self, request: Request, author: str) -> AsyncIterator[dict[str, Any]]:
+    def plan(self, request: Request, author: str) -> Plan:
+        """What it would do, where. Raises Bad, Refused."""
+        params = {"argv": list(request.argv), "user": request.user, "timeout": request.timeout}
+        intent = Intent(verb="exec", targets=self._check(request), params=params, author=author)
+        return direct_plan(intent, self.c.world.revision)
+
+    async def run(self, request: Request, who: Who) -> AsyncIterator[dict[str, Any]]:
         """Items: first `{"targets":[...]}`, then `{"host","lines":[[out|err, text]...]}`, `{"host","dropped":n}` and
         for each host one `{"host","end": word,"code","signal","seconds","text"}`. Raises Bad, Refused.
 
         When the stream is closed every command that runs is ended.
         """
-        targets = self._check(request)
+        plan = self.plan(request, who.author)
+        targets = plan.intent.targets
         run = _Run(f"exec-{uuid.uuid4().hex}", request, self.c.hub)
         facts = {"id": run.id, "argv": list(request.argv), "user": request.user, "timeout": request.timeout}
-        self.c.ledger.note({"kind": "exec", **facts, "author": author, "hosts": list(targets)})
+        guarded = await self.c.direct.admit(plan, who, request, run.id)
+        self.c.ledger.note({"kind": "exec", **facts, "author": who.author, "hosts": list(targets), **guarded})
         self._runs.add(run)
         work = [asyncio.create_task(self._one(run, host)) for host in targets]
         over = False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cockpit.act.table import DIRECT
 from cockpit.artifacts.packed import Damaged
 from cockpit.artifacts.retention import DAYS, NEWEST
 from cockpit.artifacts.store import Exists
@@ -24,6 +25,7 @@ from cockpit.controller import (
     journals,
     plugging,
     rehearsing,
+    shells,
     useractions,
     why,
 )
@@ -89,6 +91,27 @@ def operations(c: Controller) -> dict[str, Op]:
     async def schedules(who: Who, args: dict[str, Any]) -> Any:
         return c.plugins.schedules()
 
+    async def direct(who: Who, args: dict[str, Any]) -> Any:
+        """`{"verb", ...}` with what its stream is called with: what it would do, where, and what the guards say."""
+        rest = {k: v for k, v in args.items() if k != "verb"}
+        await c.looked()
+        match args.get("verb"):
+            case "exec":
+                request: Any = msgspec.convert(rest, executing.Request)
+                plan = c.executions.plan(request, who.author)
+            case "shell":
+                request = msgspec.convert(rest, shells.Request)
+                plan = c.shells.plan(request, who)
+            case "plugin-push":
+                request = msgspec.convert(rest, plugging.Push)
+                plan = plugging.push_plan(c, request, who.author)
+            case "plugin-remove":
+                request = msgspec.convert(rest, plugging.Remove)
+                plan = plugging.remove_plan(c, request, who.author)
+            case other:
+                raise Bad(f"{other!r} is none of {', '.join(DIRECT)}")
+        return c.direct.judged(plan, who, request.break_glass)
+
     async def end(who: Who, args: dict[str, Any]) -> Any:
         c.why = f"ended by {who.author}"
         c.ended.set()
@@ -105,6 +128,7 @@ def operations(c: Controller) -> dict[str, Op]:
         **c.shells.operations(),
         "export": export, "artifact_add": artifact_add,
         "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
+        "direct": direct,
         "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
         **approvals.operations(c), **guarding.operations(c), **useractions.operations(c),
         **why.operations(c), **journals.operations(c), **earlier.operations(c),
@@ -119,13 +143,13 @@ def streams(c: Controller) -> dict[str, Stream]:
         return c.builds.run(msgspec.convert(args, building.Request), who.author)
 
     def run_exec(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
-        return c.executions.run(msgspec.convert(args, executing.Request), who.author)
+        return c.executions.run(msgspec.convert(args, executing.Request), who)
 
     def plugin_push(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
-        return plugging.push(c, str(args["plugin"]), [str(h) for h in args.get("hosts", ())], who.author)
+        return plugging.push(c, msgspec.convert(args, plugging.Push), who)
 
     def plugin_remove(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
-        return plugging.remove(c, str(args["name"]), [str(h) for h in args.get("hosts", ())], who.author)
+        return plugging.remove(c, msgspec.convert(args, plugging.Remove), who)
 
     return {
         "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,

@@ -9,14 +9,28 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cockpit.controller.direct import Word
 from cockpit.controller.executing import hosts_of
 from cockpit.model.names import near
+from cockpit.model.view import Who
+from cockpit.plan.direct import direct_plan
 from cockpit.plan.signing import accepted
-from cockpit.plan.steps import Bad, Refused
+from cockpit.plan.steps import Bad, Intent, Plan, Refused
 
 if TYPE_CHECKING:
     from cockpit.controller.core import Controller
     from cockpit.link.hub import Answer
+
+class Push(Word, frozen=True, kw_only=True):
+    plugin: str
+    """`name/version`."""
+    hosts: tuple[str, ...] = ()
+
+
+class Remove(Word, frozen=True, kw_only=True):
+    name: str
+    hosts: tuple[str, ...] = ()
+
 
 ROLE = KIND = "plugin"
 FETCH_TIME = 600.0
@@ -45,13 +59,31 @@ def check(c: Controller, id: str) -> dict[str, Any]:
     return record
 
 
-async def push(c: Controller, id: str, hosts: Sequence[str], author: str) -> AsyncIterator[Item]:
-    """One item for each host as it ends. Raises Bad, Refused."""
-    record = check(c, id)
+def push_plan(c: Controller, request: Push, author: str) -> Plan:
+    """Raises Bad, Refused."""
+    record = check(c, request.plugin)
+    params = {"plugin": request.plugin, "sha256": record["sha256"]}
+    return _plan(c, "plugin-push", params, request.hosts, author)
+
+
+def remove_plan(c: Controller, request: Remove, author: str) -> Plan:
+    """Raises Bad."""
+    return _plan(c, "plugin-remove", {"plugin": request.name}, request.hosts, author)
+
+
+def _plan(c: Controller, verb: str, params: dict[str, Any], hosts: Sequence[str], author: str) -> Plan:
     targets = hosts_of(c.world.expected, hosts)
+    return direct_plan(Intent(verb=verb, targets=targets, params=params, author=author), c.world.revision)
+
+
+async def push(c: Controller, request: Push, who: Who) -> AsyncIterator[Item]:
+    """One item for each host as it ends. Raises Bad, Refused."""
+    id, plan = request.plugin, push_plan(c, request, who.author)
+    record, targets = check(c, id), plan.intent.targets
     action = f"plugin-{os.getpid()}-{next(_numbers)}"
-    c.ledger.note({"kind": "plugin", "what": "push", "plugin": id, "sha256": record["sha256"], "author": author,
-                   "hosts": list(targets)})  # fmt: skip
+    guarded = await c.direct.admit(plan, who, request, action)
+    c.ledger.note({"kind": "plugin", "what": "push", "plugin": id, "sha256": record["sha256"], "author": who.author,
+                   "hosts": list(targets), **guarded})  # fmt: skip
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(host: str) -> Item:
@@ -90,10 +122,13 @@ async def _load(c: Controller, action: str, record: dict[str, Any], host: str, r
     return {"host": host, "state": "loaded", "text": ", ".join(loaded.data.get("words", ()))}
 
 
-async def remove(c: Controller, name: str, hosts: Sequence[str], author: str) -> AsyncIterator[Item]:
-    """One item for each host. Raises Bad."""
-    targets = hosts_of(c.world.expected, hosts)
-    c.ledger.note({"kind": "plugin", "what": "remove", "plugin": name, "author": author, "hosts": list(targets)})
+async def remove(c: Controller, request: Remove, who: Who) -> AsyncIterator[Item]:
+    """One item for each host. Raises Bad, Refused."""
+    name, plan = request.name, remove_plan(c, request, who.author)
+    targets = plan.intent.targets
+    guarded = await c.direct.admit(plan, who, request, f"plugin-{os.getpid()}-{next(_numbers)}")
+    c.ledger.note({"kind": "plugin", "what": "remove", "plugin": name, "author": who.author,
+                   "hosts": list(targets), **guarded})  # fmt: skip
 
     async def one(host: str) -> Item:
         if host not in c.hub.links:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cockpit.act.rehearsal import Stopped, check, rehearse
-from cockpit.act.seed import Order, Seed, chunks
+from cockpit.act.seed import Line, Order, Placed, Seed, chunks, lines, placed
 from cockpit.controller.ledger import number_of
 from cockpit.model.actual import Unit
 from cockpit.model.rehearsal_rows import Fault, Forecast
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 STEPS, UNITS = 1500, 5000
 """Plans and clusters up to this size are rehearsed in a thread."""
+MOST_STEPS = 100_000
+"""An action that begins with more has no forecast of its own, and so no score."""
 AT_ONCE = 2
 MAX_FAULTS = 100
 LINE = 64 * 2**20
@@ -99,9 +102,22 @@ class Rehearsals:
 
     def foretell(self, plan: Plan) -> asyncio.Future[Forecast | None] | None:
         """A forecast of what begins now, as the world is at this moment; None where it would take too long."""
-        if not plan.steps or not self.small(plan):
+        if not plan.steps or len(plan.steps) > MOST_STEPS:
             return None
+        if not self.small(plan):
+            world = self.c.world  # what the plan itself will touch is told as it is now
+            held = {i: placed(world.units, world.where, i) for i in {s.instance for s in plan.steps} if i}
+            order = Order(seed=self.seed(), intent=plan.intent, plan=plan, bars=KEPT_BARS)
+            return asyncio.ensure_future(self._far(order, held))
         return asyncio.ensure_future(asyncio.to_thread(_foretell, self.seed(), self.units(), plan))
+
+    async def _far(self, order: Order, held: dict[str, Placed]) -> Forecast | None:
+        """The forecast of a large action that runs already. Cancelled, it ends its process."""
+        async with self._turn, contextlib.aclosing(self._process(order, held)) as items:
+            async for item in items:
+                if "forecast" in item:
+                    return msgspec.convert(item["forecast"], Forecast)
+        return None
 
     async def _in_thread(self, plan: Plan, faults: tuple[Fault, ...]) -> AsyncGenerator[dict[str, Any], None]:
         end = threading.Event()
@@ -120,14 +136,16 @@ class Rehearsals:
             with contextlib.suppress(Stopped, Bad, Refused):
                 await task
 
-    async def _in_process(self, intent: Intent, faults: tuple[Fault, ...]) -> AsyncGenerator[dict[str, Any], None]:
+    def _in_process(self, intent: Intent, faults: tuple[Fault, ...]) -> AsyncGenerator[dict[str, Any], None]:
+        return self._process(Order(seed=self.seed(), intent=intent, faults=faults), {})
+
+    async def _process(self, order: Order, held: dict[str, Placed]) -> AsyncGenerator[dict[str, Any], None]:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-m", "cockpit.act.worker", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, cwd="/", limit=LINE,
         )
         assert process.stdin is not None and process.stdout is not None
-        order = Order(seed=self.seed(), intent=intent, faults=faults)
-        feeding = asyncio.create_task(self._feed(process.stdin, order))
+        feeding = asyncio.create_task(self._feed(process.stdin, order, held))
         try:
             async for line in process.stdout:
                 item = msgspec.json.decode(line)
@@ -144,12 +162,16 @@ class Rehearsals:
                 await process.wait()
             await asyncio.gather(feeding, return_exceptions=True)
 
-    async def _feed(self, pipe: asyncio.StreamWriter, order: Order) -> None:
-        """The order, then the units, in pieces that hold nobody up."""
+    async def _feed(self, pipe: asyncio.StreamWriter, order: Order, held: dict[str, Placed]) -> None:
+        """The order, then steps and units, in pieces that hold nobody up."""
+        steps = order.plan.steps if order.plan is not None else ()
+        if order.plan is not None:
+            order = msgspec.structs.replace(order, plan=msgspec.structs.replace(order.plan, steps=()))
+        units = (Line(units=c) for c in chunks(self.c.world.units, self.c.world.where, held))
         with contextlib.suppress(ConnectionError):
             pipe.write(msgspec.json.encode(order) + b"\n")
-            for chunk in chunks(self.c.world.units, self.c.world.where):
-                pipe.write(msgspec.json.encode(chunk) + b"\n")
+            for line in itertools.chain(lines(steps), units):
+                pipe.write(msgspec.json.encode(line) + b"\n")
                 await pipe.drain()
                 await asyncio.sleep(0)
             pipe.close()

@@ -388,6 +388,7 @@ class Runner:
         if running.forecast is not None and not running.forecast.done():
             await asyncio.wait([running.forecast], timeout=FORECAST_LIMIT)
             await asyncio.sleep(0)  # it is taken over now
+            running.forecast.cancel()  # nobody can use it any more; nothing, when it is there
         if end.reason:
             self.remark(record, end.reason)
         if running.wake is not None:

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cockpit.controller.direct import Word
 from cockpit.link.hub import Answer
 from cockpit.model.actual import serving_unit
 from cockpit.model.names import near
 from cockpit.model.topology import Expected
 from cockpit.model.view import Who
-from cockpit.plan.steps import Bad, Refused
+from cockpit.plan.direct import direct_plan
+from cockpit.plan.steps import Bad, Intent, Plan, Refused
 
 if TYPE_CHECKING:
     from cockpit.controller.core import Controller
@@ -46,7 +48,7 @@ MAX_ARGV = 128 * 1024
 MAX_SIDE = 1000
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(Word, frozen=True, kw_only=True):
     """`host` or `instance`. Without `argv` it is the login shell; without `tty` its input and output are pipes."""
 
     host: str = ""
@@ -128,12 +130,14 @@ class Shells:
 
     async def run(self, request: Request, who: Who) -> AsyncIterator[dict[str, Any]]:
         """See `streams`. Raises Bad, Refused, ConnectionError. When it is closed the shell is ended."""
-        host = self._check(request, who)
+        plan = self.plan(request, who)
+        (host,) = plan.intent.targets
         shell = _Shell(self.c, f"shell-{uuid.uuid4().hex}", request, host, who)
+        guarded = await self.c.direct.admit(plan, who, request, shell.task[:14])
         self._open[shell.task] = shell
         # the id lets nobody type, and the journal is read by many: it gets only the beginning
         facts = {"id": shell.task[:14], "host": host, "instance": request.instance, "author": who.author}
-        self.c.ledger.note({"kind": "shell", **facts, "argv": list(request.argv)})
+        self.c.ledger.note({"kind": "shell", **facts, "argv": list(request.argv), **guarded})
         began, end = time.monotonic(), {"code": None, "signal": None, "why": "left"}
         work = asyncio.create_task(shell.command())
         try:
@@ -161,6 +165,13 @@ class Shells:
                 "kind": "shell-end", **facts, **end, "user": shell.user,
                 "seconds": round(time.monotonic() - began, 3),
             })  # fmt: skip
+
+    def plan(self, request: Request, who: Who) -> Plan:
+        """What would be opened, where. Raises Bad, Refused, ConnectionError."""
+        host = self._check(request, who)
+        params = {"instance": request.instance, "argv": list(request.argv)}
+        intent = Intent(verb="shell", targets=(host,), params=params, author=who.author)
+        return direct_plan(intent, self.c.world.revision)
 
     def _check(self, request: Request, who: Who) -> str:
         """The host. Raises Bad, Refused, ConnectionError."""

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
+from cockpit.act.table import DIRECT
 from cockpit.guard import windows
 from cockpit.guard.scope import Touched, implied, touched
 from cockpit.guard.weaken import weakened
@@ -25,6 +26,8 @@ from cockpit.plan.steps import Plan
 
 CONTROL = frozenset({"pause", "resume", "abort"})
 """Holding and ending must work always: only a guard that names them holds for them."""
+UNNAMED = CONTROL | frozenset(DIRECT)
+"""A guard that names no verb does not hold for these: looking at a host by hand is how most trouble is understood."""
 NOTHING = Touched("")
 
 
@@ -68,7 +71,8 @@ def decide(
 
     verbs = frozenset({verb}) if verb else implied(plan, expected)
     facts = Facts(verbs=verbs, risk=plan.risk, subject=subject, expected=expected, now=now, low=low)
-    verdicts = [*_verdicts(guards, touched(plan, expected), facts), *(() if verb else weakened(guards, plan.changes))]
+    things = touched(plan, expected, actual.where)
+    verdicts = [*_verdicts(guards, things, facts), *(() if verb else weakened(guards, plan.changes))]
     if glass:
         verdicts = [
             msgspec.structs.replace(v, effect=ALLOW, broken=glass) if v.break_glass else v for v in verdicts
@@ -127,7 +131,7 @@ def _general(guard: Guard, facts: Facts) -> list[str] | None:
         if not named:
             return None
         why.append(", ".join(named))
-    elif facts.verbs <= CONTROL:
+    elif facts.verbs <= UNNAMED:
         return None
     if guard.risk:
         if facts.risk not in guard.risk:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from cockpit.act.table import DIRECT
 from cockpit.model.constraints import host_meets
 from cockpit.model.topology import Expected, service_path
 from cockpit.model.view import Change
@@ -19,8 +20,10 @@ class Touched(NamedTuple):
     """Something is done to it; else it only belongs to what is changed, and does not count as bulk."""
 
 
-def touched(plan: Plan, expected: Expected) -> tuple[Touched, ...]:
-    """Everything, each once. `expected` is the head that the plan was made from."""
+def touched(plan: Plan, expected: Expected, where: Mapping[str, str] | None = None) -> tuple[Touched, ...]:
+    """Everything, each once. `expected` is the head that the plan was made from; `where`: unit -> its host."""
+    if plan.intent.verb in DIRECT:
+        return _direct(plan, expected, where or {})
     at: dict[str, list[str]] = {}
     if any(c.path[0] == "services" for c in plan.changes):
         for instance in expected.placement:
@@ -47,6 +50,22 @@ def touched(plan: Plan, expected: Expected) -> tuple[Touched, ...]:
     for change in plan.changes:
         _change(change, expected, at, note)
     return tuple(Touched(name, host, acted) for (name, host), acted in found.items())
+
+
+def _direct(plan: Plan, expected: Expected, where: Mapping[str, str]) -> tuple[Touched, ...]:
+    """What runs on a host can reach all that is placed or runs there; a shell beside an instance is that one's."""
+    hosts = frozenset(plan.intent.targets)
+    instance, plugin = plan.intent.params.get("instance", ""), plan.intent.params.get("plugin", "")
+    if instance:
+        return tuple(Touched(instance, host, True) for host in hosts)
+    found = dict.fromkeys(Touched(host, host, True) for host in plan.intent.targets)
+    if plugin:
+        found |= dict.fromkeys(Touched(plugin, host) for host in plan.intent.targets)
+    found |= dict.fromkeys(Touched(name, host) for name, host in expected.placement.items() if host in hosts)
+    found |= dict.fromkeys(
+        Touched(unit.rpartition(":")[0], host) for unit, host in where.items() if host in hosts
+    )
+    return tuple(found)
 
 
 def _change(change: Change, expected: Expected, at: dict[str, list[str]], note: Any) -> None:

@@ -6,6 +6,7 @@ import re
 
 from msgspec.structs import replace
 
+from cockpit.act.table import DIRECT
 from cockpit.model.constraints import parse_requirement
 from cockpit.model.problems import Path, Report
 from cockpit.model.topology import Expected, Guard, Window
@@ -73,6 +74,9 @@ def check_guards(expected: Expected, values: dict[str, set[str]], to: Report) ->
             _window(window, (*base, key), to)
         if guard.break_glass and guard.effect in ("allow", "confirm") and guard.max is None:
             to.warn((*base, "break_glass"), f"there is nothing to break: the effect is {guard.effect}")
+        if guard.verbs and set(guard.verbs) <= DIRECT.keys() and (guard.below or guard.risk):
+            key = "below" if guard.below else "risk"
+            to.warn((*base, key), f"{key} says nothing of {', '.join(guard.verbs)}: nobody knows it beforehand")
         if everything:
             to.warn(base, f'this is never asked: "{everything}" above it holds for everything')
         elif not any(getattr(guard, c) for c in CONDITIONS if not c.startswith("over_")) and (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo, available_timezones
 
-from cockpit.act.table import VERBS
+from cockpit.act.table import DIRECT, VERBS
 from cockpit.model.kinds import Field, ListOf, Object, Scalar, integer, text, truth, word
 from cockpit.model.problems import Wrong, nearest
 from cockpit.model.scalars import CONSTRAINT, LABEL_TEXT, MANY, NAME, SOME_TIME
@@ -54,8 +54,8 @@ GUARD = Object(
     Guard, "a guard",
     (
         Field("name", LABEL_TEXT, "Its name, shown with every verdict.", fill=""),
-        Field("verbs", ListOf(word(*VERBS), "a list of verbs", least=1, unique=True),
-              "For these verbs; left out: for all but pause and abort."),
+        Field("verbs", ListOf(word(*VERBS, *DIRECT), "a list of verbs", least=1, unique=True),
+              "For these verbs; left out: for all but pause, resume, abort, and " + ", ".join(DIRECT) + "."),
         Field("targets", ListOf(_PATTERN, "a list of names or patterns", least=1, unique=True),
               "When one of these is touched: tree nodes with all below them, instances, hosts, patterns; "
               "guards, signers/NAME, schedules/NAME."),

@@ -113,6 +113,14 @@ async def approve(session: Any, id: str, digest: str) -> RequestRow:
     return msgspec.convert(await session.call("approve", {"id": id, "digest": digest}), RequestRow)
 
 
+async def direct(session: Any, verb: str, request: dict[str, Any]) -> Any:
+    """The plan of what runs at once, with the verdict. Raises Bad, Refused, ConnectionError."""
+    from cockpit.plan.steps import Plan
+
+    found = await session.call("direct", {**request, "verb": verb})
+    return msgspec.convert(found, Plan, from_attributes=True)
+
+
 async def refuse(session: Any, id: str, reason: str = "") -> RequestRow:
     """Refuse a request, or withdraw one's own. Raises Bad, Refused."""
     return msgspec.convert(await session.call("refuse", {"id": id, "reason": reason}), RequestRow)

@@ -7,7 +7,7 @@ from cockpit.plan.steps import Refused
 
 OBSERVING = frozenset(
     {
-        "who", "snapshot", "changes", "plan", "action", "instance", "revisions", "artifacts", "artifact",
+        "who", "snapshot", "changes", "plan", "direct", "action", "instance", "revisions", "artifacts", "artifact",
         "artifact_rows", "logs", "export", "twin", "plugins", "schedules", "tokens", "identities", "authority", "ssh",
         "approvals", "approval", "source",
         "rehearse",

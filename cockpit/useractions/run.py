@@ -34,6 +34,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     hosts: tuple[str, ...] = ()
     """Where it runs when the action runs on hosts."""
+    agreed: dict[str, str] = {}
+    """What the guards want beside it: confirm, digest, break_glass."""
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -79,8 +81,10 @@ async def run(action: UserAction, jobs: Sequence[Job], session: Session) -> Asyn
                     await queue.put(item)
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(one(job) for job in jobs))
-        await queue.put(None)
+        try:
+            await asyncio.gather(*(one(job) for job in jobs))
+        finally:
+            await queue.put(None)
 
     work = asyncio.create_task(all_of_them())
     try:
@@ -88,6 +92,7 @@ async def run(action: UserAction, jobs: Sequence[Job], session: Session) -> Asyn
             if isinstance(item, Ended):
                 ends.append(item)
             yield item
+        await work
     finally:
         stopped = not work.done()
         work.cancel()
@@ -188,14 +193,16 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 async def _there(action: UserAction, job: Job, session: Session) -> AsyncGenerator[Item, None]:
     request: dict[str, Any] = {
         "argv": list(job.argv), "hosts": list(job.hosts), "timeout": action.timeout, "user": action.user,
-    }
+        **job.agreed,
+    }  # fmt: skip
     open_hosts = dict.fromkeys(job.hosts)
 
     def label(host: str) -> str:
         return host if len(job.hosts) > 1 else job.label
 
-    stream: AsyncIterator[Any] = session.stream("exec", request)
+    stream: AsyncIterator[Any] | None = None
     try:
+        stream = session.stream("exec", request)
         async for item in stream:
             host = str(item.get("host", ""))
             if "end" in item:

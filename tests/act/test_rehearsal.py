@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cockpit.act import rehearsal, timeline
 from cockpit.act.rehearsal import Stopped, rehearse
-from cockpit.act.seed import Order, Seed
+from cockpit.act.seed import Line, Order, Seed
 from cockpit.act.twin import Twin
 from cockpit.model.rehearsal_rows import Fault, Forecast
 from cockpit.model.topology import to_doc
@@ -140,7 +140,7 @@ def test_a_process_of_its_own_foretells_the_same() -> None:
     )
     pairs = [(u, actual.where[u.unit]) for us in actual.units.values() for u in us]
     order = msgspec.json.encode(Order(seed=seed, intent=DEPLOY, faults=(Fault(host="h1"),)))
-    lines = [order, *(msgspec.json.encode(pairs[n : n + 3]) for n in range(0, len(pairs), 3))]
+    lines = [order, *(msgspec.json.encode(Line(units=pairs[n : n + 3])) for n in range(0, len(pairs), 3))]
     out = subprocess.run(
         [sys.executable, "-m", "cockpit.act.worker"], input=b"\n".join(lines) + b"\n", capture_output=True,
         check=True, timeout=60,

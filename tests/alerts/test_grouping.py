@@ -37,8 +37,8 @@ def test_what_begins_together_is_told_once_and_its_end_too() -> None:
     g = grouping()
     assert g.step([crash()], T) == []
     both = [crash(), crash("p.web/1", T + 0.1)]
-    assert g.step(both, T + 0.2) == []
-    told = g.step(both, T + 0.3)
+    assert g.step(both, T + 0.1) == []
+    told = g.step(both, T + 0.15)
     assert whats(told) == [("firing", ("p.web/0", "p.web/1"))] and told[0].cluster == "prod"
     assert told[0].alert.text == "p.web/0: exit 1; and 1 more"
     assert g.step(both, T + 100) == []

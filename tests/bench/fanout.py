@@ -22,6 +22,7 @@ from cockpit.controller.executing import Request
 from cockpit.controller.serving import Options, controller
 from cockpit.link.links import Direct
 from cockpit.model.load import load_text
+from cockpit.model.view import Who
 from tests.bench import salt, ssh
 from tests.bench.keeper import rss
 from tests.bench.table import Figure, Lacking, measures, median
@@ -68,7 +69,7 @@ async def ran(c: Controller, agents: int) -> float:
     """Milliseconds until `true` has ended well on every agent."""
     began = time.perf_counter()
     ends = [
-        item["end"] async for item in c.executions.run(Request(argv=("true",)), "bench") if "end" in item
+        item["end"] async for item in c.executions.run(Request(argv=("true",)), Who(author="bench")) if "end" in item
     ]
     took = 1000 * (time.perf_counter() - began)
     assert ends == ["ok"] * agents, ends

@@ -83,6 +83,8 @@ BUDGETS: dict[str, Budget] = {
     "crash-screen": Budget("crash to the operator's screen model, p99", 100, "ms"),
     "crash-screen-1": Budget("the same behind a relay, p99", 100, "ms"),
     "crash-screen-2": Budget("the same behind two relays in a row, p99", 100, "ms"),
+    "told": Budget("crash to a webhook, p99 of 50", 500, "ms"),
+    "flood": Budget("key to its last byte while 3 instances print 50 MB/s each, p99", 150, "ms"),
     "ping": Budget("ping 50 agents, p50", 50, "ms"),
     "true": Budget("`true` on 50 agents, p50", 250, "ms"),
     "hub-memory": Budget("memory of the hub per connected agent, whatever the transport", 80, "kB"),

@@ -162,3 +162,34 @@ def test_weakening_guards_needs_a_second_person(state: list[str], run: Run, tmp_
     code, out, _ = run("apply", file, *state)
     assert code == 1 and "this changes a guard that says deny" in out, out
     assert live.look(lambda: live.c.world.expected.guards[0].effect) == "deny"
+
+
+def test_what_runs_at_once(state: list[str], run: Run, live: Background, tmp_path: Path) -> None:
+    file = tmp_path / "direct.yaml"
+    file.write_text(GUARDED + """\
+  - {name: named, verbs: [exec], hosts: [host=a-1], effect: confirm, reason: mind the ledger}
+  - {name: never, verbs: [exec, shell], regions: [bj], effect: deny, reason: too far}
+  - {name: eyes, verbs: [plugin-remove], effect: approve, reason: two must agree}
+""".replace("name: never", "name: far"))
+    code, out, err = run("apply", file, "--confirm", "typed", *state)
+    assert code == 0, (out, err)
+    code, _, err = run("exec", "--on", "a-1", *state, "--", "df", "-h")
+    assert code == 3 and "mind the ledger" in err and "--confirm a-1" in err
+    code, _, err = run("exec", "--on", "a-1", "--confirm", "a-1", *state, "--", "df", "-h")
+    assert code == 1 and "mind" not in err, "it was sent; this host tells no exit code"
+    for words in (("exec", "--on", "b-1", *state, "--", "df"), ("shell", "b-1", *state)):
+        code, _, err = run(*words)
+        assert code == 3 and "too far" in err, words
+    code, _, err = run("plugin", "remove", "backup", "a-1", *state)
+    assert code == 3 and "two must agree" in err and "cockpit approve a" in err
+    id = err.partition("cockpit approve ")[2].split(",")[0]
+    digest = next(r["digest"] for r in json.loads(run("approvals", "--json", *state)[1]) if r["id"] == id)
+    wu = replace(here(), author="wu@there", uid=4242)
+    live.do(live.c.session(wu).call("approve", {"id": id, "digest": digest}))
+    code, out, err = run("plugin", "remove", "backup", "a-1", *state)
+    assert code == 0 and "removed from 1 of 1" in out, (out, err)
+    live.do(live.c.ledger.keep())
+    _, out, _ = run("log", *state)
+    assert f"remove backup  on a-1  by {here().author}  approved by wu@there ({id})" in out
+    assert "exec b-1 by" in out and "too far" in out, "attempts are written down"
+    assert run("plugin", "remove", "backup", "a-1", *state)[0] == 3, "once"

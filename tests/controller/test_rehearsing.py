@@ -7,6 +7,7 @@ import contextlib
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from cockpit.act.duration import Durations
@@ -93,7 +94,9 @@ async def test_what_cannot_be_rehearsed_is_said() -> None:
         await everything(r, faults=tuple(Fault(step=f"s{n}") for n in range(101)))
 
 
-async def test_a_forecast_of_what_begins() -> None:
+@pytest.mark.parametrize("steps", [rehearsing.STEPS, 0], ids=["thread", "process"])
+async def test_a_forecast_of_what_begins(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    monkeypatch.setattr(rehearsing, "STEPS", steps)
     c = controller()
     r = Rehearsals(c)
     plan = c.desk.plan(Intent(verb="deploy", targets=("a.web",), params={"version": "1.1.0"}), WHO)
@@ -101,3 +104,41 @@ async def test_a_forecast_of_what_begins() -> None:
     assert coming is not None
     forecast = await coming
     assert forecast is not None and forecast.outcome == "done" and forecast.total == len(plan.steps)
+    monkeypatch.setattr(rehearsing, "MOST_STEPS", len(plan.steps) - 1)
+    assert r.foretell(plan) is None
+
+
+async def test_a_large_action_is_foretold_as_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its own steps change while the process is told of the world, is not in the forecast."""
+    c = controller(count=30)
+    plan = c.desk.plan(Intent(verb="deploy", targets=("a.web",), params={"version": "1.1.0"}), WHO)
+    near = await Rehearsals(c).foretell(plan) or pytest.fail("no forecast")
+    monkeypatch.setattr(rehearsing, "STEPS", 0)
+    coming = Rehearsals(c).foretell(plan)
+    assert coming is not None
+    c.world.units.clear()
+    far = await coming
+    assert far is not None and near.total == len(plan.steps) > 100
+    for field in ("outcome", "seconds", "steps", "kinds", "ready", "total"):
+        here, there = (_plain(msgspec.to_builtins(getattr(f, field))) for f in (near, far))
+        assert here == there, field
+
+
+async def test_an_action_that_is_over_ends_its_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsing, "STEPS", 0)
+    pids: list[int] = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*argv: Any, **more: Any) -> Any:
+        process = await start(*argv, **more)
+        pids.append(process.pid)
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    c = controller(count=3000)
+    coming = Rehearsals(c).foretell(c.desk.plan(Intent(**DEPLOY), WHO))
+    assert coming is not None
+    await until(lambda: bool(pids))
+    coming.cancel()
+    await asyncio.wait([coming])
+    assert coming.cancelled() and not alive(pids[0])

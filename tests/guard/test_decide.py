@@ -21,6 +21,7 @@ from cockpit.model.patch import diff
 from cockpit.model.states import State
 from cockpit.model.topology import Expected, Guard, Host, Instances, Region, Service, Window, to_doc
 from cockpit.model.view import Change
+from cockpit.plan.direct import direct_plan, name_of
 from cockpit.plan.steps import Intent, Plan, Step
 
 LI = Subject(author="li@jump-1", groups=("ops", "web"))
@@ -291,3 +292,52 @@ def test_what_is_touched() -> None:
     label = Plan(intent=Intent(verb="apply"), base=1, changes=(Change(path=("regions", "sh", "proxy"), new="x"),))
     assert {t.name for t in touched(label, head)} == {"sh", "a-1", "a-2"}
     assert not any(t.acted for t in touched(label, head))
+
+
+def direct(verb: str, *hosts: str, **params: Any) -> Plan:
+    more: dict[str, dict[str, Any]] = {
+        "exec": {"argv": ["df"], "user": "", "timeout": 60.0}, "shell": {"argv": []},
+    }  # fmt: skip
+    return direct_plan(Intent(verb=verb, targets=hosts, params={**more.get(verb, {}), **params}), 1)
+
+
+@pytest.mark.parametrize(("made", "guard", "holds"), [
+    (direct("exec", "a-1"), {}, False),
+    (direct("exec", "a-1"), {"verbs": ("exec",)}, True),
+    (direct("exec", "a-1"), {"verbs": ("shell",)}, False),
+    (direct("exec", "a-1"), {"verbs": ("exec",), "targets": ("batch",)}, True),
+    (direct("exec", "a-2"), {"verbs": ("exec",), "targets": ("batch",)}, False),
+    (direct("exec", "a-1", "b-1"), {"verbs": ("exec",), "targets": ("b-1",)}, True),
+    (direct("exec", "a-1", "b-1"), {"verbs": ("exec",), "over_hosts": 1}, True),
+    (direct("exec", "a-1"), {"verbs": ("exec",), "over_hosts": 1}, False),
+    (direct("exec", "a-1"), {"verbs": ("exec",), "hosts": ("disk=ssd",)}, True),
+    (direct("exec", "a-2"), {"verbs": ("exec",), "hosts": ("disk=ssd",)}, False),
+    (direct("shell", "b-1"), {"verbs": ("shell",), "targets": ("shop.db",)}, True),
+    (direct("shell", "b-1", instance="shop.web/2"), {"verbs": ("shell",), "targets": ("shop.db",)}, False),
+    (direct("shell", "b-1", instance="shop.web/2"), {"verbs": ("shell",), "targets": ("shop",)}, True),
+    (direct("shell", "b-1", instance="shop.web/2"), {"verbs": ("shell",), "targets": ("b-1",)}, True),
+    (direct("plugin-push", "a-1", plugin="backup/1.2", sha256="0" * 64),
+     {"verbs": ("plugin-push",), "targets": ("backup/*",)}, True),
+    (direct("plugin-remove", "a-1", plugin="backup"), {"verbs": ("plugin-push",)}, False),
+])  # fmt: skip
+def test_what_runs_at_once(made: Plan, guard: dict[str, Any], holds: bool) -> None:
+    assert (said(made, no(**guard)).effect == DENY) is holds
+
+
+def test_what_runs_on_a_host_beside_its_place() -> None:
+    """An instance that has not left yet counts where it still runs."""
+    actual = Actual(hosts={}, units={}, where={"shop.db/0:3": "a-2"})
+    guard = no(verbs=("exec",), targets=("shop.db",))
+    assert decide(direct("exec", "a-2"), LI, world(guard), actual, NOW).effect == DENY
+    assert said(direct("exec", "a-2"), guard).effect == ALLOW
+
+
+def test_the_digest_is_of_what_will_be_run_and_where() -> None:
+    first = direct("exec", "a-1", "b-1")
+    assert first.digest == direct("exec", "b-1", "a-1").digest
+    assert len({first.digest, direct("exec", "a-1").digest, direct("exec", "a-1", "b-1", argv=["rm"]).digest,
+                direct("exec", "a-1", "b-1", user="root").digest}) == 4
+    assert name_of(first.intent) == "2-hosts" and name_of(direct("exec", "a-1").intent) == "a-1"
+    assert name_of(direct("shell", "b-1", instance="shop.web/2").intent) == "web/2"
+    many = direct("exec", *(f"h-{n}" for n in range(100)))
+    assert many.touches[-1].startswith("on 100 hosts: h-0, ") and many.touches[-1].endswith(" and 40 more")
