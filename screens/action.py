@@ -14,11 +14,11 @@ from textual.containers import Container
 from cockpit.act.score import sentences
 from cockpit.act.spelling import command_of_row
 from cockpit.model.view import ActionDetail, ActionRow, StepRow
-from cockpit.plan.steps import FETCH, Bad, Refused
+from cockpit.plan.steps import FETCH, HEALTHY, Bad, Refused
 from screens.aim import ACTION, Aim
 from screens.base import ClusterScreen
 from screens.board import ENDED, Changed
-from screens.format import age, bar, clock, wrap
+from screens.format import age, bar, cells, clock, wrap
 from screens.item import line, text
 from screens.keys import key, verb_keys
 from screens.look import Piece
@@ -195,12 +195,15 @@ class ActionScreen(ClusterScreen):
             (f"{row.id} {self.board.shorten(look.text(row.title or row.verb))}", "strong"),
             (f"   {row.state}", mark),
         ]
-        if row.total:
-            gauge = bar(row.done, row.total, 16, look.sign("full"), look.sign("empty"))
-            first += [(f"   {row.done} of {row.total} ", "muted"), (gauge, mark)]
-        first.append((f"   {took(row, self.board.now)}", "muted"))
+        times = [(f"   {took(row, self.board.now)}", "muted")]
         if eta := left_text(row, self.board.now):
-            first.append((f"   {eta}", "muted"))
+            times.append((f"   {eta}", "muted"))
+        if row.total:
+            first.append((f"   {row.done} of {row.total} ", "muted"))
+            length = min(16, width - 1 - sum(cells(t) for t, _ in (*first, *times)))
+            if length >= 4:
+                first.append((bar(row.done, row.total, length, look.sign("full"), look.sign("empty")), mark))
+        first += times
         second = f"   by {row.author}, {clock(row.started)}"
         second += f", ended {clock(row.ended)}, {age(self.board.now - row.ended)} ago" if row.ended else ""
         second += f", rev {row.revision}" if row.revision else ""
@@ -210,11 +213,19 @@ class ActionScreen(ClusterScreen):
         if row.gives_up is not None and row.state == "running":
             left = max(0, int(row.gives_up - self.board.now))
             note += f"{', ' if note else ''}gives up at {clock(row.gives_up)} (in {left}s)"
+            note += "".join(f"; {why}" for why in self._held_by())
         for part in wrap(note, width - 4, 3, look.sign("more")):
             lines.append([("   " + part, "text" if row.ended is None else mark)])
         if self.detail is not None and self.detail.undo:
             lines += [[("   " + p, "muted")] for p in wrap(look.text(f"Undo: {self.detail.undo}"), width - 4, 2)]
         return lines
+
+    def _held_by(self) -> list[str]:
+        """What is heard of the instances that the running steps wait for, while it is not good."""
+        steps = self.detail.steps if self.detail is not None else ()
+        ids = dict.fromkeys(s.instance for s in steps if s.state == "running" and s.kind == HEALTHY and not s.note)
+        rows = [row for id in ids if (row := self.board.instances.get(id)) is not None and row.reason]
+        return [self.look.text(row.reason) for row in rows[:2]]
 
     # keys
 

@@ -84,12 +84,20 @@ def _instance(verb: Verb, aim: Aim, board: Board) -> str:
 
 def _any(verb: Verb, aim: Aim, board: Board) -> str:
     if aim.kind == HOST:
-        return "" if verb.name == "start" else f"{verb.name} works on services and instances; this is a host"
+        if verb.name != "start":
+            return f"{verb.name} works on services and instances; this is a host"
+        up = [h for h in aim.ids if h in board.hosts and board.hosts[h].presence == "up"]
+        if len(up) == len(aim.ids):
+            return f"start: {', '.join(up[:3])} is in service already; it takes a host back after a drain"
+        return ""
     if aim.kind == ACTION and verb.name == "rollback":
         row = board.actions.get(aim.ids[0])
         if row is not None and row.state not in ENDED:
             state = f"has not ended ({row.state})"
             return f"rollback: {row.id} {state}; <verb.abort> aborts it, and can return to what was before"
+        if row is not None and row.state == "returned":
+            back = next((a.id for a in board.actions.values() if a.cause == row.id and a.verb == "rollback"), "")
+            return f"rollback: {row.id} has returned to what was before already{f', by {back}' if back else ''}"
         return ""
     if aim.kind == ACTION:
         return f"{verb.name} works on services and instances; this is an action"

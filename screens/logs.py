@@ -80,6 +80,8 @@ class LogsScreen(ClusterScreen):
         self._covered = False
         """Another screen is on top, and the stream was let go."""
         self._colours: dict[str, int] = {}
+        self._runs: dict[str, int] = {}
+        """Instance -> the newest run of which a line was seen."""
         self._worker: Worker[None] | None = None
         self._before = ""
         """What the field showed when it was opened: Esc goes back to it."""
@@ -140,6 +142,8 @@ class LogsScreen(ClusterScreen):
     async def _read(self, again: bool = False) -> None:
         wanted = self.instances()
         self._colours = {name: n % COLOURS for n, name in enumerate(wanted)}
+        if not again:
+            self._runs.clear()
         if not wanted:
             self.ended = "no such instance"
             self.sync(Changed())
@@ -160,6 +164,7 @@ class LogsScreen(ClusterScreen):
                     if line.stream == "cockpit":
                         words = line.text
                     if self._seam.take(line):
+                        self._pending += self._new_run(line)
                         self._pending.append(self._entry(line))
                 self._end(wanted, words)
                 break
@@ -224,6 +229,22 @@ class LogsScreen(ClusterScreen):
         return Entry(
             name, line.stream, text, time=line.time, mark=line.mark, colour=self._colours.get(line.instance, 0)
         )
+
+    def _new_run(self, line: LogLine) -> list[Entry]:
+        """A line of ours where an instance was started again: a process that is killed says nothing itself."""
+        if line.stream == "cockpit" or line.mark or self.on_hosts or not line.run:
+            return []
+        before = self._runs.get(line.instance, line.run)
+        self._runs[line.instance] = max(before, line.run)
+        if line.run <= before:
+            return []
+        row = self.board.instances.get(line.instance)
+        now = next((r for r in row.runs if r.run == line.run and r.exit), None) if row is not None else None
+        ended = f"; the one before: {now.exit}" if now is not None else ""
+        return [Entry(
+            self.board.short(line.instance), "cockpit", f"run {line.run} begins{ended}", time=line.time,
+            colour=self._colours.get(line.instance, 0),
+        )]  # fmt: skip
 
     def _remark_line(self, words: str) -> None:
         self._pending.append(Entry("", "cockpit", words, time=self._seam.newest))

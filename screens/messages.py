@@ -11,7 +11,7 @@ from screens.board import Changed
 from screens.format import clock, plural, wrap
 from screens.item import Item, text
 from screens.remarks import Message
-from screens.widgets.bars import Bar
+from screens.widgets.bars import Bar, said_glyph
 from screens.widgets.sheet import Sheet
 
 
@@ -55,9 +55,9 @@ class MessagesScreen(ClusterScreen):
             self._shown[key] = message
             parts = wrap(look.text(message.text), max(20, width - 24), 6, look.sign("more"))
             times = f"  {message.times} times" if message.times > 1 else ""
-            word = message.mark if message.mark != "ok" else "done"
+            word = {"ok": "done", "paused": "note"}.get(message.mark, message.mark)
             head = (
-                (f" {clock(message.at)}  ", "muted"), (f"{look.glyph(message.mark)} {word:<9} ", message.mark),
+                (f" {clock(message.at)}  ", "muted"), (f"{said_glyph(message.mark, look)} {word:<9} ", message.mark),
                 (parts[0] if parts else "", "text"), (times, "muted"),
             )
             items.append(Item(head, key=key, pick=True))

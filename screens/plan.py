@@ -13,6 +13,7 @@ from cockpit.act.table import DIRECT, VERBS
 from cockpit.act.timeline import verdict
 from cockpit.model.changes import describe, value
 from cockpit.model.rehearsal_rows import Forecast
+from cockpit.model.view import ActionRow
 from cockpit.plan.steps import FETCH, Bad, Intent, Plan, Refused, Step
 from cockpit.session.rehearse import foretold
 from screens import guarded
@@ -73,7 +74,7 @@ def facts(plan: Plan) -> list[str]:
         first.append(plural(len(plan.steps), "step"))
         canary = {s.instance for s in plan.steps if s.batch == 0 and s.instance}
         if len({s.batch for s in plan.steps}) > 1 and len(canary) < len(instances):
-            first.append(f"{len(canary)} first, the rest waits for it")
+            first.append(f"{len(canary)} first, the rest waits for {'it' if len(canary) == 1 else 'them'}")
         first.append(f"gives up after {lasting(plan.deadline)} without progress, then "
                      + {"return": "returns to what was before", "pause": "pauses"}.get(plan.on_failure, "goes on"))
     out = ["; ".join(first) + "."] if first else []
@@ -118,6 +119,14 @@ def bytes_to_move(plan: Plan) -> str:
     return out + (f"; what {rest} of {len(fetches)} pushes move is not known." if rest else ".")
 
 
+def at_work(plan: Plan, board: Board) -> list[ActionRow]:
+    """Actions that have not ended and work on what this plan would touch."""
+    if VERBS[plan.intent.verb].target == "action" and plan.intent.verb != "rollback":
+        return []
+    found = (board.action_on(i) for i in dict.fromkeys(s.instance for s in plan.steps if s.instance))
+    return list({a.id: a for a in found if a is not None and a.id not in plan.intent.targets}.values())
+
+
 def control_facts(intent: Intent, board: Board) -> list[str]:
     """What a verb does to an action: these have no steps of their own."""
     out = []
@@ -152,6 +161,10 @@ def plan_items(
     out: list[Item] = []
     for warning in plan.warnings:
         out += sentence(f"{look.glyph('drift')} {warning}", "drift")
+    for held in at_work(plan, board):
+        title = board.shorten(held.title or held.verb)
+        works = f"{held.id} {title} ({held.state}) works on the same: until it has ended this one is refused"
+        out += sentence(f"{look.glyph('drift')} {works}", "drift")
     out += guarded.guard_items(plan, look, room)
     for fact in facts(plan):
         out += sentence(fact)

@@ -127,7 +127,7 @@ def tree_columns(board: Board, look: Look) -> list[Column]:
             return "", "text"
         glyph = look.glyph(row.mark)
         if row.mark == FAILED:
-            return f"{glyph} failed{f', {row.drift} drift' if row.drift else ''}", row.mark
+            return f"{glyph} 1 failed" if row.drift <= 1 else f"{glyph} failed, {row.drift} unwell", row.mark
         return f"{glyph} {f'{row.drift} ' if row.drift else ''}{row.mark}", row.mark
 
     return [
@@ -207,6 +207,10 @@ def host_columns(board: Board, look: Look) -> list[Column]:
         behind = row.presence == UP and row.names_applied < want
         return str(row.names_applied) if row.names_applied else "", DRIFT if behind else "muted"
 
+    def ping(row: HostRow) -> Piece:
+        """Of a host that is not heard the last one says nothing."""
+        return latency(row.latency) if row.presence in PRESENT else "", "muted"
+
     def link(row: HostRow) -> Piece:
         """The relay nearest to it, and the transport where that is not the usual one."""
         first = row.path[0] if row.path else "direct" if row.transport else ""
@@ -229,7 +233,7 @@ def host_columns(board: Board, look: Look) -> list[Column]:
         Column("have", "HAVE", have, leave=1, right=True, sort=lambda r: r.instances, amount=True),
         Column("address", "ADDRESS", lambda r: (r.address, "muted"), leave=6, most=40),
         Column("seen", "SEEN", seen, leave=4, right=True, sort=lambda r: (r.presence not in PRESENT, -(r.seen or 0))),
-        Column("latency", "PING ms", lambda r: (latency(r.latency), "muted"), leave=7, right=True,
+        Column("latency", "PING ms", ping, leave=7, right=True,
                sort=lambda r: r.latency or 0, amount=True),
         Column("names", "NAMES", names, leave=8, right=True, sort=lambda r: r.names_applied),
         Column("releases", "RELEASES", lambda r: (str(len(r.releases) or ""), "muted"), leave=9, right=True,

@@ -10,8 +10,9 @@ import msgspec
 from cockpit.explain.asked import needs_you
 from cockpit.explain.causes import FEW
 from cockpit.explain.facts import Facts
+from cockpit.model.alert_rows import FIRING
 from cockpit.model.guard_rows import RequestRow
-from cockpit.model.view import BADNESS, DRIFT, OK, PAUSED, ActionRow, HostRow
+from cockpit.model.view import BADNESS, DRIFT, OK, PAUSED, UNKNOWN, ActionRow, HostRow
 from cockpit.model.why_rows import Finding
 from screens.aim import ACTION, HOST, INSTANCE, NODE, NOTHING, Aim
 from screens.board import Board
@@ -43,6 +44,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     door: tuple[str, ...]
     verbs: tuple[str, ...] = ()
     logs: bool = False
+    alert: bool = False
+    """It stands here until somebody acknowledges it among the alerts."""
 
 
 def facts_of(board: Board) -> Facts:
@@ -79,7 +82,41 @@ def needs(board: Board) -> list[Need]:
                         door=("explain",)))  # fmt: skip
     # what an interrupted action left behind is put right by deciding about the action
     asks = [_request(r) for r in board.requests.values() if r.state == "waiting"]
-    return asks + stuck + out
+    told_of = {name for need in (*stuck, *out) for name in need.aim.ids}
+    return asks + stuck + out + _alerted(board, told_of)
+
+
+OVER = {"crash": "crashed", "crash-loop": "crash loop", "stopped": "stopped"}
+"""Alerts of what the tables do not show any more: it runs again, or has ended."""
+
+
+def _alerted(board: Board, told: set[str]) -> list[Need]:
+    """What fires and nobody has, of things that look well by now; the latest first."""
+    out: list[Need] = []
+    loops = {m for row in board.alerts.values() if row.when == "crash-loop" for m in row.members}
+    for row in sorted(board.alerts.values(), key=lambda r: (-r.since, r.id)):
+        about = tuple(m for m in row.members if m not in told)
+        if row.state != FIRING or row.when not in OVER or not about or (row.when == "crash" and loops >= {*about}):
+            continue
+        first = about[0]
+        action = board.actions.get(first)
+        if action is not None:
+            out.append(Need(
+                mark=row.mark, name=f"{action.id} {action.title}", word=action.state, reason="", since=row.since,
+                aim=Aim(ACTION, (action.id,)), door=("action", action.id), verbs=(), alert=True,
+            ))  # fmt: skip
+            continue
+        one = board.instances.get(first) if len(about) == 1 else None
+        reason = board.shorten(row.text)
+        if one is not None and one.mark == OK:
+            reason += f"; runs again for {since(one.started, board.now)}, {plural(one.restarts, 'restart')}"
+        out.append(Need(
+            mark=row.mark, name=first if len(about) == 1 else row.group,
+            word=f"{OVER[row.when]}{f' of {len(about)}' if len(about) > 1 else ''}", reason=reason, since=row.since,
+            aim=Aim(INSTANCE, about) if first in board.instances else NOTHING, logs=first in board.instances,
+            door=("life", first) if one is not None else ("alerts",), alert=True,
+        ))  # fmt: skip
+    return out
 
 
 def _request(row: RequestRow) -> Need:
@@ -106,6 +143,8 @@ def _need(found: Finding, board: Board) -> Need:
     if found.count == 1 and row is not None:
         unwell = found.word in ("unhealthy", "failed", "starting")
         verbs = ("restart", "migrate") if unwell else ("converge", "restart")
+        if found.word == "rejected":  # it never ran there: elsewhere it may
+            verbs = ("migrate", "restart")
         return Need(
             mark=found.mark, name=row.id, word=instance_word(row), reason=found.reason + _perhaps(found),
             since=found.since, aim=Aim(INSTANCE, (row.id,)), door=("explain", row.id), verbs=verbs, logs=True,
@@ -131,7 +170,10 @@ def _perhaps(found: Finding) -> str:
 def _host(host: HostRow, board: Board, found: Finding) -> Need:
     on_it = max(host.want, host.instances, found.silent)
     silent = since(host.seen, board.now)
-    reason = host.reason or (f"last heard {silent} ago" if silent else "never heard")
+    reason = host.reason
+    if silent and (host.mark == UNKNOWN or not reason):
+        reason += f"{', ' if reason else ''}last heard {silent} ago"
+    reason = reason or "never heard"
     return Need(
         mark=found.mark,
         name=f"host {host.name}",
@@ -228,6 +270,8 @@ def need_items(
 def _hint(need: Need, look: Look, read_only: str, keys: Callable[[str], str | None]) -> Iterable[Piece]:
     door = "explain" if need.door[0] == "explain" else "open"
     others = [("open", door), *([("logs", "log")] if need.logs else [])]
+    if need.alert:
+        others.append(("go.alerts", "alerts"))
     if not read_only:
         others += [(f"verb.{name}", name) for name in need.verbs]
     gap = ""

@@ -195,9 +195,13 @@ def for_group(facts: Facts, sort: Sort, ids: Sequence[str], back: str, runs: str
             out.append(verb("rollback", f"undo {back}", "action", (back,)))
         if runs:
             out.append(verb("abort", f"end {runs}, and return to what was before", "action", (runs,)))
-        out.append(verb("restart", "restart", kind, targets))
+        again = verb("restart", "restart", kind, targets)
         if len(ids) == 1:
-            out.append(verb("migrate", "move it to another host", "instance", targets))
+            move = verb("migrate", "move it to another host", "instance", targets)
+            # what was rejected never ran here: elsewhere it may
+            out += [move, again] if sort.word == "rejected" else [again, move]
+        else:
+            out.append(again)
         out.append(look("read the log", "logs", *ids[:EXAMPLES]))
     return tuple(out)
 

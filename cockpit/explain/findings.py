@@ -153,8 +153,13 @@ class Writer:
         )  # fmt: skip
 
     def _undoable(self, id: str) -> bool:
+        """Never a return or another undoing: its inverse brings back what was bad. Nor what was undone already."""
         row = self.facts.actions.get(id)
-        return row is not None and row.state == "done" and row.revision is not None and row.verb != "apply"
+        if row is None or row.state != "done" or row.revision is None or row.cause:
+            return False
+        rows = self.facts.actions.values()
+        undone = any(a.verb == "rollback" and id in a.targets and a.state == "done" for a in rows)
+        return row.verb not in ("apply", "rollback") and not undone
 
     def _relay(self, trouble: Trouble) -> Finding:
         facts = self.facts

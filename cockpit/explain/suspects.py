@@ -14,6 +14,7 @@ SLACK = 2.0
 MOST = 3
 LOOKED_AT = 200
 """Revisions, latest first."""
+END = {"returned": "was taken back", "failed": "failed", "aborted": "was aborted"}
 CHANGES = frozenset({"agent", "boot", "clock", "version"})
 
 
@@ -77,7 +78,8 @@ def _of_action(facts: Facts, action: ActionRow, since: float, before: float) -> 
     what = " ".join(facts.short(w) for w in (action.title or action.verb).split(" "))
     revision = f", rev {action.revision}" if action.revision is not None else ""
     if action.ended is not None and action.ended <= since:
-        text = f"{what} ({action.id}{revision}) by {action.author} ended {when(since - action.ended)}"
+        end = END.get(action.state, "ended")
+        text = f"{what} ({action.id}{revision}) by {action.author} {end} {when(since - action.ended)}"
         before = since - action.ended
     else:
         text = f"{what} ({action.id}{revision}) by {action.author} began {when(before)}"

@@ -57,7 +57,7 @@ def instance_row(
     mark, word = _look(unit, differences, stopped, silent, busy)
     if unit is not None and service is not None and not differences and settled(unit, service):
         word = "complete"
-    reason = "; ".join(_reason(d) for d in differences)
+    reason = _reasons(differences)
     if busy and differences and unit is not None and unit.serving and not silent:
         # an update works on it and it serves meanwhile: nothing is wrong yet
         mark, word, reason = view.CHANGING, *_updating(unit, units)
@@ -119,6 +119,16 @@ def _updating(unit: Unit, units: tuple[Unit, ...]) -> tuple[str, str]:
         return "leaving" if len(units) > 1 else "waiting", ""
     why = trouble(new)
     return "updating", f"{new.version or 'the new run'} is {new.state.name}" + (f": {why}" if why else "")
+
+
+def _reasons(differences: list[DriftRow]) -> str:
+    """All of them, each thing once. What an old run left behind is only told when nothing else is wrong."""
+    telling = [d for d in differences if d.kind != kinds.EXTRA] or differences
+    out: list[str] = []
+    for text in (_reason(d) for d in telling):
+        if not any(text in said for said in out):
+            out.append(text)
+    return "; ".join(out)
 
 
 def _reason(row: DriftRow) -> str:

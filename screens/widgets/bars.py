@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 from textual import events
 from textual.strip import Strip
 
-from cockpit.model.view import BADNESS, Who
+from cockpit.model.view import BADNESS, FAILED, PAUSED, Who
 from screens.board import Board
 from screens.format import age, cells, clock, cut, plural, wrap, zone
 from screens.look import PLAIN, Look, Piece
@@ -56,8 +56,13 @@ def top_parts(board: Board, who: Who, read_only: str, look: Look) -> tuple[list[
         words = f"{look.glyph(mark)} {counts[mark]} {mark}"
         table = "instances" if board.marked.get(mark) else "hosts"
         right.append(Part(weight, ((words, f"top_{mark}"), ("  ", "top")), f"go:{table} {mark}"))
-    right.append(Part(0, ((clock(board.now), "top"),), "go:messages"))
-    right.append(Part(8, ((f" {zone(board.now)}", "top"),)))
+    firing = sum(row.state == "firing" for row in board.alerts.values())
+    if firing:
+        words = f"{look.glyph(FAILED)} {plural(firing, 'alert')}"
+        right.append(Part(3, ((words, f"top_{FAILED}"), ("  ", "top")), "go:alerts"))
+    if board.lost is None:  # a clock that stands still is none; the words at the left say since when
+        right.append(Part(0, ((clock(board.now), "top"),), "go:messages"))
+        right.append(Part(8, ((f" {zone(board.now)}", "top"),)))
     return _told(left, look), _told(right, look)
 
 
@@ -188,11 +193,16 @@ def key_line(hints: Sequence[Hint], last: Sequence[Hint], width: int, look: Look
     return out
 
 
+def said_glyph(mark: str, look: Look) -> str:
+    """A remark that is no trouble has a sign of its own: nothing is paused."""
+    return look.sign("head") if mark == PAUSED else look.glyph(mark)
+
+
 def remark_lines(text: str, mark: str, width: int, look: Look) -> list[list[Piece]]:
     """A sentence for the operator, on up to four lines."""
     out: list[list[Piece]] = []
     for number, part in enumerate(wrap(look.text(text), max(20, width - 4), 4, look.sign("more"))):
-        out.append([(f" {look.glyph(mark)} " if number == 0 else "   ", mark), (part, "strong")])
+        out.append([(f" {said_glyph(mark, look)} " if number == 0 else "   ", mark), (part, "strong")])
     return out
 
 

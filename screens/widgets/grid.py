@@ -49,6 +49,7 @@ class Grid(Shelf[T], Lines):
         self._versions: dict[str, int] = {}
         self._texts: dict[str, tuple[Piece, ...]] = {}
         self._wants: dict[str, int] = {}
+        self._stretched = False
         self._placed: list[Placed] = []
         self._job: asyncio.Task[None] | None = None
         self._later: GridState | None = None
@@ -94,6 +95,7 @@ class Grid(Shelf[T], Lines):
                 if old is not None and key in near:
                     self._news.note(key, self.columns, self._cells(old), texts, now)
         if wider:
+            self._stretched = True
             self.resized()
             self.touch_all()
         touched = changes.keys()
@@ -111,7 +113,11 @@ class Grid(Shelf[T], Lines):
                 self.touch_all()
 
     def settle(self) -> None:
-        """Take over rows that waited for the operator to move."""
+        """Take over rows that waited for the operator to move; room that nothing needs any more is given back."""
+        if self._stretched and len(self.rows) <= SAMPLE:
+            self._stretched = False
+            self._wants.clear()
+            self._measure(self.rows.values())
         if self.busy or not (self.waiting or self.gone or self._moot):
             return
         for key in self.gone:
@@ -255,11 +261,10 @@ class Grid(Shelf[T], Lines):
 
     def sort(self, backwards: bool = False) -> None:
         """Sort by the next column, or turn the direction around."""
-        shown = [c for c, _ in self._placed]
         if backwards:
             self.descending = not self.descending
         else:
-            ids = [NATURAL, *(c.id for c in shown)]
+            ids = [NATURAL, *(c.id for c, _ in self._placed)]
             at = ids.index(self.sort_by) if self.sort_by in ids else 0
             self.sort_by = ids[(at + 1) % len(ids)]
             self.descending = False
@@ -368,11 +373,8 @@ class Grid(Shelf[T], Lines):
         self.refresh()
 
     def look_changed(self) -> None:
-        self._texts.clear()
-        self._wants.clear()
-        self._measure(list(self.rows.values())[:SAMPLE])
         super().look_changed()
-        self.resized()
+        self._columns_are(self.columns)
 
     def tick(self) -> None:
         old_news = set(self._news.expire(self.clock()))
@@ -475,7 +477,7 @@ class Grid(Shelf[T], Lines):
             shown = fit(text, room, more, column.right)
             if number:
                 before = " " * GAP
-                if sign:  # right before the text, in blanks that are there anyway
+                if sign and text:  # right before the text, in blanks that are there anyway
                     blank = len(shown) - len(shown.lstrip(" ")) if column.right else 0
                     before, shown = before + shown[:blank], shown[blank:]
                     pieces += [(before[:-1], "text"), (self.look.sign(sign), "strong")]

@@ -13,7 +13,7 @@ from textual import events
 
 from cockpit.model.regexes import checked
 from cockpit.session.log_text import Around, Sought, Wrong, pattern, sought
-from screens.format import age, cells, clock, cut, fit
+from screens.format import age, cells, clock, cut, date, fit
 from screens.look import Piece
 from screens.widgets.lines import Lines
 
@@ -118,6 +118,8 @@ class Log(Lines):
         self._kept = 0
         self.timed = False
         """Has any line a time?"""
+        self.dated = False
+        """Is any line of another day? Then all say theirs."""
 
     # what it holds
 
@@ -131,8 +133,9 @@ class Log(Lines):
             self._kept -= len(self.entries.popleft().text)
         width = max(self._name_width, *(cells(e.name) for e in fresh))
         timed = self.timed or any(e.time for e in fresh)
-        if (width, timed) != (self._name_width, self.timed):
-            self._name_width, self.timed = width, timed
+        dated = self.dated or self._of_another_day((self.entries[0], *fresh))
+        if (width, timed, dated) != (self._name_width, self.timed, self.dated):
+            self._name_width, self.timed, self.dated = width, timed, dated
             if self.wrapped:
                 self._again()
                 return
@@ -152,6 +155,13 @@ class Log(Lines):
             self.missed += new
             for index in range(max(self.top, len(self.shown) - new), len(self.shown)):
                 self.touch(index)
+
+    def _of_another_day(self, entries: Iterable[Entry]) -> bool:
+        if not self.zero:
+            return False
+        year, month, day, *_ = time.localtime(self.zero)
+        first = time.mktime((year, month, day, 0, 0, 0, 0, 0, -1))
+        return any(e.time and not first <= e.time < first + 90_000 for e in entries)
 
     def _forget(self) -> None:
         """Lines of entries that are not kept any more go from the top."""
@@ -313,11 +323,11 @@ class Log(Lines):
         now = int(self.zero) if self.times == "age" else 0
         return (
             each.entry.number, each.part, each.mark, self._name_width, self.timed, self.mark.text, self.sieve.text,
-            now, self.at == each.entry.number, self.times,
+            now, self.at == each.entry.number, self.times, self.dated,
         )
 
     def _indent(self) -> int:
-        stamps = {"off": 0, "time": 9, "age": 5}[self.times] if self.timed else 0
+        stamps = {"off": 0, "time": 15 if self.dated else 9, "age": 5}[self.times] if self.timed else 0
         return 1 + stamps + self._name_width + 3
 
     def _stamp(self, entry: Entry) -> str:
@@ -325,6 +335,8 @@ class Log(Lines):
             return ""
         if self.times == "age":
             return fit(age(max(0.0, self.zero - entry.time)) if entry.time else "?", 4, right=True) + " "
+        if self.dated:
+            return fit(date(entry.time)[5:] if entry.time else "?", 14) + " "
         return fit(clock(entry.time) if entry.time else "?", 8) + " "
 
     def draw(self, index: int, width: int) -> Sequence[Piece]:

@@ -11,6 +11,8 @@ FOR = 10.0
 """Seconds a change is marked."""
 CHANGED, UP, DOWN = "changed", "up", "down"
 """Names of the signs."""
+CLOCKS = frozenset({"age", "seen", "since", "took"})
+"""Columns whose text changes by itself: no news."""
 MOST = 20_000
 """Rows remembered at most; beyond that the oldest change is forgotten first."""
 
@@ -38,7 +40,7 @@ class News:
     ) -> None:
         """Compare the cells of a row before and after; the first column is the name and never new."""
         for number, column in enumerate(columns):
-            if number and column.paint is None and old[number][0] != new[number][0]:
+            if number and column.paint is None and column.id not in CLOCKS and old[number][0] != new[number][0]:
                 cells = self._of.pop(key, {})
                 cells[column.id] = (now + FOR, direction(column, old[number][0], new[number][0]))
                 self._of[key] = cells  # the latest last

@@ -17,6 +17,7 @@ from cockpit.swarm.assemble import install
 from cockpit.swarm.holdings import Holdings
 from cockpit.swarm.manifest import ManifestError, parse
 from tests.agent.fake import AgentProcess, FakeController, unitspec
+from tests.helpers import until
 from tests.swarm.handmade import Made
 
 GOOD = Made(
@@ -181,3 +182,9 @@ async def test_a_release_runs_and_an_altered_one_does_not(
     assert (await controller.sees("puzzle.web/0:1", state=768))["altered"]
     other = await controller.command("prepare", spec=unitspec("puzzle.web/0:2", **facts))
     assert other["code"] == "altered" and "main.py" in other["text"]
+    release = agent.dir / "releases/web/1.0.0"
+    assert f"move {release} away there" in other["text"], "what can be done is said"
+    release.rename(agent.dir / "aside")
+    gone = await controller.command("prepare", spec=unitspec("puzzle.web/0:3", **facts))
+    assert gone["code"] == "missing" and gone["text"].endswith("converge again brings it")
+    await until(lambda: controller.of("releases")[-1]["releases"] == [])

@@ -240,6 +240,18 @@ def test_remedies_are_verbs_with_their_keys_and_an_undo_of_what_is_suspected() -
     assert [(r.verb, r.key, r.targets) for r in found if r.verb] == [
         ("rollback", "u", ("#5",)), ("restart", "r", ("s.web/0",)), ("migrate", "m", ("s.web/0",)),
     ]  # fmt: skip
+    back = [
+        action("#5", "deploy", "returned", "s.web", ended=NOW - 140),
+        action("#6", "rollback", "done", "s.web", cause="#5"),
+    ]
+    told = finding(facts([row], actions=back), "instance", "s.web/0")
+    assert "rollback" not in [r.verb for r in told.remedies], "the inverse of a return brings back what was bad"
+    assert any("was taken back" in s.text for s in told.suspects)
+    done = [action("#5", "deploy", "done", "s.web"), action("#6", "rollback", "done", "#5")]
+    assert "rollback" not in [r.verb for r in finding(facts([row], actions=done), "instance", "s.web/0").remedies]
+    refused = instance("s.web/0", mark="failed", word="rejected", since=NOW - 100)
+    verbs = [r.verb for r in finding(facts([refused]), "instance", "s.web/0").remedies]
+    assert verbs[:2] == ["migrate", "restart"], "it never ran here: elsewhere first"
     stuck = facts(actions=[action("#5", "deploy", "interrupted", "s.web")])
     assert [r.verb for r in finding(stuck, "cluster", "").remedies] == ["resume", "abort", ""]
 

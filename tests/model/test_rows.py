@@ -60,6 +60,17 @@ def test_look(have: Actual, state: str, mark: str, word: str, busy_mark: str) ->
     assert bool(made.reason) == (mark != "ok") and made.desired == "RUNNING"
 
 
+def test_a_reason_says_each_thing_once_and_leaves_out_old_runs() -> None:
+    made = row(one(State.REJECTED, altered="/r/solver.py", exit=Exit(run=1, reason="altered: /r/solver.py")))
+    assert made.reason.count("/r/solver.py") == 1 and made.reason.startswith("could not run: ")
+    have = actual(
+        [(unit("p.web/0", 1, State.REJECTED), "sh-2"), (unit("p.web/0", 2, State.REJECTED), "sh-1")], WORLD.hosts
+    )
+    assert "should not be" not in row(have).reason
+    stray = actual([(unit("p.web/5"), "sh-2")], WORLD.hosts)
+    assert row(stray, "p.web/5").reason.startswith("should not be")
+
+
 def test_stopped_complete_and_extra() -> None:
     stopped = replace(WORLD, stopped={"p.web/0": True})
     made = row(running(stopped), world=stopped)

@@ -11,7 +11,7 @@ import pytest
 
 from cockpit.act.rehearsal import rehearse
 from cockpit.model.rehearsal_rows import Fault
-from cockpit.model.view import ActionRow
+from cockpit.model.view import ActionDetail, ActionRow
 from cockpit.plan.steps import Bad
 from cockpit.useractions.config import UserAction
 from screens.aim import HOST, INSTANCE, NODE, Aim
@@ -23,7 +23,7 @@ from tests.act.test_rehearsal import DEPLOY
 from tests.act.worlds import twin
 from tests.screens.canned import NOW, CannedSession, snapshot
 from tests.screens.drive import Driver, driven, keyed, to, until
-from tests.screens.puzzle import ACTION
+from tests.screens.puzzle import ACTION, STEPS
 
 # rehearsals
 
@@ -302,3 +302,38 @@ def test_selections_are_turned_into_what_the_action_is_for() -> None:
     assert len(found) == 4 and found[0].argv[1].endswith(":20012")
     assert selection(each, Aim(HOST, ("bj-2",)), board)
     assert selection(host, Aim("action", ("#118",)), board) == []
+
+
+async def test_an_action_keeps_its_estimate_on_a_narrow_screen_and_says_what_holds_it() -> None:
+    row = msgspec.structs.replace(ACTION, eta=NOW + 32, done=12345, total=26789)
+    first = snapshot()
+    sick = msgspec.structs.replace(first.instances["puzzle.sudoku/3"], reason="1.2.0 is STARTING: http 503")
+    data = msgspec.structs.replace(
+        first, actions={**first.actions, ACTION.id: row}, instances={**first.instances, sick.id: sick}
+    )
+    session = CannedSession(data)
+    steps = tuple(msgspec.structs.replace(s, note="") for s in STEPS)
+
+    async def action(id: str) -> ActionDetail:
+        return ActionDetail(row=row, steps=steps)
+
+    session.action = action  # type: ignore[method-assign]
+    async with driven((80, 24), session) as d:
+        await d.press(":")
+        await d.type("action #118")
+        await d.press("enter")
+        await d.at("ActionScreen")
+        await d.sees("about 0:32 left")
+        await d.sees("12345 of 26789")
+        await d.sees("STARTING: http 503")
+
+
+async def test_a_plan_says_what_works_on_the_same() -> None:
+    async with driven((100, 40), CannedSession()) as d:
+        await to(d, "puzzle.sudoku")
+        await d.press(keyed("deploy"))
+        await d.at("AskScreen")
+        await d.type("1.1.0")
+        await d.press("enter")
+        await d.at("PlanScreen")
+        await d.sees("#118 deploy sudoku 1.2.0 (running) works on the same")

@@ -262,6 +262,31 @@ async def test_narrow_columns_leave_in_their_order_and_wide_shows_all() -> None:
         assert grid.render_line(1).text.startswith(" r000000"), "the name stays while the rest is scrolled"
 
 
+async def test_columns_come_back_when_the_room_is_free_and_the_operator_moves() -> None:
+    grid = Counting()
+    async with shown(grid, (26, 8)):
+        grid.use(True)
+        grid.load({"r1": Row("r1", "h1", 5), "r2": Row("r2", "h2", 7)})
+        assert [c.id for c, _ in grid._placed] == ["name", "host", "count"]
+        grid.update({"r1": Row("r1", "h1 and then a much longer one", 5)})
+        assert [c.id for c, _ in grid._placed] != ["name", "host", "count"]
+        grid.update({"r1": Row("r1", "h1", 5)})
+        assert len(grid._placed) < 3, "nothing moves by itself"
+        grid.move("down")
+        assert [c.id for c, _ in grid._placed] == ["name", "host", "count"]
+
+
+async def test_a_cell_that_became_empty_leaves_no_sign_alone() -> None:
+    grid = Counting()
+    async with shown(grid, (40, 8)):
+        grid.load({"r1": Row("r1", "h1", 5)})
+        grid.update({"r1": Row("r1", "h2", 5)})
+        sign = grid.look.sign("changed")
+        assert sign in "".join(t for t, _ in grid.draw(0, 40))
+        grid.update({"r1": Row("r1", "", 5)})
+        assert sign not in "".join(t for t, _ in grid.draw(0, 40))
+
+
 async def test_a_long_and_a_chinese_cell_keep_the_line_as_wide_as_the_screen() -> None:
     grid = Counting()
     async with shown(grid, (30, 8)) as pilot:

@@ -54,6 +54,7 @@ async def test_no_answer_is_said_with_its_age_and_the_screen_comes_back_by_itsel
         d.session.deltas.put_nowait(ConnectionError("reset"))
         await d.sees("NO ANSWER since 22:23:56, shown as it was 34s ago")
         assert "LIVE" not in d.text() and "sudoku/3" in d.text()
+        assert d.text().splitlines()[0].count(":") == 2, "no clock that stands still"
         await d.press(keyed("restart"))
         await d.sees("needs the controller, and it does not answer")
         await d.press("i")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cockpit.model.view import LogLine
 from cockpit.session.log_text import Wrong
+from screens.format import date
 from screens.log_seam import Seam
 from screens.saving import last_that_fit, save_new
 from screens.widgets import log as log_module
@@ -115,6 +116,32 @@ async def test_times_wrap_and_streams() -> None:
         await d.press("o", "o")
         await until(lambda: session.asked[-1]["streams"] == ["stderr"])
         await d.sees("stderr")
+
+
+async def test_where_a_killed_process_was_started_again_is_said() -> None:
+    session = Asked([said("one", 0, run=3), said("two", 1, run=4), said("three", 2, run=4)])
+    row = session.data.instances["puzzle.sudoku/3"]
+    runs = (msgspec.structs.replace(row.runs[0], run=4, exit="signal 9"),)
+    rows = {**session.data.instances, row.id: msgspec.structs.replace(row, runs=runs)}
+    session.data = msgspec.structs.replace(session.data, instances=rows)
+    async with driven((100, 24), session=session) as d:
+        await opened(d)
+        await d.sees("three")
+        assert d.text().count("begins") == 1
+        shown = d.text()
+        assert shown.index("one") < shown.index("run 4 begins; the one before: signal 9") < shown.index("two")
+
+
+async def test_lines_of_another_day_say_which() -> None:
+    session = Asked([said("long ago", time=NOW - 2 * 86400), said("just now", 1)])
+    async with driven((100, 24), session=session) as d:
+        await opened(d)
+        await d.sees("long ago")
+        day = date(NOW - 2 * 86400)[5:]
+        await d.sees(f"{day} sudoku/3")
+        assert date(NOW - 98)[5:] in d.text(), "all of them, so that they line up"
+        await d.press("w")
+        await d.sees(f"{day} sudoku/3")
 
 
 async def test_windows_runs_and_searches_are_asked_of_the_hosts() -> None:

@@ -15,7 +15,7 @@ from rich.color import Color, ColorSystem
 from rich.style import Style
 
 from cockpit.act.table import VERBS
-from cockpit.model.view import MARKS, Delta, DriftRow, NodeRow
+from cockpit.model.view import MARKS, AlertRow, Delta, DriftRow, NodeRow
 from cockpit.plan.steps import Intent
 from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, NOTHING, Aim, targets, why_not
 from screens.board import Board
@@ -99,19 +99,26 @@ def test_counts_by_mark_stay_true_through_deltas(changes: list[tuple[str, str | 
         ("migrate", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), "one instance at a time"),
         ("restart", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), ""),
         ("restart", Aim(HOST, ("sh-1",)), "this is a host"),
-        ("start", Aim(HOST, ("sh-1",)), ""),
+        ("start", Aim(HOST, ("sh-1",)), "is in service already"),
+        ("start", Aim(HOST, ("sh-9",)), ""),
         ("drain", Aim(HOST, ("sh-1", "sh-2")), "one host at a time"),
         ("pause", Aim(ACTION, ("#118",)), ""),
         ("resume", Aim(ACTION, ("#118",)), "is running"),
         ("abort", Aim(ACTION, ("#117",)), "has ended (done)"),
         ("rollback", Aim(ACTION, ("#117",)), ""),
         ("rollback", Aim(ACTION, ("#118",)), "has not ended (running)"),
+        ("rollback", Aim(ACTION, ("#9",)), "has returned to what was before already, by #10"),
         ("converge", NOTHING, ""),
         ("push", NOTHING, ""),
     ],
 )
 def test_why_a_verb_does_not_work_here(verb: str, aim: Aim, said: str) -> None:
-    why = why_not(VERBS[verb], aim, board(), "")
+    row = snapshot().actions["#117"]
+    more = {
+        "#9": msgspec.structs.replace(row, id="#9", state="returned"),
+        "#10": msgspec.structs.replace(row, id="#10", verb="rollback", cause="#9"),
+    }
+    why = why_not(VERBS[verb], aim, board(actions={**snapshot().actions, **more}), "")
     assert (said in why) if said else why == ""
 
 
@@ -325,6 +332,37 @@ def test_the_worst_comes_first() -> None:
         "puzzle.web/0",
         "puzzle.sudoku/3",
     ]
+
+
+def test_what_fires_and_looks_well_by_now_needs_me_until_somebody_has_it() -> None:
+    web = msgspec.structs.replace(rows()["puzzle.web/0"], restarts=5, started=NOW - 12)
+    loop = AlertRow(
+        id="a1", when="crash-loop", group="puzzle.web", members=("puzzle.web/0",), text="signal 9", since=NOW - 40
+    )
+    back = msgspec.structs.replace(snapshot().actions["#118"], id="#9", state="returned", ended=NOW - 5)
+    bad = AlertRow(id="a2", when="stopped", group="puzzle.sudoku", members=("#9",), text="x", since=NOW - 5)
+    ill = msgspec.structs.replace(loop, id="a3", members=("puzzle.sudoku/3",))
+
+    def told(*alerts: AlertRow) -> list[tuple[str, str, str]]:
+        acts = {**snapshot().actions, "#9": back}
+        made = board(instances={**rows(), web.id: web}, alerts={a.id: a for a in alerts}, actions=acts)
+        return [(n.name, n.word, n.reason) for n in needs(made) if n.alert]
+
+    assert told(loop) == [("puzzle.web/0", "crash loop", "signal 9; runs again for 12s, 5 restarts")]
+    for state in ("acknowledged", "silenced", "ended"):
+        assert told(msgspec.structs.replace(loop, state=state)) == []
+    assert told(ill) == [], "what is unwell has its line already"
+    assert told(loop, msgspec.structs.replace(loop, id="a4", when="crash")) == told(loop), "told once"
+    assert told(bad) == [("#9 deploy sudoku 1.2.0", "returned", "")]
+
+
+def test_a_host_without_an_answer_is_told_with_its_last_word() -> None:
+    hosts = dict(snapshot().hosts)
+    hosts["sh-1"] = msgspec.structs.replace(
+        hosts["sh-1"], presence="unknown", mark="unknown", reason="cut off", seen=NOW - 45, since=NOW - 8
+    )
+    found = next(n for n in needs(board(hosts=hosts)) if n.name == "host sh-1")
+    assert found.reason.startswith("cut off, last heard 45s ago")
 
 
 # plain text

@@ -80,6 +80,11 @@ async def test_drain_and_start_work_on_a_host() -> None:
         await until(lambda: d.session.planned)
         assert d.session.planned[0].targets == ("bj-2",)
         await d.press("escape", keyed("start"))
+        await d.sees("bj-2 is in service already")
+        row = d.session.data.hosts["bj-2"]
+        d.session.push(hosts={"bj-2": msgspec.structs.replace(row, presence="draining", mark="draining")})
+        await d.sees("draining")
+        await d.press(keyed("start"))
         await until(lambda: len(d.session.planned) == 2)
         assert (d.session.planned[1].verb, d.session.planned[1].targets) == ("start", ("bj-2",))
 

@@ -49,9 +49,20 @@ class Units:
         except (
             prepare.PrepareError, ports.PortError, InstallError, KeeperError, activate.ActivateError
         ) as e:
-            code = getattr(e, "code", "port")
-            host.book.refuse(units.refused(spec, units.REJECTED, str(e), time.time()))
-            raise CommandError(code, str(e)) from None
+            code, text = getattr(e, "code", "port"), str(e)
+            if isinstance(e, InstallError) and code in ("missing", "altered"):
+                host.releases_changed()  # somebody was at the files: the controller counts on what was there
+                text += self._cure(spec, code)
+            host.book.refuse(units.refused(spec, units.REJECTED, text, time.time()))
+            raise CommandError(code, text) from None
+
+    def _cure(self, spec: Mapping[str, Any], code: str) -> str:
+        """What a person can do about a release that is not as it was installed."""
+        artifact = spec.get("artifact")
+        if code == "missing" or not artifact:
+            return "; converge again brings it"
+        path = self._host.releases.path(str(artifact["name"]), str(artifact["version"]))
+        return f"; migrate it, or move {path} away there: converge then brings it anew"
 
     async def _put(self, spec: Dict[str, Any], progress: Progress) -> Dict[str, int]:
         host = self._host
