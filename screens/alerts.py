@@ -76,12 +76,13 @@ class Bell:
         fresh = [row for id, row in firing.items() if heard is not None and id not in heard]
         if not fresh:
             return ""
+        more = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
+        return self.ring(f"{fresh[0].when} of {shown(fresh[0].group)}: {fresh[0].text}{more}")
+
+    def ring(self, words: str) -> str:
+        """What to write to the terminal so that somebody looks."""
         out = "\a" if "bell" in self.ways else ""
-        if "osc9" in self.ways:
-            more = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
-            words = clean(f"cockpit: {fresh[0].when} of {shown(fresh[0].group)}: {fresh[0].text}{more}", 200)
-            out += f"\x1b]9;{words}\x07"
-        return out
+        return out + (f"\x1b]9;{clean(f'cockpit: {words}', 200)}\x07" if "osc9" in self.ways else "")
 
 
 class AlertsScreen(TableScreen):

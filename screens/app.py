@@ -45,6 +45,7 @@ from screens.starting import begin_verb
 from screens.sweeping import Sweeping
 from screens.tabs import FIRST, Tabs
 from screens.taste import Taste
+from screens.watch import Watch
 from screens.widgets.bars import TopLine, lay, top_parts
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         self.prompt_keys: dict[str, str] | None = None
         self.set_keymap({id: ",".join(each) for id, each in self.own_keys.items()})
         self._bell = Bell()
+        self.watched = Watch()
         self.travel: Travel | None = None
         """A stay in the past."""
         self.comfort.begin(self)
@@ -196,12 +198,22 @@ class CockpitApp(App[int], inherit_bindings=False):
         quiet = self.travel is not None or self.away
         if (changed.alerts or changed.whole) and self._driver is not None and not quiet:
             self._driver.write(self._bell.news(self.board.alerts, self.board.short))
+        if self.watched.things and self.board.lost is None and not quiet:
+            self._tell_watched(self.watched.news(self.board))
         for screen in self._seen():
             screen.board_changed(changed)
         if changed.whole and self._address is not None and self.board.head is not None:
             text, self._address = self._address, None
             self.memory.open(self.board.head.cluster)
+            self.line.begin(self.board.head.cluster)
             self.run_worker(self._begin(text), name="address")
+
+    def _tell_watched(self, news: list[tuple[str, str]]) -> None:
+        for words, mark in news:
+            self.tell(words, mark)
+        if news and self._driver is not None:
+            more = f" and {len(news) - 1} more" if len(news) > 1 else ""
+            self._driver.write(self._bell.ring(news[-1][0] + more))
 
     async def _begin(self, address: str) -> None:
         """Go where the caller asked to begin, or where the last run ended."""
@@ -217,8 +229,12 @@ class CockpitApp(App[int], inherit_bindings=False):
 
     async def open(self, address: str, spot: Spot | None = None, *, quiet: bool = False) -> bool:
         """Open an address; it never carries out a verb. False, and a remark unless `quiet`, when it cannot be."""
+        own = self.line.own
+        if address in own.workspaces:
+            await self.tabs.add([own.expand(line) for line in own.workspaces[address]])
+            return True
         try:
-            asked = parse(address, self.board, NOTHING)
+            asked = parse(own.expand(address), self.board, NOTHING)
             if not isinstance(asked, Go):
                 raise ValueError(f"{address!r} is a verb, not a screen")
         except ValueError as error:
@@ -339,6 +355,11 @@ class CockpitApp(App[int], inherit_bindings=False):
             return
         if name in WORDS:
             self.comfort.go(name, (*rest, *filter.split()))
+            return
+        if name in ("page", "save"):
+            from screens import paging
+
+            await paging.go(self, name, " ".join((*rest, filter)).strip())
             return
         if name == "overview":
             while self.deep:

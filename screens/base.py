@@ -381,6 +381,7 @@ class ClusterScreen(KeyScreen[None]):
             self.say("There is nothing to filter here.")
 
     def action_command(self) -> None:
+        self.cockpit.line.look()
         self.begin_field("command")
 
     async def action_go(self, where: str) -> None:

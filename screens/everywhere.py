@@ -68,6 +68,8 @@ _ALL: tuple[Everywhere, ...] = (
                "screens.finding:only_marked"),
     Everywhere("columns", "C", "columns", "Choose the columns of this list and their order.",
                "screens.finding:columns"),
+    Everywhere("watch", "Y", "watch", "Tell me when this changes, on every screen; again: no longer.",
+               "screens.watch:begin"),
     Everywhere("redraw", "ctrl+l", "redraw", "Draw everything anew, when another program wrote over it.",
                "screens.sent:begin"),
 )  # fmt: skip

@@ -97,6 +97,12 @@ class HelpScreen(ClusterScreen):
         items.append(text(" MOVING AND LOOKING", "head"))
         for name, tip in key_rows(live, "", look.words.say):
             items += self._row(name, tip, width)
+        own = self.cockpit.line.own
+        rows = [(key_name(k), line) for k, line in own.keys.items()] + [(w, own.about(w)) for w in own.words()]
+        if rows:
+            items += [BLANK, text(" YOURS, from shortcuts.toml: keys, and words for the line behind :", "head")]
+        for name, tip in rows:
+            items += self._row(name, tip, width)
         items.append(BLANK)
         items.append(text(" ALL VERBS, for the line behind :", "head"))
         for verb in VERBS.values():

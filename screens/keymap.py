@@ -197,14 +197,21 @@ def normal(key: str) -> str:
     return _SAME.get(name, name)
 
 
-def _unusable(key: str, name: str, entry: Entry) -> str:
+def no_key(key: str, name: str) -> str:
+    """Why a key, and its name as it was written, can be given to nothing; empty when it can."""
     last = key.rpartition("+")[2] if len(key) > 1 else key
     if key in ("ctrl+c", "ctrl+q"):
-        return f"{entry.id}: {name} leaves the cockpit whatever happens, and cannot be given away"
+        return f"{name} leaves the cockpit whatever happens, and cannot be given away"
     single = len(name) == 1 or name[-2:-1] == "+"
     if not single and last not in _KNOWN and key not in _KNOWN and key_to_character(last) is None:
         near = difflib.get_close_matches(last, sorted(_KNOWN), 1, 0.6)
-        return f"{entry.id}: no key {name!r}" + (f"; the nearest is {near[0]!r}" if near else "")
+        return f"no key {name!r}" + (f"; the nearest is {near[0]!r}" if near else "")
+    return ""
+
+
+def _unusable(key: str, name: str, entry: Entry) -> str:
+    if why := no_key(key, name):
+        return f"{entry.id}: {why}"
     if entry.typing and (key_to_character(key) or "\t").isprintable():
         return f"{entry.id}: a line is typed there, so {name!r} would be text; take a key like ctrl+n or f2"
     return ""

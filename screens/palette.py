@@ -114,6 +114,18 @@ def bookmark_entries(screen: ClusterScreen) -> Iterable[Entry]:
         yield Entry(address, "bookmark", partial(_open, address))
 
 
+def own_entries(screen: ClusterScreen) -> Iterable[Entry]:
+    """Aliases and workspaces of shortcuts.toml, with their key."""
+    line = screen.cockpit.line
+    keys = {text: key_name(key) for key, text in line.own.keys.items()}
+    for word in line.own.words():
+        yield Entry(word, "yours", partial(_line, word), keys.get(word) or line.own.about(word).removeprefix("yours"))
+
+
+async def _line(text: str, screen: ClusterScreen) -> None:
+    await screen.cockpit.line.carry_out(screen, text)
+
+
 def line_entries(screen: ClusterScreen) -> Iterable[Entry]:
     """Addresses typed before, the latest first; what was typed with a verb is not done again by finding it."""
     kept = screen.cockpit.memory
@@ -138,6 +150,8 @@ SOURCES: list[str] = [
     "screens.palette:screen_entries",
     "screens.palette:tab_entries",
     "screens.palette:bookmark_entries",
+    "screens.palette:own_entries",
+    "screens.watch:entries",
     "screens.palette:line_entries",
     "screens.palette:service_entries",
     "screens.palette:key_entries",

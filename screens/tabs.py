@@ -5,12 +5,16 @@ A tab is a mode of Textual. A tab that was restored from the last run is only it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from screens.address import Address, write
+from screens.aim import NOTHING
 from screens.base import ClusterScreen
+from screens.command import Go, parse
 from screens.format import cells
 from screens.look import Piece
-from screens.memory import TABS, Layout, Tab
+from screens.memory import TABS, Layout, Spot, Tab
 from screens.overview import OverviewScreen
 from screens.spots import spot_of
 
@@ -49,6 +53,34 @@ class Tabs:
         self.order.insert(self.at + 1, self._new())
         await self.show(self.at + 1)
         return True
+
+    async def add(self, lines: Sequence[str]) -> None:
+        """A tab for each address behind this one, and go to the first; one that is open is not opened again."""
+        app = self._app
+        addresses = []
+        for line in lines:
+            try:
+                asked = parse(line, app.board, NOTHING)
+                if not isinstance(asked, Go):
+                    raise ValueError(f"{line} is a verb, not a screen")
+            except ValueError as error:
+                app.tell(str(error))
+                return
+            addresses.append(write(Address(asked.words, asked.filter), app.board))
+        there = {self.title(mode): mode for mode in self.order}
+        new = [a for a in dict.fromkeys(addresses) if a not in there]
+        room = TABS - len(self.order)
+        if len(new) > room:
+            app.tell(f"That needs {len(new)} more tabs, and there is room for {room}: at most {TABS}.", "paused")
+            return
+        at = self.at + 1
+        for number, address in enumerate(new):
+            mode = there[address] = self._new()
+            self.order.insert(at + number, mode)
+            base = (Spot(address="overview"),) if address.partition(" ")[0] != "overview" else ()
+            self._asleep[mode] = Tab((*base, Spot(address=address)))
+        await self.show(self.order.index(there[addresses[0]]))
+        app.show_tabs()
 
     def _new(self) -> str:
         self._made += 1

@@ -32,7 +32,7 @@ async def take(screen: ClusterScreen, event: events.Key) -> bool:
         loaded = await asyncio.to_thread(load, head.cluster)
         known = _read[head.cluster] = {a.key: a.name for a in loaded.actions if a.key}
     if name not in known:
-        return False
+        return await screen.cockpit.line.take(screen, event.key)
     from screens.usermenu import begin_by_name
 
     await begin_by_name(screen, known[name])

@@ -14,7 +14,7 @@ from cockpit.cli.common import BAD, DONE, Fail, warn
 FAMILIES = (
     "serve", "show", "verbs", "records", "artifacts", "hosts", "revoking", "relay", "ssh", "exec", "plugins",
     "importing", "bootstrap", "backup", "alerts", "graph", "approvals", "editing", "why", "actions", "history",
-    "logs", "keys", "snapshot", "bundle", "web", "shell",
+    "logs", "keys", "snapshot", "bundle", "web", "shell", "advice",
 )  # fmt: skip
 """Modules of this package; each has `add(subparsers)`."""
 

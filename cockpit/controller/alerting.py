@@ -131,6 +131,10 @@ class Alerts:
         self.grouping.told(target, alert, trouble)
         self._wake.set()
 
+    def tells(self) -> bool:
+        """Is anybody told of anything?"""
+        return any(rule.to for rule in self.grouping.settings.rules)
+
     # people
 
     def operations(self) -> dict[str, Any]:

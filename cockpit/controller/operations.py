@@ -17,6 +17,7 @@ from cockpit.artifacts.packed import Damaged
 from cockpit.artifacts.retention import DAYS, NEWEST
 from cockpit.artifacts.store import Exists
 from cockpit.controller import (
+    advising,
     approvals,
     building,
     earlier,
@@ -132,7 +133,7 @@ def operations(c: Controller) -> dict[str, Op]:
         "twin": twin, "plugins": plugins, "schedules": schedules, "ssh": ssh, "ssh_answer": ssh_answer,
         **approvals.operations(c), **guarding.operations(c), **useractions.operations(c),
         **why.operations(c), **journals.operations(c), **earlier.operations(c),
-        **about.operations(c),
+        **about.operations(c), **advising.operations(c),
     }
 
 

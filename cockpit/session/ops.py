@@ -15,7 +15,7 @@ OBSERVING = frozenset(
         "metrics", "loads", "traffic",
         "explain", "timeline", "journal", "revision_diff", "instance_at",
         "moments", "past", "past_step", "between", "lives",
-        "about",
+        "about", "advice",
     }
 )
 """The only ops that exist on the view socket, and for a client that asked for read-only."""

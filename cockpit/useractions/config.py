@@ -92,7 +92,7 @@ def load(cluster: str, environ: Any = None) -> Loaded:
     problems: list[Problem] = []
     files = files_for(cluster, environ)
     for path in files:
-        text, problem = _read(path)
+        text, problem = read_own(path)
         if problem:
             problems.append(Problem(str(path), 0, 0, "", problem))
         elif text is not None:
@@ -102,7 +102,7 @@ def load(cluster: str, environ: Any = None) -> Loaded:
     return Loaded(actions=tuple(actions.values()), problems=tuple(problems), files=tuple(map(str, files)))
 
 
-def _read(path: Path) -> tuple[str | None, str]:
+def read_own(path: Path) -> tuple[str | None, str]:
     """(text, problem): both empty without a file. What others may write to is not run."""
     try:
         with path.open("rb") as file:
