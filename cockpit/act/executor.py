@@ -82,6 +82,7 @@ class Executor(Stepper):
         self.policy = policy(plan)
         self.outcome = ""
         """done, failed or aborted once it is over."""
+        self._limit = max(1, plan.parallel)
         self._phase = _NEW
         self._woken = NEVER
         self._shown: tuple[str, float | None] = ("", None)
@@ -143,9 +144,11 @@ class Executor(Stepper):
         self._out = out
         if now < self._now:
             now = self._now
-        self._now = now
+        else:
+            self._now = now
         self._handlers[type(event)](event)
-        if self._alarms and self._alarms[0][0] <= now:
+        alarms = self._alarms
+        if alarms and alarms[0][0] <= now:
             self._ring()
         if self._tail and now >= self._tail_until:
             self._tell([])
@@ -154,8 +157,11 @@ class Executor(Stepper):
             if self._notes:
                 self._show()
             # while it goes on, a wish that stands is never too late: deadlines only move away
-            soon = self._alarms[0][0] if self._alarms else NEVER
-            if self._phase != _GOING or self._woken == NEVER or min(soon, self._tail_until) < self._woken:
+            woken = self._woken
+            if (
+                self._phase != _GOING or woken == NEVER or self._tail_until < woken
+                or alarms and alarms[0][0] < woken
+            ):
                 self._wake()
         return out
 
@@ -178,7 +184,7 @@ class Executor(Stepper):
     def _advance(self) -> None:
         """Begin what may begin; notice the end, and lost time."""
         if self._phase == _GOING:
-            steps, running, limit = self._graph, self._running, max(1, self.plan.parallel)
+            steps, running, limit = self._graph, self._running, self._limit
             while steps.ready and len(running) - self._bulk < limit and self._phase == _GOING:
                 if (i := steps.next()) is not None:
                     self._begin(i)

@@ -28,6 +28,9 @@ TAIL = 0.05
 NAMES = 0.05
 """Seconds until the agents have applied a change of names."""
 
+_READY, _STARTING, _RUNNING = State.READY, State.STARTING, State.RUNNING  # a look-up costs more than a comparison
+_SHUTDOWN, _FAILED = State.SHUTDOWN, State.FAILED
+
 
 class Fleet:
     """Hosts, units and traffic. A host that is not heard never answers."""
@@ -99,27 +102,32 @@ class Fleet:
     def warm_up(self, step: Step) -> tuple[float, int] | None:
         """(seconds, run): from its start until a unit is healthy; None: never, or it is already."""
         unit = self.units.get(step.unit)
-        if unit is None or unit.state != State.STARTING or unit.health == FAILING:
+        if unit is None or unit.state != _STARTING or unit.health == FAILING:
             return None
         return self._draw(HEALTHY, step), unit.run
 
     def _draw(self, kind: str, step: Step) -> float:
-        bulk = kind in BULK
-        service = subject(step) if bulk else step.instance.rpartition("/")[0]
-        version = self._version(step)
         u = zlib.crc32(f"{step.instance or step.host}/{kind}/{step.id}".encode(), self._salt) / 4294967296.0
-        moves = step.args.get("to_move") if bulk else None
-        seconds, assumed = self._durations.draw(kind, service, version, u, host=step.host, moves=moves)
-        if assumed and (bulk or kind == HEALTHY):
+        version = self._version(step)
+        if kind in BULK:
+            service = subject(step)
+            seconds, assumed = self._durations.draw(
+                kind, service, version, u, host=step.host, moves=step.args.get("to_move")
+            )
+        else:
+            service = step.instance.rpartition("/")[0]
+            seconds, assumed = self._durations.draw(kind, service, version, u, host=step.host)
+            assumed = assumed and kind == HEALTHY
+        if assumed:
             self.assumed[(kind, service, version)] = None
         return seconds
 
     def _version(self, step: Step) -> str:
         """The sha256 (or label) that a step is about."""
         label = step.args.get("version")
-        if step.kind in BULK:
-            return version_key(str(step.args.get("name")), str(label), self.artifacts)
         if label is not None:
+            if step.kind in BULK:
+                return version_key(str(step.args.get("name")), str(label), self.artifacts)
             return self._release(service_path(step.instance), str(label)) or str(label)
         unit = self.units.get(step.unit)
         return (unit.sha256 or unit.version) if unit is not None else ""
@@ -159,7 +167,7 @@ class Fleet:
         return self._see(Unit(
             unit=step.unit, instance=step.instance, gen=int(step.unit.rpartition(":")[2]), version=version,
             sha256=self._release(path, version), config=LATER,
-            state=State.READY, observed=now,
+            state=_READY, observed=now,
             ports=dict(service.ports) if service is not None else {},
             health=NO_CHECK if service is None or service.check is None else WAITING,
             data={name: id.rpartition("/")[2] for name, id in (send.args.get("data") or {}).items()},
@@ -172,12 +180,12 @@ class Fleet:
         self.draining.discard(step.unit)  # a new run is not the one that was taken out
         known = self._health(unit)
         checked = unit.health != NO_CHECK
-        state, health, reason = State.STARTING, WAITING, ""
+        state, health, reason = _STARTING, WAITING, ""
         if known is not None and known.failed and not known.ok:
             # it was seen never to become healthy: it does not here either, and the deadline decides
             health, reason = FAILING, known.reason or "as recorded"
         elif not checked:
-            state, health = State.RUNNING, NO_CHECK
+            state, health = _RUNNING, NO_CHECK
         return self._see(replace(
             unit, state=state, wanted=True, run=unit.run + 1, started=now, observed=now, health=health,
             health_since=now, health_reason=reason, exit=None, next_start=None,
@@ -208,7 +216,7 @@ class Fleet:
         if unit is None:
             return self._missing(send)
         unit = replace(unit, data={**unit.data, send.args["data"]: send.args["version"]}, observed=now)
-        bad = self._bad_data(unit) if send.args["signal"] and unit.state == State.RUNNING else None
+        bad = self._bad_data(unit) if send.args["signal"] and unit.state == _RUNNING else None
         if bad is not None:
             unit = replace(unit, health=FAILING, health_since=now, health_reason=bad.reason or "as recorded")
         self._see(unit)
@@ -217,9 +225,9 @@ class Fleet:
     def become_healthy(self, id: str, run: int, since: float, now: float) -> Event | None:
         """The run, if it is still that one, turns out to have been healthy since `since`."""
         unit = self.units.get(id)
-        if unit is None or unit.run != run or unit.state != State.STARTING:
+        if unit is None or unit.run != run or unit.state != _STARTING:
             return None
-        return self._see(replace(unit, state=State.RUNNING, health=OK, health_since=since, observed=now))
+        return self._see(replace(unit, state=_RUNNING, health=OK, health_since=since, observed=now))
 
     def _drained(self, send: Send, step: Step, now: float) -> Event:
         return Answer(send.task, True, {"remaining": 0})
@@ -229,8 +237,8 @@ class Fleet:
         if unit is None:
             return self._missing(send)
         state, end = unit.state, unit.exit
-        if state in LIVE or state == State.FAILED:
-            state = State.SHUTDOWN
+        if state in LIVE or state == _FAILED:
+            state = _SHUTDOWN
             end = Exit(run=unit.run, signal=15, reason="stopped", started=unit.started or 0.0, ended=now)
         health = NO_CHECK if unit.health == NO_CHECK else WAITING
         return self._see(
@@ -255,7 +263,9 @@ class Fleet:
     def _see(self, unit: Unit) -> Event:
         old = self.units.get(unit.unit)
         self.units[unit.unit] = unit
-        before, after = old is not None and old.serving, unit.serving
+        # only what runs can serve
+        before = old is not None and old.state == _RUNNING and old.serving
+        after = unit.state == _RUNNING and unit.serving
         if before != after:
             self._count(unit if after else old or unit, 1 if after else -1)
         return UnitSeen(unit, self.where[unit.unit])

@@ -79,10 +79,20 @@ class Graph:
         """Step i is done or given up: one need less for those after it."""
         self.left -= 1
         after = self._after[i]
-        if after is not None:
+        if after is None:
+            return
+        if len(after) > 1:
             self._release(after)
+            return
+        n = after[0]  # in a chain, which most steps are part of, there is one
+        self._missing[n] = left = self._missing[n] - 1
+        if not left:
+            if n >= len(self.state):
+                self._release(self._after[n] or ())
+            elif self.state[n] == WAIT:
+                heappush(self.ready, n)
 
-    def _release(self, after: list[int]) -> None:
+    def _release(self, after: Iterable[int]) -> None:
         missing, state = self._missing, self.state
         for n in after:
             missing[n] = left = missing[n] - 1

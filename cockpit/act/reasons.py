@@ -26,6 +26,9 @@ RESTARTS = 3
 
 MAX_LOG = 200
 
+_COMPLETE, _FAILED = State.COMPLETE, State.FAILED  # looking one up costs more than the comparison
+_GONE = frozenset({State.REJECTED, State.SHUTDOWN, State.REMOVE})
+
 _TIMES = (
     "never", "once", "twice", "three times", "four times", "five times", "six times", "seven times",
     "eight times", "nine times", "ten times",
@@ -44,13 +47,14 @@ def times(n: int) -> str:
 
 def hopeless(unit: Unit, restarts_before: int = 0) -> bool:
     """The unit cannot become healthy any more (or has shown that it does not)."""
-    if unit.state in (State.REJECTED, State.SHUTDOWN, State.REMOVE):
+    state = unit.state
+    if state in _GONE:
         return True
-    if unit.state == State.COMPLETE:
+    if state == _COMPLETE:
         return unit.health != NO_CHECK
-    if unit.state == State.FAILED and unit.next_start is None:
+    if state == _FAILED and unit.next_start is None:
         return unit.exit is None or unit.exit.run >= unit.run  # else the next run is just being forked
-    return unit.restarts - min(restarts_before, unit.restarts) >= RESTARTS
+    return unit.restarts - restarts_before >= RESTARTS  # a lower count than before says nothing
 
 
 def cause(unit: Unit | None, restarts_before: int = 0) -> str:

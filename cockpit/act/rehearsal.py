@@ -115,6 +115,10 @@ def check(plan: Plan, faults: Iterable[Fault]) -> None:
             raise Bad(f"the plan does nothing on host {fault.host!r}; it works on {', '.join(sorted(hosts)[:8])}")
 
 
+def nothing(plan: Plan) -> str:
+    return f"{plan.title or plan.intent.verb}: there is nothing to rehearse"
+
+
 def group_of(step: Step) -> tuple[str, str, int]:
     """(name, host, batch): the line of the timeline that a step stands on."""
     if step.instance:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from cockpit.act.duration import Durations
 from cockpit.act.rehearsal import BARS
@@ -13,11 +15,12 @@ from cockpit.act.twin import Twin
 from cockpit.model.actual import Actual, Endpoint, HostActual, Moves, Unit
 from cockpit.model.rehearsal_rows import Fault
 from cockpit.model.topology import Doc, from_doc
-from cockpit.model.view import RevisionRow
+from cockpit.model.view import Change, RevisionRow
 from cockpit.plan.steps import Intent, Plan, Step
 
 CHUNK = 1000
-"""Units on one line of the stream between the processes."""
+"""Units or other entries on one line of the stream between the processes."""
+T = TypeVar("T")
 
 
 class Seed(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +60,7 @@ class Seed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line for the process that rehearses; lines of units follow, and of steps."""
+    """The first line for the process that rehearses; lines with all that is large follow."""
 
     seed: Seed
     intent: Intent
@@ -67,15 +70,99 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     bars: int = BARS
 
 
-class Line(msgspec.Struct, frozen=True):
-    units: list[tuple[Unit, str]] = []
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Some entries of what an order has too many of for one line: nobody is held up while it is encoded."""
+
+    doc: Doc = {}
+    last_import: Doc = {}
+    hosts: dict[str, HostActual] = {}
+    gens: dict[str, int] = {}
+    artifacts: dict[str, str] = {}
+    draining: list[Endpoint] = []
+    changes: dict[int, list[Change]] = {}
+    """By the number of their revision."""
     steps: list[Step] = []
+    units: list[tuple[Unit, str]] = []
 
 
 Placed = list[tuple[Unit, str]]
 """Units, each with its host."""
 _lines = msgspec.json.Decoder(Line)
 _orders = msgspec.json.Decoder(Order)
+
+
+def parts(order: Order) -> Iterator[Order | Line]:
+    """The order without what is large, then that in pieces of at most CHUNK entries. Units come from elsewhere."""
+    seed = order.seed
+    small = replace(
+        seed, doc={}, last_import=None if seed.last_import is None else {}, hosts={}, gens={}, artifacts={},
+        draining=(), revisions=tuple(replace(r, changes=()) for r in seed.revisions),
+    )
+    plan = order.plan
+    yield replace(order, seed=small, plan=None if plan is None else replace(plan, steps=()))
+    for piece in _sections(seed.doc):
+        yield Line(doc=piece)
+    for piece in _sections(seed.last_import or {}):
+        yield Line(last_import=piece)
+    for some in batched(seed.hosts.items()):
+        yield Line(hosts=dict(some))
+    for numbers in batched(seed.gens.items()):
+        yield Line(gens=dict(numbers))
+    for digests in batched(seed.artifacts.items()):
+        yield Line(artifacts=dict(digests))
+    for draining in batched(seed.draining):
+        yield Line(draining=draining)
+    for revision in seed.revisions:
+        for changes in batched(revision.changes):
+            yield Line(changes={revision.number: changes})
+    for steps in batched(plan.steps if plan is not None else ()):
+        yield Line(steps=steps)
+
+
+def _sections(doc: Doc) -> Iterator[Doc]:
+    for name, section in doc.items():
+        if not isinstance(section, dict):
+            yield {name: section}
+            continue
+        yield {name: {}}
+        for some in batched(section.items()):
+            yield {name: dict(some)}
+
+
+def batched(items: Iterable[T]) -> Iterator[list[T]]:
+    each = iter(items)
+    while some := list(islice(each, CHUNK)):
+        yield some
+
+
+def merged(order: Order, found: Iterable[Line]) -> Order:
+    """The order with the lines that came after it, but for their units."""
+    seed = order.seed
+    doc, last = dict(seed.doc), dict(seed.last_import or {})
+    hosts, gens, artifacts = dict(seed.hosts), dict(seed.gens), dict(seed.artifacts)
+    draining = list(seed.draining)
+    changes: dict[int, list[Change]] = {}
+    steps: list[Step] = []
+    for part in found:
+        for whole, piece in ((doc, part.doc), (last, part.last_import)):
+            for name, section in piece.items():
+                if isinstance(section, dict) and section:
+                    whole[name].update(section)
+                else:
+                    whole[name] = section
+        hosts |= part.hosts
+        gens |= part.gens
+        artifacts |= part.artifacts
+        draining += part.draining
+        steps += part.steps
+        for number, some in part.changes.items():
+            changes.setdefault(number, []).extend(some)
+    seed = replace(
+        seed, doc=doc, last_import=None if seed.last_import is None else last, hosts=hosts, gens=gens,
+        artifacts=artifacts, draining=tuple(draining),
+        revisions=tuple(replace(r, changes=(*r.changes, *changes.get(r.number, ()))) for r in seed.revisions),
+    )
+    return replace(order, seed=seed, plan=None if order.plan is None else replace(order.plan, steps=tuple(steps)))
 
 
 def placed(units: Mapping[str, Mapping[str, Unit]], where: Mapping[str, str], instance: str) -> Placed:
@@ -99,11 +186,6 @@ def chunks(
         chunk += mine
     for n in range(0, len(chunk), CHUNK):
         yield chunk[n : n + CHUNK]
-
-
-def lines(steps: Sequence[Step]) -> Iterator[Line]:
-    for n in range(0, len(steps), CHUNK):
-        yield Line(steps=list(steps[n : n + CHUNK]))
 
 
 def order_of(line: bytes) -> Order:

@@ -58,6 +58,8 @@ HEALTHY_FOR = 1.0
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _READY, _RUNNING, _REJECTED = State.READY, State.RUNNING, State.REJECTED  # a look-up costs more than <=
+_COMPLETE = State.COMPLETE
+_RUN, _DONE = graph.RUN, graph.DONE
 _WORDS = {
     FETCH: "fetch", WARM: "warm", PREPARE: "prepare", START: "start", STOP: "stop", REMOVE: "remove", DRAIN: "drain",
     ACTIVATE: "activate", UPGRADE: "upgrade",
@@ -122,7 +124,8 @@ class Stepper:
         self._running: dict[int, Work] = {}
         self._bulk = 0
         """So many of them move artifacts: they do not count as work of the plan's `parallel`."""
-        self._by_unit: dict[str, list[Work]] = {}
+        self._by_unit: dict[str, Work | list[Work]] = {}
+        """Nearly always one."""
         self._by_task: dict[str, Work] = {}
         self._runs: dict[str, int] = {}
         """Unit -> its run when it was given data."""
@@ -155,15 +158,14 @@ class Stepper:
         if id not in self._units:
             return
         known = self._units[id]
-        older = known is not None and unit.observed < known.observed
-        if older and known is not None and (unit.run, unit.state) < (known.run, known.state):
+        if known is not None and unit.observed < known.observed and (unit.run, unit.state) < (known.run, known.state):
             return
         self._units[id] = unit
         works = self._by_unit.get(id)
         if works is None:
             return
-        if len(works) == 1:
-            self._look(works[0], unit)
+        if isinstance(works, Work):
+            self._look(works, unit)
             return
         for work in works[:]:
             if work.index in self._running:  # what one learns can end the others
@@ -173,7 +175,8 @@ class Stepper:
         if event.unit not in self._units:
             return
         known, self._units[event.unit] = self._units[event.unit], None
-        for work in self._by_unit.get(event.unit, [])[:]:
+        works = self._by_unit.get(event.unit, ())
+        for work in (works,) if isinstance(works, Work) else tuple(works):
             kind, step = work.step.kind, work.step
             if work.index not in self._running:
                 continue
@@ -266,23 +269,22 @@ class Stepper:
 
     def _begin(self, i: int) -> None:
         step = self._graph.steps[i]
-        n = self._attempts.get(step.id, 1) if self._attempts else 1
-        task = f"{self.id}/{step.id}" if n == 1 else f"{self.id}/{step.id}/{n}"
-        unit = self._units.get(step.unit)
+        id, kind, name = step.id, step.kind, step.unit
+        n = self._attempts.get(id, 1) if self._attempts else 1
+        task = f"{self.id}/{id}" if n == 1 else f"{self.id}/{id}/{n}"
+        unit = self._units[name] if name else None
         work = Work(i, step, n, task, self._now, unit)
-        self._graph.state[i] = graph.RUN
+        self._graph.state[i] = _RUN
         self._running[i] = work
-        self._bulk += step.kind in BULK
-        if step.unit:
-            works = self._by_unit.get(step.unit)
-            if works is None:
-                self._by_unit[step.unit] = [work]
-            else:
-                works.append(work)
-        self.last_started = step.id
+        if name:
+            works = self._by_unit.setdefault(name, work)
+            if works is not work:
+                self._by_unit[name] = [works, work] if isinstance(works, Work) else [*works, work]
+        if kind in BULK:
+            self._bulk += 1
+        self.last_started = id
         if self._tells:
-            self._out.append(StepChanged(step.id, RUNNING, "", n))
-        kind = step.kind
+            self._out.append(StepChanged(id, RUNNING, "", n))
         if kind == HEALTHY:
             if unit is not None:
                 if n > 1 and unit.state not in LIVE and unit.next_start is None:
@@ -290,23 +292,25 @@ class Stepper:
                 else:
                     self._look(work, unit)
         elif kind == DRAIN:
-            self._draining.add(step.unit)
+            self._draining.add(name)
             self._may_take(float(step.args.get("timeout", 0)))
-            self._out.append(SetDraining(step.unit, step.id))
+            self._out.append(SetDraining(name, id))
         elif unit is not None and self._reached(kind, unit, work):
             self._finish(work, note="already so")
         else:
             if kind == UPGRADE:
                 self._may_take(float(step.args["timeout"]))
             if kind == STOP:
-                self._draining.discard(step.unit)
+                self._draining.discard(name)
                 self._may_take(float(step.args.get("grace", 0)))
             args = step.args | {"instance": step.instance} if kind == ACTIVATE else step.args
             self._send(work, _WORDS[kind], args)
         self._started(step)
 
     def _may_take(self, seconds: float) -> None:
-        self._floor = max(self._floor, self._now + seconds + SLACK)
+        floor = self._now + seconds + SLACK
+        if floor > self._floor:
+            self._floor = floor
 
     def _send(self, work: Work, word: str, args: dict[str, Any]) -> None:
         step = work.step
@@ -363,7 +367,7 @@ class Stepper:
         work.good = None
         if work.asked is not None or work.attempt > 1 and unit == work.before:
             return
-        if unit.state == State.COMPLETE and unit.health == NO_CHECK:
+        if unit.state == _COMPLETE and unit.health == NO_CHECK:
             self._finish(work, note="it completed", seen=unit)
         elif reasons.hopeless(unit, work.base):
             self._fail(work, self._unhealthy(work, unit), unit)
@@ -394,8 +398,9 @@ class Stepper:
 
     def _finish(self, work: Work, note: str = "", seen: Unit | None = None) -> None:
         self._drop(work)
-        step, kind, i = work.step, work.step.kind, work.index
-        self._graph.state[i] = graph.DONE
+        step, i = work.step, work.index
+        kind = step.kind
+        self._graph.state[i] = _DONE
         self._graph.settle(i)
         self.done_count += 1
         if kind == ACTIVATE and (unit := self._units.get(step.unit)) is not None:
@@ -410,16 +415,15 @@ class Stepper:
     def _drop(self, work: Work) -> None:
         """The step runs no more."""
         del self._running[work.index]
-        self._bulk -= work.step.kind in BULK
         if work.asked is not None:
             self._by_task.pop(work.task, None)
         unit = work.step.unit
         if unit:
-            works = self._by_unit[unit]
-            if len(works) == 1:
-                del self._by_unit[unit]
-            else:
-                works.remove(work)
+            works = self._by_unit.pop(unit)
+            if isinstance(works, list) and (others := [w for w in works if w is not work]):
+                self._by_unit[unit] = others if len(others) > 1 else others[0]
+        if work.step.kind in BULK:
+            self._bulk -= 1
 
     def _unhealthy(self, work: Work, unit: Unit | None, seconds: float | None = None) -> str:
         return reasons.unhealthy(self._name(work.step.instance), unit, seconds, work.step.host, work.base)

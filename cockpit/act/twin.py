@@ -334,7 +334,7 @@ class Twin:
             return
         event = self.fleet.become_healthy(*what, self.now)
         if event is not None:
-            for each in self.acts.values():
+            for each in list(self.acts.values()):  # one that ends can bring the next
                 if not each.executor.over:
                     self._feed(each, event)
 

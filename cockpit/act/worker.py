@@ -1,4 +1,4 @@
-"""A rehearsal in a process of its own: an order and units on stdin, progress and the forecast on stdout.
+"""A rehearsal in a process of its own: an order, parts of its seed and units on stdin, the forecast on stdout.
 
 `python -m cockpit.act.worker`, JSON lines both ways. It ends when nobody reads any more.
 """
@@ -11,9 +11,9 @@ import time
 
 import msgspec
 
-from cockpit.act.rehearsal import rehearse
-from cockpit.act.seed import Placed, line_of, order_of
-from cockpit.plan.steps import Bad, Refused, Step
+from cockpit.act.rehearsal import nothing, rehearse
+from cockpit.act.seed import Line, Placed, line_of, merged, order_of
+from cockpit.plan.steps import Bad, Refused
 
 EVERY = 0.2
 """Seconds between two words of progress."""
@@ -37,21 +37,24 @@ def main() -> int:
 
     try:
         order = order_of(source.readline())
+        lines: list[Line] = []
         units: Placed = []
-        steps: list[Step] = []
         for raw in source:
-            line = line_of(raw)
-            units += line.units
-            steps += line.steps
+            lines.append(line_of(raw))
+            units += lines[-1].units
+        order = merged(order, lines)
         twin = order.seed.twin(units)
         say({"progress": [0, 0, 0.0]})
-        given = order.plan
-        plan = msgspec.structs.replace(given, steps=tuple(steps)) if given is not None else twin.plan(order.intent)
+        plan = order.plan or twin.plan(order.intent)
+        if plan.empty:
+            raise Bad(nothing(plan))
         say({"forecast": rehearse(twin, plan, order.faults, tell, bars=order.bars)})
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return 1
-    except (Bad, Refused, msgspec.ValidationError) as e:
+    except Refused as e:
+        say({"refused": str(e)})
+    except (Bad, msgspec.ValidationError) as e:
         say({"wrong": str(e)})
     return 0
 

@@ -121,7 +121,7 @@ class Approvals:
         row = kept.row
         author = Who(author=row.author, role="operator", uid=row.uid, groups=user_groups(row.uid))
         try:
-            plan = self._plan(kept, author)
+            plan = await self._plan(kept, author, firm=True)
             if plan.digest != row.digest:
                 raise Bad("the plan would be another one now")
         except (Bad, Refused, Conflict) as e:
@@ -144,20 +144,21 @@ class Approvals:
         note = ("withdrawn" if own else "refused") + (f": {reason}" if reason else "")
         return await self._decide(row.id, REFUSED, by=who, note=note, kind="refuse")
 
-    def look(self, id: str) -> Request:
+    async def look(self, id: str) -> Request:
         """With the plan as it would be now. Raises Bad."""
         kept = self._find(id)
         author = Who(author=kept.row.author, role="operator", uid=kept.row.uid, groups=user_groups(kept.row.uid))
         try:
-            plan = self._plan(kept, author)
+            plan = await self._plan(kept, author)
         except (Bad, Refused, Conflict) as e:
             return Request(row=kept.row, intent=kept.intent, trouble=str(e))
         return Request(row=kept.row, intent=kept.intent, plan=plan, same=plan.digest == kept.row.digest)
 
-    def _plan(self, kept: Kept, author: Who) -> Plan:
+    async def _plan(self, kept: Kept, author: Who, *, firm: bool = False) -> Plan:
         """As it would be now. Raises Bad, Refused, Conflict."""
-        make = self.c.direct.again if kept.row.verb in DIRECT else self.c.desk.judged_plan
-        return make(kept.intent, author, kept.glass)
+        if kept.row.verb in DIRECT:
+            return self.c.direct.again(kept.intent, author, kept.glass)
+        return await self.c.desk.judged_plan(kept.intent, author, kept.glass, firm=firm)
 
     async def use(self, plan: Plan, who: Who, run: str) -> RequestRow | None:
         """The approved request for this very plan, which is used up by that; None: there is none. `run`: its id."""
@@ -231,7 +232,7 @@ def operations(c: Controller) -> dict[str, Any]:
 
     async def approval(who: Who, args: dict[str, Any]) -> Any:
         await c.looked()
-        return c.approvals.look(str(args["id"]))
+        return await c.approvals.look(str(args["id"]))
 
     async def approve(who: Who, args: dict[str, Any]) -> Any:
         await c.looked()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,6 +38,9 @@ CONTROL = {
 }
 """Verbs for actions, and how each is undone."""
 NOTHING_BESIDE = Beside()
+INLINE = 1000
+"""Up to so many instances a plan takes no longer than a turn of the loop may."""
+TRIES = 3
 
 
 class Desk:
@@ -49,25 +53,51 @@ class Desk:
         """Actions whose intent is on its way to the disk."""
         self.stable: dict[str, str] = dict(controller.ledger.meta.get("stable", {}))
         """Service -> the last version that an action finished with."""
+        self._turn = asyncio.Lock()
+        """One large plan at a time: each holds a copy of the world."""
 
     def context(self) -> PlanContext:
         c = self.c
         return PlanContext(
             doc=c.world.doc, expected=c.world.expected, revision=c.world.revision,
             actual=c.world.actual(), now=time.time(),
-            artifacts=c.world.artifacts, signed=c.catalog.signed, durations=self.durations.by_service(),
+            artifacts=c.world.artifacts.copy(), signed=c.catalog.signed, durations=self.durations.by_service(),
             gen_floor=dict(c.world.gens),
             revisions=tuple(c.ledger.revisions), last_import=c.ledger.last_import,
         )
 
-    def plan(self, intent: Intent, who: Who) -> Plan:
+    async def plan(self, intent: Intent, who: Who) -> Plan:
         """What it would do now, and what the guards say of it. Raises Bad or Refused; read-only people may look."""
         intent, beside = opened(intent, who)
-        return self.judged_plan(intent, who, beside.glass)
+        return await self.judged_plan(intent, who, beside.glass)
 
-    def judged_plan(self, intent: Intent, who: Who, glass: str = "") -> Plan:
-        """The same for an intent that holds nothing beside its plan."""
-        ctx = self.context()
+    async def judged_plan(self, intent: Intent, who: Who, glass: str = "", *, firm: bool = False) -> Plan:
+        """The same for an intent that holds nothing beside its plan. `firm`: it begins at once, see `_worked_out`."""
+        if intent.verb in CONTROL:  # holding and ending wait for nothing
+            return self._judge(intent, who, glass, self.context())
+        return await self._worked_out(lambda ctx: self._judge(intent, who, glass, ctx), firm=firm)
+
+    async def _worked_out(self, make: Callable[[PlanContext], Plan], *, firm: bool) -> Plan:
+        """A plan of the world as it is. In a large cluster it is made beside the loop; a `firm` one anew when an
+        action or a revision came or went meanwhile. Raises Refused when that never ends."""
+        if self._small():
+            return make(self.context())
+        for _ in range(TRIES if firm else 1):
+            async with self._turn:
+                stamp, ctx = self._stamp(), self.context()
+                plan = await asyncio.to_thread(make, ctx)
+            if stamp == self._stamp() or not firm:
+                return plan
+        raise Refused("other actions and revisions come and go faster than this can be planned: try again")
+
+    def _small(self) -> bool:
+        return len(self.c.world.units) <= INLINE
+
+    def _stamp(self) -> tuple[int, int, int]:
+        """Another one after everything that actions do to what plans are made from."""
+        return self.c.world.revision, self.c.ledger.begun, len(self._holders())
+
+    def _judge(self, intent: Intent, who: Who, glass: str, ctx: PlanContext) -> Plan:
         if intent.verb in CONTROL:
             record = self._record(intent)
             plan = Plan(
@@ -85,7 +115,7 @@ class Desk:
             raise Bad(f"no verb {intent.verb!r}")
         guard.check(intent, who, verb, None, confirm)
         intent, beside = opened(intent, who)
-        plan = self.judged_plan(intent, who, beside.glass)
+        plan = await self.judged_plan(intent, who, beside.glass, firm=True)
         verdict = enforce(plan)
         guard.check(intent, who, verb, plan, confirm)
         if intent.verb in CONTROL:
@@ -120,7 +150,7 @@ class Desk:
 
     async def derived(self, intent: Intent) -> None:
         """An intent that an action brings with it."""
-        plan = make_plan(intent, self.context())
+        plan = await self._worked_out(lambda ctx: make_plan(intent, ctx), firm=True)
         if not plan.empty:
             await self._begin(plan)
 
@@ -132,7 +162,9 @@ class Desk:
         try:
             touched = {s.instance for s in record.steps.values() if s.instance and s.started is not None}
             back = return_versions(record.plan, self.stable)
-            plan = return_plan(self.context(), intent, record.plan.changes, touched, stable=back)
+            plan = await self._worked_out(
+                lambda ctx: return_plan(ctx, intent, record.plan.changes, touched, stable=back), firm=True
+            )
             row = await self._begin(plan)
         except (Bad, Refused, Conflict) as e:
             self._note(record, f"{stop(reason)}Could not return by itself: {e}", **self._end(outcome))
@@ -345,13 +377,15 @@ class Desk:
             raise Bad(f"no action {id}; the latest are {known}")
         return record
 
-    def detail(self, id: str) -> ActionDetail:
+    async def detail(self, id: str) -> ActionDetail:
         record = self.c.ledger.actions.get("#" + id.lstrip("#"))
         if record is None:
             raise Bad(f"no action {id}")
+        ctx = self.context()
+        undo = undo_words(ctx, record) if self._small() else await asyncio.to_thread(undo_words, ctx, record)
         return ActionDetail(
             row=record.row, steps=tuple(record.steps.values()), log=tuple(record.log),
-            undo=undo_words(self.context(), record), forecast=record.forecast, score=record.score,
+            undo=undo, forecast=record.forecast, score=record.score,
         )
 
 

@@ -57,7 +57,8 @@ def judged(plan: Plan, who: Who, ctx: PlanContext, *, glass: str = "", of: Plan 
         return plan
     subject = Subject(author=intent.author or who.author, groups=who.groups)
     verb = intent.verb if intent.verb in CONTROL else ""
-    verdict = decide(of or plan, subject, ctx.expected, ctx.actual, ctx.now, verb=verb, glass=glass)
+    ready = plan.ready if of is None else None
+    verdict = decide(of or plan, subject, ctx.expected, ctx.actual, ctx.now, verb=verb, glass=glass, ready=ready)
     if not verdict.rule:
         return plan
     confirm = plan.confirm

@@ -78,6 +78,11 @@ class Ledger:
         doc = self.meta.get("head")
         return (doc["doc"], int(doc["revision"])) if doc else None
 
+    @property
+    def begun(self) -> int:
+        """Number of the next action."""
+        return self._next
+
     def next_id(self) -> str:
         number, self._next = self._next, self._next + 1
         return f"#{number}"

@@ -42,6 +42,10 @@ FRESH = 30.0
 QUIET = 3600.0
 """Seconds without a sample after which an instance's series are dropped."""
 SWEEP = 60.0
+LOOK = 10.0
+"""Seconds between two looks at who calls whom."""
+PIECE = 2000
+"""Endpoints that are looked at in one turn of the loop."""
 SEND = 2.0
 """Seconds between two items of a stream."""
 PART = 1000
@@ -78,6 +82,8 @@ class Metrics:
         self.peers: dict[str, dict[str, tuple[tuple[str, int, int], ...]]] = {}
         """Host -> instance -> (address, port, connections)."""
         self._peers_at: dict[str, float] = {}
+        self.calls: dict[str, tuple[str, ...]] = {}
+        """Service -> services that it was connected to at the last look."""
         self._turn = 0
 
     # from hosts
@@ -125,10 +131,34 @@ class Metrics:
         return Rings(width, tiers)
 
     async def run(self) -> None:
-        """Once a minute: forget what is gone."""
+        """Look who calls whom; once a minute forget what is gone."""
+        swept = time.monotonic()
         while True:
-            await asyncio.sleep(SWEEP)
-            self.sweep(time.time())
+            await asyncio.sleep(LOOK)
+            await self.look()
+            if time.monotonic() - swept >= SWEEP:
+                swept = time.monotonic()
+                self.sweep(time.time())
+
+    async def look(self) -> None:
+        """Work out `calls` in pieces, so that explanations find them ready."""
+        doors: dict[tuple[str, int], str] = {}
+        if self.peers:
+            for n, endpoint in enumerate(list(self.c.world.registry.endpoints.values()), 1):
+                doors[endpoint.address, endpoint.port] = endpoint.service
+                if n % PIECE == 0:
+                    await asyncio.sleep(0)
+        found: dict[str, set[str]] = {}
+        for host, instances in list(self.peers.items()):
+            if host not in self.c.hub.links:
+                continue
+            for instance, ends in instances.items():
+                caller = service_path(instance)
+                callees = {doors.get((address, port), caller) for address, port, _ in ends} - {caller}
+                if callees:
+                    found.setdefault(caller, set()).update(callees)
+            await asyncio.sleep(0)
+        self.calls = {caller: tuple(sorted(callees)) for caller, callees in sorted(found.items())}
 
     def sweep(self, now: float) -> None:
         known = self.c.world.expected.hosts

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import subprocess
 import sys
 import threading
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cockpit.act.rehearsal import Stopped, check, rehearse
-from cockpit.act.seed import Line, Order, Placed, Seed, chunks, lines, placed
+from cockpit.act.rehearsal import Stopped, check, nothing, rehearse
+from cockpit.act.seed import Line, Order, Placed, Seed, chunks, parts, placed
 from cockpit.controller.ledger import number_of
 from cockpit.model.actual import Unit
 from cockpit.model.rehearsal_rows import Fault, Forecast
@@ -85,17 +84,19 @@ class Rehearsals:
             verb=request.verb, targets=request.targets, params=request.params, author=who.author
         )
         await self.c.looked()
-        plan = self.c.desk.plan(intent, who)
-        check(plan, request.faults)
-        if plan.empty:
-            raise Bad(f"{plan.title or intent.verb}: there is nothing to rehearse")
-        small = self.small(plan)
-        if request.quick and (not small or self._turn.locked()):
+        plan = None
+        if len(self.c.world.units) <= UNITS:  # else the process makes the plan, and says what is wrong with it
+            plan = await self.c.desk.plan(intent, who)
+            check(plan, request.faults)
+            if plan.empty:
+                raise Bad(nothing(plan))
+            plan = plan if self.small(plan) else None
+        if request.quick and (plan is None or self._turn.locked()):
             return
         if self._turn.locked():
             yield {"waiting": AT_ONCE}
         async with self._turn:
-            items = self._in_thread(plan, request.faults) if small else self._in_process(intent, request.faults)
+            items = self._in_thread(plan, request.faults) if plan else self._in_process(intent, request.faults)
             async with contextlib.aclosing(items):
                 async for item in items:
                     yield item
@@ -151,6 +152,8 @@ class Rehearsals:
                 item = msgspec.json.decode(line)
                 if "wrong" in item:
                     raise Bad(str(item["wrong"]))
+                if "refused" in item:
+                    raise Refused(str(item["refused"]))
                 yield item
             if await process.wait():
                 raise Bad(f"the rehearsal ended by itself (exit {process.returncode}): too little memory?")
@@ -163,18 +166,18 @@ class Rehearsals:
             await asyncio.gather(feeding, return_exceptions=True)
 
     async def _feed(self, pipe: asyncio.StreamWriter, order: Order, held: dict[str, Placed]) -> None:
-        """The order, then steps and units, in pieces that hold nobody up."""
-        steps = order.plan.steps if order.plan is not None else ()
-        if order.plan is not None:
-            order = msgspec.structs.replace(order, plan=msgspec.structs.replace(order.plan, steps=()))
-        units = (Line(units=c) for c in chunks(self.c.world.units, self.c.world.where, held))
+        """The order, then units, in pieces that hold nobody up."""
         with contextlib.suppress(ConnectionError):
-            pipe.write(msgspec.json.encode(order) + b"\n")
-            for line in itertools.chain(lines(steps), units):
-                pipe.write(msgspec.json.encode(line) + b"\n")
-                await pipe.drain()
-                await asyncio.sleep(0)
+            for part in parts(order):
+                await self._line(pipe, part)
+            for units in chunks(self.c.world.units, self.c.world.where, held):
+                await self._line(pipe, Line(units=units))
             pipe.close()
+
+    async def _line(self, pipe: asyncio.StreamWriter, what: object) -> None:
+        pipe.write(msgspec.json.encode(what) + b"\n")
+        await pipe.drain()
+        await asyncio.sleep(0)
 
 
 def _foretell(seed: Seed, units: list[tuple[Unit, str]], plan: Plan) -> Forecast | None:

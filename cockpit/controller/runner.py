@@ -73,15 +73,15 @@ class Runner:
     def start(self, record: ActionRecord, *, done: frozenset[str] = frozenset()) -> None:
         """Begin (or go on with) an action whose intent is on disk."""
         world = self.c.world
-        units = [(u, world.where[u.unit]) for units in world.units.values() for u in units.values()]
+        services = {service_path(s.instance) for s in record.plan.steps if s.instance}
+        units = world.units_of(services)
         executor = Executor(
             record.plan, record.row.id, steady(), healthy_for=self._healthy_for(record.plan), done=done,
             attempts=record.attempts, units=units, hosts={h.name: h.presence for h in world.hosts.values()},
             name=self.c.short,
         )
-        services = {service_path(s.instance) for s in record.plan.steps if s.instance}
         draining = {e.unit for e in world.registry.endpoints.values() if e.state == "draining"}
-        mine = (u for u, _ in units if service_path(u.instance) in services)
+        mine = (u for u, _ in units)
         foretold = record.forecast
         eta = Eta(time.time(), record.plan.estimate)
         if foretold is not None and not done:

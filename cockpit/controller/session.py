@@ -66,7 +66,7 @@ class EngineSession:
 
     async def plan(self, intent: Intent) -> Plan:
         await self._controller.looked()
-        return self._controller.desk.plan(self._signed(intent), self._who)
+        return await self._controller.desk.plan(self._signed(intent), self._who)
 
     async def submit(self, intent: Intent, *, digest: str = "", confirm: str = "") -> ActionRow:
         await self._controller.looked()
@@ -78,7 +78,7 @@ class EngineSession:
             raise
 
     async def action(self, id: str) -> ActionDetail:
-        return self._controller.desk.detail(id)
+        return await self._controller.desk.detail(id)
 
     async def instance(self, id: str) -> InstanceDetail:
         return await self._controller.instance_detail(id)

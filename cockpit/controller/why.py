@@ -80,7 +80,7 @@ def facts_of(c: Controller, more: dict[str, More] | None = None) -> Facts:
     return Facts(
         now=time.time(), wrong=c.watching.wrong, instances=t["instances"], hosts=t["hosts"], relays=t["relays"],
         nodes=t["nodes"], drift=t["drift"], actions=actions, revisions=c.ledger.revisions[-200:], moments=late,
-        more=more or {}, short=c.short,
+        more=more or {}, calls=c.metrics.calls, short=c.short,
     )  # fmt: skip
 
 

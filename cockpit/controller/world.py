@@ -34,6 +34,10 @@ class World:
         self.digest = digest(self.doc)
         self.hosts: dict[str, HostActual] = {}
         self.units: dict[str, dict[str, Unit]] = {}
+        self._by_gen: dict[str, tuple[Unit, ...]] = {}
+        """The same for planning, kept with every change: sorting 100,000 at once would hold up the loop."""
+        self._by_service: dict[str, dict[str, None]] = {}
+        """Service -> its instances that have units."""
         self.where: dict[str, str] = {}
         self.artifacts: dict[str, str] = {}
         self.kinds: dict[str, str] = {}
@@ -69,13 +73,11 @@ class World:
         return self.hosts[host].presence != UNKNOWN or host in self.where.values()
 
     def actual(self) -> Actual:
-        """An immutable copy for planning."""
+        """An immutable copy for planning: a few ms with 100,000 units."""
         return Actual(
-            hosts=dict(self.hosts),
-            units={
-                i: tuple(sorted(units.values(), key=lambda u: u.gen)) for i, units in self.units.items() if units
-            },
-            where=dict(self.where),
+            hosts=self.hosts.copy(),
+            units=self._by_gen.copy(),
+            where=self.where.copy(),
             endpoints=tuple(self.registry.endpoints.values()),
             artifacts=dict(self.artifacts),
             kinds=dict(self.kinds),
@@ -124,11 +126,29 @@ class World:
         if same and before is not None and unit.observed < before.observed and unit.state < before.state:
             return
         units[unit.unit] = unit
+        self._order(unit.instance, units)
         self.where[unit.unit] = host
         self.gens[unit.instance] = max(self.gens.get(unit.instance, 0), unit.gen)
         self.dirty.add(unit.instance)
         self.dirty_hosts.add(host)
         self._name(host, unit, now)
+
+    def _order(self, instance: str, units: Mapping[str, Unit]) -> None:
+        """Its units are others now."""
+        service = service_path(instance)
+        if units:
+            several = len(units) > 1
+            self._by_gen[instance] = tuple(sorted(units.values(), key=lambda u: u.gen) if several else units.values())
+            self._by_service.setdefault(service, {})[instance] = None
+        elif self._by_gen.pop(instance, None) is not None:
+            del self._by_service[service][instance]
+            if not self._by_service[service]:
+                del self._by_service[service]
+
+    def units_of(self, services: Iterable[str]) -> list[tuple[Unit, str]]:
+        """The units of these services, each with the host that tells of it."""
+        instances = (i for s in services for i in self._by_service.get(s, ()))
+        return [(u, self.where[u.unit]) for i in instances for u in self._by_gen[i]]
 
     def _name(self, host: str, unit: Unit, now: float) -> None:
         path = service_path(unit.instance)
@@ -148,6 +168,7 @@ class World:
         units.pop(unit_id, None)
         if not units:
             self.units.pop(instance, None)
+        self._order(instance, units)
         self.registry.forget(unit_id, now)
         self.dirty.add(instance)
         self.dirty_hosts.add(host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 
 from cockpit.act.table import VERBS
 from cockpit.explain.facts import ENDED, Facts, touches
@@ -18,17 +19,17 @@ LINES = 5
 
 def of_group(facts: Facts, sort: Sort, *, full: bool) -> tuple[Evidence, ...]:
     """Of instances with the same trouble. `full` also says what is well: for one that was asked about."""
-    ids = sorted(facts.ids(sort))
-    rows = [facts.instances[i] for i in ids[:EXAMPLES] if i in facts.instances]
-    several = len(ids) > 1
+    group = facts.wrong.groups[sort].ids
+    ids, several = nsmallest(EXAMPLES, group), len(group) > 1
+    rows = [facts.instances[i] for i in ids if i in facts.instances]
     out: list[Evidence] = []
     for row in rows:
         out += _of_instance(facts, row, several)
-    out += _others(facts, sort, len(ids))
+    out += _others(facts, sort, len(group))
     out += _dependencies(facts, sort.service, full)
     out += _places(facts, rows, full)
     out += _neighbours(facts, sort, rows)
-    out += [_action(facts, a) for a in _at_work(facts, ids[:EXAMPLES])]
+    out += [_action(facts, a) for a in _at_work(facts, ids)]
     return tuple(out)
 
 

@@ -62,6 +62,11 @@ class Facts:
         declared = row.depends if row is not None else ()
         return [d for d in dict.fromkeys((*declared, *self.calls.get(service, ()))) if d != service]
 
+    def undeclared(self, service: str, callee: str) -> bool:
+        """Was it only seen to call the other one, and does not declare that?"""
+        row = self.nodes.get(service)
+        return callee in self.calls.get(service, ()) and (row is None or callee not in row.depends)
+
     def odd(self) -> list[str]:
         """Keys of the differences of what is neither an instance with a row nor a host."""
         rows = ((k, self.drift.get(k)) for k in sorted(self.wrong.odd))

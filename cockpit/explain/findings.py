@@ -37,28 +37,38 @@ class Writer:
         """A service alone is only the way from one trouble to another."""
         return any(t.kind != SERVICE for t in self.graph.knots[knot])
 
-    def behind(self, knot: int) -> dict[int, str]:
-        """The nearest knots behind it that are findings themselves."""
-        out: dict[int, str] = {}
-        todo = list(self.graph.causes[knot].items())
+    def behind(self, knot: int) -> dict[int, tuple[str, str]]:
+        """The nearest knots behind it that are findings themselves: how sure that is, and the service that is called
+        on the way there without being declared."""
+        out: dict[int, tuple[str, str]] = {}
+        first = [(n, how, self._seen(knot, n)) for n, how in self.graph.causes[knot].items()]
+        todo = sorted(first, key=lambda f: (f[1] == BECAUSE, not f[2]))  # what is sure and declared is told first
         seen: set[int] = set()
         while todo:
-            there, how = todo.pop()
+            there, how, via = todo.pop()
             if self.shown(there):
-                if out.get(there) != BECAUSE:
-                    out[there] = how
+                known = out.get(there)
+                if known is None or (known[0] != BECAUSE and how == BECAUSE):
+                    out[there] = how, via
             elif there not in seen:
                 seen.add(there)
-                todo += [(n, how if h == BECAUSE else PERHAPS) for n, h in self.graph.causes[there].items()]
+                todo += [(n, how if h == BECAUSE else PERHAPS, via) for n, h in self.graph.causes[there].items()]
         return out
+
+    def _seen(self, knot: int, there: int) -> str:
+        """The service of that knot when nothing here declares that it calls it."""
+        names = [t.name for t in self.graph.knots[there] if t.kind == SERVICE]
+        callers = {t.sort.service for t in self.graph.knots[knot] if t.sort is not None}
+        only = bool(names) and bool(callers) and all(self.facts.undeclared(c, n) for c in callers for n in names)
+        return names[0] if only else ""
 
     def finding(self, knot: int) -> Finding:
         troubles = self.graph.knots[knot]
         made = self._ring(troubles) if len(troubles) > 1 else self._one(troubles[0])
         behind = self.behind(knot)
         causes = sorted(
-            (Cause(how=how, text=self.sentence(n), finding=self.key(n)) for n, how in behind.items()),
-            key=lambda c: (c.how != BECAUSE, c.finding),
+            (self._cause(n, how, via) for n, (how, via) in behind.items()),
+            key=lambda c: (c.how != BECAUSE, c.observed, c.finding),
         )
         hosts = silent = perhaps = 0
         silence = self.facts.wrong.silent
@@ -76,6 +86,12 @@ class Writer:
         own = sum(len(silence.get(t.name, ())) for t in troubles if t.kind == HOST)
         own += sum(len(silence.get(n, ())) for t in troubles if t.kind == HOSTS for n in self._names(t))
         return _with(made, causes=tuple(causes), root=not causes, hosts=hosts, silent=silent + own, perhaps=perhaps)
+
+    def _cause(self, knot: int, how: str, via: str) -> Cause:
+        text = self.sentence(knot)
+        if via:
+            text = f"calls {self.facts.short(via)} (not declared): {text}"
+        return Cause(how=how, text=text, finding=self.key(knot), observed=bool(via))
 
     def key(self, knot: int) -> str:
         return " ".join(_key(t) for t in self.graph.knots[knot] if t.kind != SERVICE)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
-from cockpit.explain.facts import Facts, touches
+from cockpit.explain.facts import Facts, covers
 from cockpit.model.view import ActionRow, Change, RevisionRow
 from cockpit.model.why_rows import CLUSTER, HOST, RELAY, Suspect
 
@@ -32,13 +33,18 @@ def suspects(
     """What changed shortly before `since` and touches one of these, the nearest first; no `since`: none."""
     if since is None:
         return ()
-    ids, places = list(instances), {*hosts}
+    ids, places = dict.fromkeys(instances), {*hosts}
     services = {i.rpartition("/")[0] for i in ids}
+    some = frozenset(islice(ids, 50))
+    theirs = {i.rpartition("/")[0] for i in some}
     found: list[Suspect] = []
     told: set[int] = set()
     for action in facts.actions.values():
         before = _before(action, since)
-        if before is None or not (places & set(action.targets) or any(touches(action, i) for i in ids[:50])):
+        if before is None:
+            continue
+        named = not places.isdisjoint(action.targets) or not some.isdisjoint(action.targets)
+        if not named and not any(covers(action, s) for s in theirs):
             continue
         if action.revision is not None:
             told.add(action.revision)
@@ -47,7 +53,7 @@ def suspects(
         before = since - revision.time
         if revision.number in told or not -SLACK <= before <= WINDOW:
             continue
-        hit = next((c for c in revision.changes if _hits(c, services, set(ids), places)), None)
+        hit = next((c for c in revision.changes if _hits(c, services, ids, places)), None)
         if hit is not None:
             found.append(_of_revision(facts, revision, hit, since))
     away = {*relays}
@@ -94,7 +100,7 @@ def _of_revision(facts: Facts, revision: RevisionRow, hit: Change, since: float)
     return Suspect(text=text, at=revision.time, before=max(0.0, before), door=("revision", str(revision.number)))
 
 
-def _hits(change: Change, services: set[str], ids: set[str], hosts: set[str]) -> bool:
+def _hits(change: Change, services: set[str], ids: Collection[str], hosts: set[str]) -> bool:
     table, *rest = change.path
     name = rest[0] if rest else ""
     if table == "services":

@@ -52,17 +52,20 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(
-    plan: Plan, subject: Subject, expected: Expected, actual: Actual, now: float, *, verb: str = "", glass: str = ""
+    plan: Plan, subject: Subject, expected: Expected, actual: Actual, now: float, *, verb: str = "", glass: str = "",
+    ready: dict[str, tuple[int, int]] | None = None,
 ) -> Verdict:
     """What the guards of `expected` (the head, not what the plan would write) say.
 
     `verb` replaces the plan's own: pausing, resuming, aborting touches what the action touches. `glass`: the reason
-    with which guards that allow it are passed.
+    with which guards that allow it are passed. `ready`: that of a plan made from `actual`; else worked out.
     """
     guards = expected.guards
     if not guards:
         return Verdict()
-    held: list[dict[str, tuple[int, int]]] = []
+    if verb and not any(verb in g.verbs for g in guards):
+        return Verdict()  # at once, however much the action touches
+    held: list[dict[str, tuple[int, int]]] = [] if ready is None else [ready]
 
     def low() -> dict[str, tuple[int, int]]:
         if not held:

@@ -33,9 +33,13 @@ def touched(plan: Plan, expected: Expected, where: Mapping[str, str] | None = No
     def note(name: str, host: str = "", acted: bool = False) -> None:
         found[name, host] = found.get((name, host), False) or acted
 
+    before = ("", "")
     for step in plan.steps:
         if step.instance:
-            found[step.instance, step.host] = True
+            here = (step.instance, step.host)
+            if here != before:  # the steps of one stand together
+                found[here] = True
+                before = here
             continue
         release = "/".join(str(step.args[k]) for k in ("name", "version") if k in step.args)
         note(release or step.host, step.host)

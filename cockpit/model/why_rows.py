@@ -62,6 +62,8 @@ class Cause(Row, frozen=True, kw_only=True):
     text: str
     finding: str
     """Key of that finding."""
+    observed: bool = False
+    """It is called, as connections show, and nothing declares that."""
 
 
 class Finding(Row, frozen=True, kw_only=True):

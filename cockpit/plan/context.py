@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,8 @@ from cockpit.plan.rollout import rollout
 from cockpit.plan.signing import Signatures, require_signed
 from cockpit.plan.steps import Intent, Plan, Step
 
+PIECE = 1000
+"""Items that are encoded in one go."""
 GOES_ON = "on_failure is continue: what does not get well is left so and the rest is still replaced; fewer may serve"
 """Said by plans that may end with less than the rules of their services promise."""
 
@@ -177,12 +179,29 @@ def plan_digest(ctx: PlanContext, plan: Plan, instances: Collection[str]) -> str
                 for u in ctx.actual.units.get(instance, ())
             ],
         ])  # fmt: skip
-    content = [
+    parts = [
         plan.intent.verb, plan.intent.targets, plan.intent.params, units,
         [[h, heard(ctx.actual, h), ctx.expected.modes.get(h, "")] for h in sorted(hosts)],
         plan.changes, plan.steps, plan.gates,
     ]  # fmt: skip
-    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+    return _hash(parts)
+
+
+def _hash(parts: Sequence[Any]) -> str:
+    """SHA-256 over the canonical encoding of a list, piece by piece: the encoder lets nobody else run meanwhile."""
+    found = hashlib.sha256(b"[")
+    for n, part in enumerate(parts):
+        found.update(b"," if n else b"")
+        if not isinstance(part, list | tuple):
+            found.update(msgspec.json.encode(part, order="sorted"))
+            continue
+        found.update(b"[")
+        for at in range(0, len(part), PIECE):
+            found.update(b"," if at else b"")
+            found.update(memoryview(msgspec.json.encode(part[at : at + PIECE], order="sorted"))[1:-1])
+        found.update(b"]")
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def affected(before: Expected, after: Expected) -> tuple[str, ...]:

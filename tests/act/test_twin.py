@@ -162,3 +162,18 @@ def test_a_larger_roll_stays_cheap_in_events() -> None:
     result = t.rehearse(plan)
     assert result.outcome == "done" and result.lowest_ready == {"a.web": 400}
     assert result.events < 9 * 400, "a handful per instance, whatever the size"
+
+
+@pytest.mark.parametrize("verb, target", [("migrate", "a.web/1"), ("drain", "h1")])
+def test_an_end_that_brings_a_return_is_met_at_any_event(verb: str, target: str) -> None:
+    """An abort with undo may end while something turns healthy: the return begins within that event."""
+    t = twin()
+    before = t.end_state()
+    plan = t.plan(Intent(verb=verb, targets=(target,)))
+    t.submit(plan, [ex.Abort("li", plan.steps[len(plan.steps) // 2].id)], undo=True)
+    t.run()
+    assert [a.row.state for a in t.acts.values()] == ["returned", "done"]
+    rows = t.end_state()["instances"]
+    assert {i: (r["host"], r["version"]) for i, r in rows.items()} == {
+        i: (r["host"], r["version"]) for i, r in before["instances"].items()
+    }

@@ -11,6 +11,7 @@ import pytest
 
 from cockpit.controller.core import Controller
 from cockpit.controller.metrics import FRESH, MAX_NAMES, PART, QUIET, Metrics
+from cockpit.controller.why import facts_of
 from cockpit.model.metrics_rows import (
     HOST_FIELDS,
     Call,
@@ -135,6 +136,11 @@ async def test_calls_that_are_seen(c: Controller, a: FakeAgent) -> None:
     assert calls == [("shop.db", "batch", False, 5), ("shop.web", "shop.db", True, 2)]
     assert found.outside == {"shop.web": 1} and found.watched == 1
     assert isinstance(found.calls[0], Call)
+    await c.metrics.look()
+    assert facts_of(c).calls == {"shop.db": ("batch",), "shop.web": ("shop.db",)}
+    c.metrics.peers.clear()
+    await c.metrics.look()
+    assert facts_of(c).calls == {}, "what is not seen any more is no cause"
 
 
 async def test_memory_is_bounded_and_what_is_gone_is_forgotten(c: Controller) -> None:

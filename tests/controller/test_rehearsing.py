@@ -16,7 +16,7 @@ from cockpit.controller.rehearsing import Rehearsals, Request
 from cockpit.model.rehearsal_rows import Fault
 from cockpit.model.topology import to_doc
 from cockpit.model.view import Who
-from cockpit.plan.steps import Bad, Intent
+from cockpit.plan.steps import Bad, Intent, Plan
 from tests.act.worlds import ARTIFACTS, expected, recorded, running, twin
 from tests.helpers import alive, until
 
@@ -30,6 +30,9 @@ def controller(count: int = 4) -> Any:
 
     async def looked() -> None: ...
 
+    async def plan(intent: Intent, who: Who) -> Plan:
+        return twin(expected=e).plan(intent)
+
     durations: Durations = recorded()
     return SimpleNamespace(
         world=SimpleNamespace(
@@ -38,7 +41,7 @@ def controller(count: int = 4) -> Any:
             units={i: {u.unit: u for u in us} for i, us in actual.units.items()},
         ),
         desk=SimpleNamespace(
-            durations=durations, stable={}, plan=lambda intent, who: twin(expected=e).plan(intent)
+            durations=durations, stable={}, plan=plan,
         ),
         ledger=SimpleNamespace(revisions=[], last_import=None, actions={}), looked=looked,
     )  # fmt: skip
@@ -99,7 +102,7 @@ async def test_a_forecast_of_what_begins(monkeypatch: pytest.MonkeyPatch, steps:
     monkeypatch.setattr(rehearsing, "STEPS", steps)
     c = controller()
     r = Rehearsals(c)
-    plan = c.desk.plan(Intent(verb="deploy", targets=("a.web",), params={"version": "1.1.0"}), WHO)
+    plan = await c.desk.plan(Intent(verb="deploy", targets=("a.web",), params={"version": "1.1.0"}), WHO)
     coming = r.foretell(plan)
     assert coming is not None
     forecast = await coming

@@ -148,6 +148,17 @@ def test_a_dependency_that_was_only_seen_counts_as_one_that_is_declared() -> Non
     assert len(explain(facts(rows), "instance", "s.web/0").findings) == 1
     given = facts(rows, calls={"s.web": ("s.db",)})
     assert [f.name for f in explain(given, "instance", "s.web/0").findings] == ["s.db/0", "s.web/0"]
+    (cause,) = finding(given, "instance", "s.web/0", 1).causes
+    assert (cause.how, cause.observed) == (PERHAPS, True)
+    assert cause.text == "calls s.db (not declared): s.db/0 is unhealthy"
+
+
+def test_what_is_declared_is_told_before_what_was_only_seen() -> None:
+    rows = [instance("s.a/0", mark="failed"), instance("s.db/0", mark="failed"), instance("s.web/0", "h-2", "failed")]
+    given = facts(rows, depends={"s.web": ("s.db",)}, calls={"s.web": ("s.a", "s.db")})
+    causes = finding(given, "instance", "s.web/0", 2).causes
+    assert [(c.finding.split()[1], c.observed) for c in causes] == [("s.db", False), ("s.a", True)]
+    assert causes[0].text == "s.db/0 is unhealthy"
 
 
 @pytest.mark.parametrize(
