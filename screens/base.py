@@ -156,7 +156,8 @@ class ClusterScreen(KeyScreen[None]):
     # top and bottom line
 
     def show_top(self, width: int = 0) -> None:
-        self.cockpit.draw_top(self.top_line, width or self.size.width)
+        if self.top_line.is_attached:  # the clock may tick once more while a screen goes
+            self.cockpit.draw_top(self.top_line, width or self.size.width)
 
     def show_bottom(self, width: int = 0) -> None:
         width = width or self.size.width

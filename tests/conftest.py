@@ -20,6 +20,11 @@ from tests import leftovers
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
+# A run in the background, or under nohup, ignores them, and so would every program that is started here.
+for _number, _usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _usual)
+
 _short: list[Path] = []
 
 
@@ -29,7 +34,7 @@ def no_leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     mark = os.environ[leftovers.VARIABLE] = uuid.uuid4().hex
     yield
     directories = [tmp_path_factory.getbasetemp(), *_short]
-    deadline = time.monotonic() + 3  # for those that are just ending
+    deadline = time.monotonic() + 30  # for those that are just ending
     while (left := leftovers.find(mark, directories)) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in left:

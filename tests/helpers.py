@@ -17,28 +17,33 @@ T = TypeVar("T")
 
 PAUSE = 0.01
 """Seconds between two looks at a condition."""
+PATIENCE = 40.0
+"""Seconds before a wait gives up: far beyond what a busy machine needs, and no part of what is tested."""
 
 
-def wait_for(condition: Callable[[], T], timeout: float = 10.0, what: str = "") -> T:
-    """The first true answer of `condition`. AssertionError when there is none in `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+def wait_for(condition: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
+    """The first true answer of `condition`. AssertionError when there is none in `timeout` seconds.
+
+    Less than PATIENCE counts as PATIENCE: a wait that gives up sooner fails on a busy machine and finds nothing more.
+    """
+    deadline = time.monotonic() + max(timeout, PATIENCE)
     while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(_late(condition, timeout, what, answer))
+            raise AssertionError(_late(condition, max(timeout, PATIENCE), what, answer))
         time.sleep(PAUSE)
     return answer
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0, what: str = "") -> T:
+async def until(condition: Callable[[], T | Awaitable[T]], timeout: float = PATIENCE, what: str = "") -> T:
     """`wait_for` for coroutines; the condition may be one itself."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + max(timeout, PATIENCE)
     while True:
         found = condition()
         answer: T = await found if inspect.isawaitable(found) else found
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(_late(condition, timeout, what, answer))
+            raise AssertionError(_late(condition, max(timeout, PATIENCE), what, answer))
         await asyncio.sleep(PAUSE)
 
 
@@ -80,7 +85,7 @@ def alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def running(argv: Sequence[str], grace: float = 5.0, **popen: Any) -> Iterator[subprocess.Popen[Any]]:
+def running(argv: Sequence[str], grace: float = PATIENCE, **popen: Any) -> Iterator[subprocess.Popen[Any]]:
     """A process for the time of a `with` block: SIGTERM at its end, SIGKILL after `grace` seconds."""
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     with subprocess.Popen(argv, **(quiet | popen)) as process:

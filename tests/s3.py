@@ -10,6 +10,8 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from tests.helpers import PATIENCE
+
 READY = re.compile(r"Running on (http://127\.0\.0\.1:\d+)")
 START_LIMIT = 60.0
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "cockpit-tests", "AWS_SECRET_ACCESS_KEY": "not-a-secret-3f9c"}
@@ -41,6 +43,6 @@ def s3_server() -> Iterator[str]:
     finally:
         late.cancel()
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
         if drain is not None:
-            drain.join(10)
+            drain.join(PATIENCE)

@@ -10,7 +10,7 @@ import pytest
 from tests.machine import Machine, machines_possible
 from tests.netlab import Lab
 
-pytestmark = [pytest.mark.skipif(not machines_possible(), reason="containers need root"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.skipif(not machines_possible(), reason="containers need root"), pytest.mark.timeout(600)]
 
 
 def test_it_boots_runs_units_and_forgets(tmp_path: Path) -> None:

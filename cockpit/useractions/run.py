@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -60,6 +61,12 @@ Item = Said | Ended
 def environment(action: UserAction, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     env = os.environ if environ is None else environ
     return {k: env[k] for k in PASSED if k in env} | {"TERM": "dumb", "COCKPIT_ACTION": action.name} | action.env
+
+
+def _home() -> str:
+    """Where a program begins: at home, if there is such a place."""
+    home = os.environ.get("HOME") or "/"
+    return home if Path(home).is_dir() else "/"
 
 
 async def run(action: UserAction, jobs: Sequence[Job], session: Session) -> AsyncGenerator[Item, None]:
@@ -116,7 +123,7 @@ async def _here(action: UserAction, job: Job) -> AsyncGenerator[Item, None]:
     try:
         process = await asyncio.create_subprocess_exec(
             *job.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, limit=LINE,
-            env=environment(action), cwd=os.environ.get("HOME") or "/", start_new_session=True,
+            env=environment(action), cwd=_home(), start_new_session=True,
         )
     except OSError as e:
         yield Ended(job.label, "failed", None, f"{job.argv[0]}: {e.strerror or e}", 0.0)

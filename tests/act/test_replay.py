@@ -20,6 +20,7 @@ from cockpit.model.view import ActionRow, Delta, Head, InstanceRow, Snapshot
 from cockpit.plan.steps import Bad, Intent, Plan, Refused
 from tests.act.hand import make_plan, roll
 from tests.act.worlds import expected, recorded, running, twin
+from tests.helpers import PATIENCE
 
 
 class Recorder(Twin):
@@ -257,7 +258,7 @@ async def test_a_session_replays_through_a_session(tmp_path: Path) -> None:
     entries, end = session(tmp_path, everything)
     t = twin(seed=3, actions=10)
     live: Any = LiveTwin(t)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         report = await replay(schedule(entries), SessionTarget(live))
     assert report.differs == ""
     t.run()

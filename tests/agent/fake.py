@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 
 from cockpit.link.frames import SUBPROTOCOL
 from cockpit.link.pki import Authority, JoinRefused, make_token, peer_identity, token_digest
-from tests.helpers import alive, until
+from tests.helpers import PATIENCE, alive, until
 
 Frame = dict[str, Any]
 UUID = "6d8b2cb0-1111-4222-8333-444455556666"
@@ -85,7 +85,7 @@ class FakeController:
         return found[0]
 
     async def command(
-        self, word: str, *, task: str = "", uuid: str = UUID, timeout: float = 10.0, **args: Any
+        self, word: str, *, task: str = "", uuid: str = UUID, timeout: float = PATIENCE, **args: Any
     ) -> Frame:
         """Send a command; its result frame."""
         task = task or f"t{next(self._numbers)}"
@@ -93,7 +93,7 @@ class FakeController:
         await self.send({"t": "cmd", "task": task, "uuid": uuid, "word": word, "args": args})
         return await self.result(task, after, timeout)
 
-    async def result(self, task: str, after: int = 0, timeout: float = 10.0) -> Frame:
+    async def result(self, task: str, after: int = 0, timeout: float = PATIENCE) -> Frame:
         def found() -> list[Frame]:
             return [f for f in self.frames[after:] if f["t"] == "result" and f["task"] == task]
 
@@ -117,7 +117,7 @@ class FakeController:
                 return next((u for u in frame["units"] if u["unit"] == unit), None)
         return None
 
-    async def sees(self, unit: str, timeout: float = 10.0, **facts: Any) -> Frame:
+    async def sees(self, unit: str, timeout: float = PATIENCE, **facts: Any) -> Frame:
         """Wait until the unit's report has these fields."""
 
         def found() -> Frame:
@@ -241,7 +241,7 @@ class AgentProcess:
             writer.write(b'{"id":1,"op":"end"}\n')
             await reader.read()
             writer.close()
-            await until(lambda: not alive(pid), 10, "the keeper ends")
+            await until(lambda: not alive(pid), what="the keeper ends")
         for _, _, hello in self.controller.hellos:
             if alive(hello["agent_pid"]):
                 os.kill(hello["agent_pid"], signal.SIGKILL)

@@ -123,6 +123,7 @@ def test_an_altered_file_is_found_and_a_moved_one_is_not(tmp_path: Path) -> None
     content = file.read_bytes()
     file.unlink()
     file.write_bytes(content)  # restored: another inode, the same content
+    file.chmod(0o644)
     assert releases.check("web", "1.0.0")["files"]["data/words.txt"][2] == file.stat().st_ino
     assert releases.listing() == ["web/1.0.0"]
     with Holdings(str(tmp_path), "web") as held:

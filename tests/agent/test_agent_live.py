@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from tests.agent.fake import UUID, AgentProcess, FakeController, unitspec
-from tests.helpers import alive, until
+from tests.helpers import PATIENCE, alive, until
 
 WEB = "puzzle.web/2:5"
 
@@ -252,9 +252,9 @@ async def test_end_stops_everything(short_dir: Any, controller: FakeController) 
     keeper = await process.keeper_pid()
     assert keeper is not None
     assert await controller.ok("end") == {}
-    await until(lambda: controller.of("bye"), 5, "it says that everything was ended")
+    await until(lambda: controller.of("bye"), what="it says that everything was ended")
     await until(lambda: not alive(keeper) and not alive(unit["pid"]))
-    assert await asyncio.wait_for(first.wait(), 5) == 0
+    assert await asyncio.wait_for(first.wait(), PATIENCE) == 0
 
 
 async def test_head_is_kept_and_told(agent: AgentProcess, controller: FakeController) -> None:

@@ -207,14 +207,19 @@ async def test_without_following_it_ends_at_once(agent: AgentProcess, controller
 
 
 async def test_a_slow_reader_loses_lines_that_are_counted(
-    agent: AgentProcess, controller: FakeController
+    agent: AgentProcess, controller: FakeController, tmp_path: Path
 ) -> None:
-    code = "import time\nprint('start')\ntime.sleep(0.4)\nfor n in range(60_000): print(n, 'x' * 60)\ntime.sleep(60)"
+    go = tmp_path / "go"
+    code = (
+        f"import os, time\nprint('start')\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+        "for n in range(60_000): print(n, 'x' * 60)\ntime.sleep(60)"
+    )
     await controller.ok("prepare", spec=unitspec(UNIT, **talker(code)))
     await controller.ok("start", unit=UNIT)
     file = agent.dir / "logs/puzzle.web_2_5/1.main.out"
     await until(lambda: file.exists() and file.read_bytes())
     await controller.ok("logs", stream="s", units=[UNIT], lines=0, follow=True)
+    go.touch()
     await until(lambda: file.stat().st_size > 3_000_000 and b"59999 x" in file.read_bytes()[-200:])
     await controller.send({"t": "credit", "stream": "s", "lines": 100_000})
 

@@ -14,7 +14,7 @@ import pytest
 from cockpit.agent.local import LocalSocket
 from cockpit.agent.names import Names, UnknownName, find_path
 from tests.agent.fake import AgentProcess, FakeController
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 
 def endpoint(port: int, state: str = "ready") -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Program:
         return await self.next()
 
     async def next(self) -> dict[str, Any]:
-        doc: dict[str, Any] = json.loads(await asyncio.wait_for(self.reader.readline(), 5))
+        doc: dict[str, Any] = json.loads(await asyncio.wait_for(self.reader.readline(), PATIENCE))
         return doc
 
 
@@ -112,7 +112,7 @@ async def test_resolve_watch_and_the_cache_after_a_restart(agent: AgentProcess, 
         except (OSError, ValueError):
             return {}
 
-    found = await until(again, 10, "the new agent answers while the controller is away")
+    found = await until(again, what="the new agent answers while the controller is away")
     assert (found["version"], found["endpoints"]) == (4, [endpoint(4)]), "from the disk cache"
 
 
@@ -155,7 +155,7 @@ async def test_a_watcher_that_does_not_read_holds_nobody_up(short_dir: Path) -> 
         # the one that reads sees the latest; the other holds at most what its socket takes
         data = b""
         while b'"version":5' not in data:
-            data = data[-100:] + await asyncio.wait_for(good.reader.read(1 << 20), 5)
+            data = data[-100:] + await asyncio.wait_for(good.reader.read(1 << 20), PATIENCE)
     finally:
         deaf.writer.transport.abort()
         await local.stop()

@@ -22,7 +22,7 @@ from cockpit.agent.units import Memory, ended, exit_words, report, state_of
 from cockpit.agent.waiting import within
 from cockpit.model.actual import Unit
 from tests.agent.fake import unitspec
-from tests.helpers import loopback
+from tests.helpers import PATIENCE, loopback
 
 RANGE = (20000, 20004)
 
@@ -369,7 +369,7 @@ async def test_the_outbox_sends_units_once_with_the_latest_and_logs_last() -> No
     box.unit("nothing")
     values["a"] = 2
     box.unit("a")
-    got = [await asyncio.wait_for(box.take(), 1) for _ in range(3)]
+    got = [await asyncio.wait_for(box.take(), PATIENCE) for _ in range(3)]
     assert got == [{"t": "unit", "value": 2}, {"t": "result"}, {"t": "log"}]
     box.unit("a")
     assert await box.take() == {"t": "unit", "value": 2}
@@ -384,7 +384,7 @@ async def test_a_full_outbox_gives_up_and_logs_wait() -> None:
     await asyncio.sleep(0)
     assert not late.done()
     box.clear(open=False)
-    await asyncio.wait_for(late, 1)
+    await asyncio.wait_for(late, PATIENCE)
     box.clear(open=True)
     for _ in range(20_001):
         box.put({"t": "x"})
@@ -405,7 +405,7 @@ def test_the_agent_imports_nothing_heavy() -> None:
         "bad = {'msgspec','aiohttp','cryptography','textual','yaml','networkx','tarfile_'} & set(sys.modules)\n"
         "assert not bad, bad"
     )
-    subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=20)
+    subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=PATIENCE)
 
 
 async def test_a_cancellation_is_never_lost() -> None:

@@ -23,7 +23,7 @@ from cockpit.plan.unitspec import unit_spec
 from cockpit.plan.verbs import plan
 from tests.agent.fake import AgentProcess, FakeController
 from tests.agent.test_agent_activate import install, link
-from tests.helpers import alive, until
+from tests.helpers import PATIENCE, alive, until
 
 WEB = "p.web/0"
 READER = """
@@ -110,7 +110,7 @@ class Cluster:
 
         seen = len(self.controller.frames)
         await feed(ex.Go())
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not ends:
             assert time.monotonic() < deadline, executor.steps_running()
             frames, seen = self.controller.frames[seen:], len(self.controller.frames)

@@ -18,7 +18,7 @@ import pytest
 from cockpit.agent.keeper_client import KeeperClient, KeeperError
 from cockpit.model.states import State
 from tests.agent.keeper_host import KEEPER, KeeperHost, of, put_start, sh
-from tests.helpers import alive, wait_for
+from tests.helpers import PATIENCE, alive, wait_for
 
 U = "a.b/0:1"
 FOREVER = ("sleep", "100000")
@@ -329,7 +329,7 @@ def test_term_leaves_the_services_running(host: KeeperHost) -> None:
         os.kill(host.keeper.pid, number)
     assert c.call("hello")["pid"] == host.keeper.pid
     host.keeper.terminate()
-    assert host.keeper.wait(5) == 0 and alive(pid)
+    assert host.keeper.wait(PATIENCE) == 0 and alive(pid)
     assert host.up().unit(U)["pids"] == {"main": pid}
 
 
@@ -337,14 +337,14 @@ def test_one_keeper_per_directory(host: KeeperHost) -> None:
     host.up()
     assert host.keeper is not None
     argv = [sys.executable, "-I", "-S", KEEPER, str(host.dir)]
-    second = subprocess.run(argv, capture_output=True, text=True, timeout=10)
+    second = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
     assert second.returncode == 3 and f"pid {host.keeper.pid}" in second.stderr
     assert host.connect().call("hello")["pid"] == host.keeper.pid
 
 
 def test_wrong_arguments() -> None:
     for args in ([], ["--help"], ["/proc/nowhere"]):
-        done = subprocess.run([sys.executable, "-I", "-S", KEEPER, *args], capture_output=True, timeout=10)
+        done = subprocess.run([sys.executable, "-I", "-S", KEEPER, *args], capture_output=True, timeout=PATIENCE)
         assert done.returncode == 2 and done.stderr.startswith(b"keeper: ")
 
 

@@ -16,7 +16,7 @@ import pytest
 from cockpit.agent.keeper_client import KeeperError
 from cockpit.model.states import State
 from tests.agent.keeper_host import ENV, KeeperHost, of, put_start, sh
-from tests.helpers import alive, wait_for
+from tests.helpers import PATIENCE, alive, wait_for
 
 U = "a.b/0:1"
 FOREVER = ("sleep", "100000")
@@ -420,11 +420,11 @@ def test_end_takes_everything_along(host: KeeperHost) -> None:
     agent = c.call("agent", argv=sh("exec sleep 100003"))["agent_pid"]
     put_start(c, host.spec("a.b/9:1", "exit 1", restart={"delay": 600, "max_delay": 600}))
     c.call("end")
-    assert host.keeper is not None and host.keeper.wait(5) == 0
+    assert host.keeper is not None and host.keeper.wait(PATIENCE) == 0
     assert host.marked() == [] and not alive(agent)
     assert not (host.dir / "keeper.sock").exists()
     c = host.up()  # it was the host that was ended, not the wish for its services
     assert c.call("hello")["agent_pid"] is not None
     wait_for(lambda: len([u for u in c.units() if u["pids"]]) == 3)
     c.call("end")
-    assert host.keeper.wait(5) == 0
+    assert host.keeper.wait(PATIENCE) == 0

@@ -19,7 +19,7 @@ from cockpit.agent.keeper.wire import MAX_LINE
 from cockpit.agent.keeper_client import KeeperClient, KeeperError
 from cockpit.model.states import State
 from tests.agent.keeper_host import KeeperHost, of, put_start
-from tests.helpers import wait_for
+from tests.helpers import PATIENCE, wait_for
 
 U = "a.b/0:1"
 FOREVER = ("sleep", "100000")
@@ -33,7 +33,7 @@ def host(short_dir: Path) -> Iterator[KeeperHost]:
 
 def raw(host: KeeperHost) -> socket.socket:
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(10)
+    s.settimeout(PATIENCE)
     s.connect(str(host.dir / "keeper.sock"))
     return s
 

@@ -141,9 +141,9 @@ class Place:
     async def stands(self, transport: str, port: int) -> None:
         """For a good while."""
         pair = Pair(f"https://127.0.0.1:{port}", transport)
-        await until(lambda: self.link.connected and self.link.pair == pair, 10, f"{pair} stands")
+        await until(lambda: self.link.connected and self.link.pair == pair, what=f"{pair} stands")
         before = len([f for f in self.hub.frames if f["t"] == "pong"])
-        await until(lambda: len([f for f in self.hub.frames if f["t"] == "pong"]) > before + 3, 10)
+        await until(lambda: len([f for f in self.hub.frames if f["t"] == "pong"]) > before + 3)
         assert self.link.connected and self.link.pair == pair
         assert self.hub.hellos[-1]["transport"] == transport
 

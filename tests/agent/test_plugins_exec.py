@@ -19,7 +19,7 @@ def lines_of(controller: FakeController, task: str) -> list[Any]:
 async def begin(controller: FakeController, task: str, argv: list[str], **args: Any) -> None:
     frame = {
         "t": "cmd", "task": task, "uuid": controller.hellos[-1][1], "word": "exec",
-        "args": {"task": task, "argv": argv, "timeout": 20, **args},
+        "args": {"task": task, "argv": argv, "timeout": 60, **args},
     }
     await controller.send(frame)
 
@@ -28,7 +28,7 @@ async def ended(controller: FakeController, task: str) -> dict[str, Any]:
     answer = await controller.result(task)
     assert answer["ok"], answer
     found: dict[str, Any] = answer["data"]
-    await until(lambda: len(lines_of(controller, task)) >= found["lines"], 5, "all lines")
+    await until(lambda: len(lines_of(controller, task)) >= found["lines"], what="all lines")
     return found
 
 
@@ -57,7 +57,7 @@ async def test_a_timeout_ends_all_of_it(controller: FakeController, agent: Agent
     assert data["why"] == "timeout" and data["signal"] == signal.SIGKILL
     found = [int(p) for p in pids.read_text().split()]
     assert len(found) == 2
-    await until(lambda: not any(alive(p) for p in found), 5, "nothing of it is left")
+    await until(lambda: not any(alive(p) for p in found), what="nothing of it is left")
 
 
 async def test_stopping_and_a_lost_connection_end_it(
@@ -73,7 +73,7 @@ async def test_stopping_and_a_lost_connection_end_it(
     assert (await ended(controller, "s1"))["why"] == "stopped"
     assert alive(pids[1])
     controller.cut()
-    await until(lambda: not alive(pids[1]), 10, "the command ends with its connection")
+    await until(lambda: not alive(pids[1]), what="the command ends with its connection")
 
 
 async def test_much_output_is_bounded_and_counted(controller: FakeController, agent: AgentProcess) -> None:
@@ -94,4 +94,4 @@ async def test_many_run_side_by_side_and_leave_nothing(
     assert (await ended(controller, "p2"))["code"] == 0
     assert (await ended(controller, "p1"))["code"] == 0
     assert lines_of(controller, "p1") == [["out", "through"]]
-    await until(lambda: not alive(int((tmp_path / "pid").read_text())), 5, "the background child ends")
+    await until(lambda: not alive(int((tmp_path / "pid").read_text())), what="the background child ends")

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cockpit.swarm.records import identity
 from cockpit.swarm.signatures import Subject, format_key, statement
 from tests.agent.fake import AgentProcess, FakeController, unitspec
-from tests.helpers import alive, until
+from tests.helpers import PATIENCE, alive, until
 
 KEY = Ed25519PrivateKey.generate()
 PUBLIC = format_key(KEY.public_key().public_bytes_raw())
@@ -45,8 +45,8 @@ def leak(call):
         time.sleep(0.001)
 """
 WORDS = {
-    "hello": {"timeout": 5}, "slow": {"timeout": 20}, "sleepy": {"timeout": 0.3}, "crash": {"timeout": 5},
-    "leak": {"timeout": 30},
+    "hello": {"timeout": 60}, "slow": {"timeout": 60}, "sleepy": {"timeout": 0.3}, "crash": {"timeout": 60},
+    "leak": {"timeout": 60},
 }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ async def test_a_new_version_serves_while_the_old_finishes(
     assert answer["version"] == "1.1.0" and answer["pid"] != old and alive(old)
     go.touch()
     assert (await controller.result("long"))["data"] == {"done": True}
-    await until(lambda: not alive(old), 10, "the old process goes")
+    await until(lambda: not alive(old), what="the old process goes")
     assert row(controller)["version"] == "1.1.0" and agent.pid == pid
     await controller.ok("plugin-remove", name="tester")
     assert (await word(controller, "hello"))["code"] == "bad"
@@ -112,12 +112,12 @@ async def test_crash_timeout_and_leak_harm_nobody(controller: FakeController, ag
     await controller.ok("plugin", **installed(agent, "1.0.0"))
     answer = await word(controller, "crash")
     assert answer["code"] == "broken" and "exit 5" in answer["text"]
-    await until(lambda: row(controller).get("state") == "broken", 5, "it is shown as broken")
-    await until(lambda: _ok(word(controller, "hello")), 10, "it is started anew")
+    await until(lambda: row(controller).get("state") == "broken", what="it is shown as broken")
+    await until(lambda: _ok(word(controller, "hello")), what="it is started anew")
     answer = await word(controller, "sleepy")
     assert answer["code"] == "timeout" and "was killed" in answer["text"]
-    await until(lambda: _ok(word(controller, "hello")), 10)
-    answer = await controller.command("leak", timeout=25)
+    await until(lambda: _ok(word(controller, "hello")))
+    answer = await controller.command("leak", timeout=PATIENCE)
     assert "than its 64" in answer["text"] or "MemoryError" in answer["text"], answer  # whichever limit was first
     report = controller.unit(spec["unit"])
     assert report is not None and report["pid"] == started["pid"] and alive(started["pid"]) and alive(pid)
@@ -165,14 +165,14 @@ async def test_it_comes_back_with_the_agent_and_leaves_with_it(
     old = (await controller.ok("hello"))["pid"]
     after = len(controller.frames)
     os.kill(agent.pid, signal.SIGKILL)
-    await until(lambda: not alive(old), 10, "its processes do not outlive the agent")
+    await until(lambda: not alive(old), what="its processes do not outlive the agent")
     await controller.connected(after)
     assert (await controller.ok("hello"))["version"] == "1.0.0"
     after = len(controller.frames)
     (agent.dir / "releases/tester/1.0.0/main.py").write_text("# other\n")
     os.kill(agent.pid, signal.SIGTERM)
     await controller.connected(after)
-    await until(lambda: row(controller).get("state") == "refused", 10)
+    await until(lambda: row(controller).get("state") == "refused")
     assert "other content" in row(controller)["text"]
     assert (await word(controller, "hello"))["code"] == "bad"
 

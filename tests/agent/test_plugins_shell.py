@@ -36,7 +36,7 @@ class Shell:
         await self.c.send({
             "t": "cmd", "task": self.task, "uuid": self.c.hellos[-1][1], "word": "shell", "args": given,
         })  # fmt: skip
-        await until(self.look, 10, "it begins")
+        await until(self.look, what="it begins")
         return self
 
     async def look(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Shell:
             return all(w.encode() in out for w in words)
 
         try:
-            await until(all_there, 15)
+            await until(all_there)
         except AssertionError:
             raise AssertionError(f"{words} not in {bytes(self._out[-2000:])!r}") from None
 
@@ -81,7 +81,7 @@ class Shell:
             await self.look()
             return next((f for f in self.c.of("result") if f["task"] == self.task), None)
 
-        found = await until(answer, 20, "it ends")
+        found = await until(answer, what="it ends")
         await self.look()
         return dict(found["data"]) if found["ok"] else dict(found)
 
@@ -124,7 +124,7 @@ async def test_a_flood_waits_for_credit_and_ctrl_c_ends_it(controller: FakeContr
     async def full() -> bool:
         return len(await s.out()) == WINDOW
 
-    await until(full, 15, "it says as much as it may")
+    await until(full, what="it says as much as it may")
     other = await Shell(controller, "f2").open("cat")  # the plug-in serves others meanwhile
     await other.type("hello\n")
     await other.shows("hello\r\nhello")
@@ -171,10 +171,10 @@ async def test_all_of_it_ends_when_it_is_left(
                 "args": {"task": task},
             })  # fmt: skip
             assert (await s.ended())["why"] == "stopped"
-            await until(lambda: not any(alive(p) for p in pids["k1"]), 10, "nothing is left")
+            await until(lambda: not any(alive(p) for p in pids["k1"]), what="nothing is left")
     assert all(alive(p) for p in pids["k2"])
     controller.cut()
-    await until(lambda: not any(alive(p) for p in pids["k2"]), 10, "it ends with its connection")
+    await until(lambda: not any(alive(p) for p in pids["k2"]), what="it ends with its connection")
 
 
 async def test_nobody_types_for_long(controller: FakeController, agent: AgentProcess) -> None:

@@ -17,7 +17,7 @@ from cockpit.link import candidates, messages
 from cockpit.link.frames import PROTOCOL, SUBPROTOCOL
 from cockpit.link.pki import peer_identity
 from tests.agent.fake import UUID, FakeController, Frame
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 ROOT = Path(cockpit.__file__).resolve().parent.parent
 SHA = "ab" * 32
@@ -153,16 +153,16 @@ class UpgradeHub(FakeController):
             if frame["t"] == "event" and self.acking and self.main is not None:
                 self.main.send({"t": "ack", "seq": frame["seq"]})
 
-    async def upgrade(self, version: str, task: str = "up", limit: float = 20.0, **more: Any) -> Frame:
+    async def upgrade(self, version: str, task: str = "up", limit: float = 60.0, **more: Any) -> Frame:
         """Order it, and wait for its answer. `limit` is the candidate's time."""
         await self.order(version, task, timeout=limit, **more)
-        return await self.result(task, timeout=30)
+        return await self.result(task, timeout=limit + PATIENCE)
 
     async def order(self, version: str, task: str = "up", **more: Any) -> None:
         args = {"name": "cockpit-agent", "version": version, "sha256": SHA, **more}
         await self.send({"t": "cmd", "task": task, "uuid": UUID, "word": "upgrade", "args": args})
 
-    async def served_by(self, version: str, timeout: float = 15.0) -> Beside:
+    async def served_by(self, version: str, timeout: float = PATIENCE) -> Beside:
         """The serving link, once it is of an agent of this version and has told its full set."""
 
         def there() -> list[Beside]:

@@ -17,7 +17,7 @@ from cockpit.alerts.deliver import Delivery, Undelivered, body, summary
 from cockpit.alerts.grouping import Notice
 from cockpit.alerts.settings import Target
 from cockpit.model.view import AlertRow
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 ROW = AlertRow(id="a1", when="crash", group="p.web", members=("p.web/0",), text="exit 1", since=1.0)
 PAUSES = (0.01, 0.01)
@@ -131,7 +131,7 @@ async def test_syslog_gets_one_line(tmp_path: Path) -> None:
         await delivery.tell(Target(syslog="local3"), notice())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.bind(path)
-        s.settimeout(5)
+        s.settimeout(PATIENCE)
         await delivery.tell(Target(syslog="local3"), notice())
         line = s.recv(4096).decode()
     assert line.startswith("<156>") and line.endswith("prod: crash of p.web: exit 1") and "\n" not in line

@@ -67,7 +67,7 @@ def c(hook: Hook) -> Iterator[Cluster]:
     with cluster(TOPOLOGY) as found:
         found.wait_calm()
         write(found.state / "alerts.yaml", RULES % (hook.url, "crash"))
-        wait_for(lambda: json.loads(found.cli("alerts", "--json"))["targets"], 10, "the file is read")
+        wait_for(lambda: json.loads(found.cli("alerts", "--json"))["targets"], what="the file is read")
         yield found
 
 
@@ -85,7 +85,7 @@ def alerts(c: Cluster) -> dict[str, Any]:
 def test_a_crash_is_told(c: Cluster, hook: Hook) -> None:
     os.kill(c.pids()["web/0"], signal.SIGKILL)
     at = time.time()
-    wait_for(lambda: hook.got, 10, "the crash is told")
+    wait_for(lambda: hook.got, what="the crash is told")
     (told, alert) = hook.got[0]
     print(f"told after {told - at:.2f} s")
     assert (alert["what"], alert["when"], alert["group"]) == ("firing", "crash", "web")
@@ -101,10 +101,10 @@ def test_a_crash_is_told(c: Cluster, hook: Hook) -> None:
 
 def test_a_broken_file_leaves_the_old_rules_in_force(c: Cluster, hook: Hook) -> None:
     write(c.state / "alerts.yaml", "rules: [{when: crsh}]\n")
-    wait_for(lambda: "crsh" in alerts(c)["trouble"], 10, "the file is looked at")
+    wait_for(lambda: "crsh" in alerts(c)["trouble"], what="the file is looked at")
     assert alerts(c)["targets"], "what was read before holds"
     write(c.state / "alerts.yaml", RULES % (hook.url, "stopped"))
-    wait_for(lambda: not alerts(c)["trouble"], 10, "the file is read")
+    wait_for(lambda: not alerts(c)["trouble"], what="the file is read")
     assert c.cli("alerts", "test", "ops").startswith("ops (webhook 127.0.0.1")
     assert any(told["when"] == "test" for _, told in hook.got)
     assert "no target 'opps'" in c.run("alerts", "test", "opps").stderr

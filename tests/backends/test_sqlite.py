@@ -23,6 +23,7 @@ from backends.sqlite import SqliteStore, open_store
 from cockpit.controller.core import open_backend
 from cockpit.plan.steps import Bad
 from cockpit.ports import Write
+from tests.helpers import PATIENCE
 from tests.house.tree import ROOT
 
 WRITER = """
@@ -223,7 +224,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, after:
 
 async def test_a_full_disk_is_an_oserror_and_leaves_the_old_state(tmp_path: Path) -> None:
     with program(LIMITED, tmp_path) as process:
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert said.startswith("OSError")
     assert await content(tmp_path) == {"a": {"n": 1, "m": 3}}

@@ -109,7 +109,7 @@ def agent_memory() -> Figure:
             wait_for((host / "keeper.sock").exists)
             keeper = Keeper(host / "keeper.sock")
             try:
-                wait_for(lambda: listening.look()[0] == 1, 30, "the agent is connected")
+                wait_for(lambda: listening.look()[0] == 1, what="the agent is connected")
                 for n in range(UNITS):
                     unit = f"bench.sleep/{n}:1"
                     keeper.ask("put", spec=spec(unit, ["sleep", "1000000"], where))

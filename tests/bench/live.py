@@ -168,7 +168,7 @@ async def _crashes(c: Cluster) -> Crashes:
     try:
         for _ in range(ROUNDS):
             for id in sorted(rows):
-                await until(calm, 30, "every row is calm")
+                await until(calm, what="every row is calm")
                 await crash(id)
     finally:
         for task in tasks:

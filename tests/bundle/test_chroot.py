@@ -21,7 +21,7 @@ from cryptography import x509
 from cockpit.bundle import collect
 from tests.bundle.places import ROOT
 from tests.e2e.cluster import Cluster, cluster, end_host
-from tests.helpers import alive, loopback
+from tests.helpers import PATIENCE, alive, loopback
 
 FILE = Path(os.environ.get("COCKPIT_AGENT", ROOT / "dist" / "cockpit-agent"))
 BUSYBOX = shutil.which("busybox")
@@ -164,7 +164,7 @@ def test_an_agent_and_its_keeper_live_on_it(bare: Cluster) -> None:
         _lives(c, jail, first)
     finally:
         end_host(jail.host)
-        first.wait(20)
+        first.wait(PATIENCE)
     assert "Traceback" not in (jail.root / "agent.log").read_text() + (jail.host / "keeper.out").read_text()
 
 

@@ -49,7 +49,7 @@ async def zipped(short_dir: Path, tmp_path: Path, python: str, zipapp: Path) -> 
     process = Zipped(short_dir / "h", controller, python, zipapp)
     first = await process.start("--controller", controller.url, "--join", controller.token("bj-1"))
     try:
-        await until(lambda: controller.hellos and controller.of("full"), 20, "the agent joined")
+        await until(lambda: controller.hellos and controller.of("full"), what="the agent joined")
         yield process
     finally:
         await process.end()
@@ -87,13 +87,13 @@ async def test_it_joins_serves_and_outlives_its_file(zipped: Zipped) -> None:
     assert [u["pid"] for u in report["units"]] == [served]
     # the service goes: the keeper starts it; the keeper goes: the agent starts it, and it adopts
     os.kill(served, signal.SIGKILL)
-    report = await until(lambda: (u := c.unit(U)) and u["state"] == 512 and u["pid"] != served and u, 20)
+    report = await until(lambda: (u := c.unit(U)) and u["state"] == 512 and u["pid"] != served and u)
     os.kill(keeper, signal.SIGKILL)
 
     async def anew() -> bool:
         return await zipped.keeper_pid() not in (None, keeper)
 
-    await until(anew, 20, "another keeper")
+    await until(anew, what="another keeper")
     assert alive(report["pid"])
 
 

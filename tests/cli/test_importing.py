@@ -165,7 +165,7 @@ def supervised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         return done.stdout.count("RUNNING") == 3
 
     with running([program, "-c", config], env={**os.environ, "PLACE": "pla ce"}, grace=15):
-        wait_for(started, 20, "its programs run")
+        wait_for(started, what="its programs run")
         (root / "conf.d" / "a.conf").write_text(PROGRAMS.replace("@", str(root)))  # changed since it was read
         yield root
 

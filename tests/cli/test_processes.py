@@ -15,7 +15,7 @@ import pytest
 
 from tests.controller.fakes import TOPOLOGY
 from tests.e2e.cluster import COCKPIT, Cluster, cluster
-from tests.helpers import wait_for
+from tests.helpers import PATIENCE, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_serve_on_a_changed_file_changes_nothing(served: Cluster) -> None:
         assert c.status()["digest"] == digest
         assert c.process is not None
         c.process.send_signal(signal.SIGTERM)
-        assert c.process.wait(10) == 0
+        assert c.process.wait(PATIENCE) == 0
         assert c.run("status").returncode == 4
 
 
@@ -98,7 +98,7 @@ def test_a_deleted_state_directory_ends_it_and_says_what_to_do() -> None:
         c.wait(lambda: still(c), 10)
         shutil.rmtree(c.state)
         assert c.process is not None
-        assert c.process.wait(15) == 1
+        assert c.process.wait(PATIENCE) == 1
         text = c.log.read_text()
         assert "cockpit recover" in text and str(c.state) in text and "Traceback" not in text
         assert not c.state.exists()

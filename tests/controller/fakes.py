@@ -22,6 +22,7 @@ from cockpit.controller.serving import Options, controller
 from cockpit.link.pki import Authority
 from cockpit.model.load import load_text
 from cockpit.model.topology import Expected
+from tests.helpers import PATIENCE
 
 T = TypeVar("T")
 
@@ -170,7 +171,7 @@ async def agent(c: Controller, root: Path, host: str) -> FakeAgent:
 async def engine(root: Path, expected: Expected | None = None) -> AsyncIterator[Controller]:
     """A controller with its sockets under ROOT/s, and no action under way."""
     async with controller(Options(state=root / "s"), expected if expected is not None else topology()) as c:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while any(not t.done() for t in c.runner._tasks) or c.runner.running:
                 await asyncio.sleep(0.01)
         yield c
@@ -233,7 +234,7 @@ class Background:
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
 

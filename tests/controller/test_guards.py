@@ -21,6 +21,7 @@ from cockpit.model.topology import to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
 from tests.controller.fakes import TOPOLOGY, FakeAgent, agent, engine, topology
+from tests.helpers import PATIENCE
 
 GUARDS = """\
 guards:
@@ -48,7 +49,7 @@ async def c(short_dir: Path) -> AsyncIterator[Controller]:
 
 
 async def ended(c: Controller, id: str) -> str:
-    await asyncio.wait_for(c.runner.ended[id].wait(), 10)
+    await asyncio.wait_for(c.runner.ended[id].wait(), PATIENCE)
     return c.ledger.actions[id].row.state
 
 
@@ -197,7 +198,7 @@ async def test_a_return_that_was_asked_for_beforehand_is_never_barred(c: Control
     for record in (await li.snapshot()).hosts:
         assert record
     row = await li.submit(Intent(verb="deploy", targets=("shop.db",), params={"version": "2.0.0"}))
-    await asyncio.wait_for(c.runner.ended[row.id].wait(), 10)
+    await asyncio.wait_for(c.runner.ended[row.id].wait(), PATIENCE)
     await li.submit(Intent(verb="rollback", targets=("shop.db",)))
     assert c.world.expected.services["shop.db"].version == "2.0.0", "asked for, not done"
     record = c.ledger.actions[row.id]

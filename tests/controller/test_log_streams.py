@@ -16,7 +16,7 @@ from cockpit.controller.serving import here
 from cockpit.model.view import LogLine
 from cockpit.plan.steps import Bad
 from tests.controller.fakes import FakeAgent, agent, engine
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 Up = tuple[Controller, FakeAgent]
 
@@ -75,7 +75,7 @@ async def test_times_marks_and_notes_reach_the_reader(up: Up) -> None:
         await a.send(t="log", stream=stream, lines=[], note="run 2 begins")
         await a.send(t="log", stream=stream, lines=[], dropped=1204, end=None)
         await a.send(t="log", stream=stream, lines=[], end="exit 3")
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, PATIENCE)
         assert (seen[0].time, seen[0].mark, seen[0].text) == (12.5, "g", "x")
         assert [(x.text, x.dropped) for x in seen[1:]] == [
             ("1,204 older lines are left out; older were not searched", 0), ("run 2 begins", 0),

@@ -23,6 +23,7 @@ from cockpit.model.view import PushRow
 from cockpit.plan.steps import Bad, Intent
 from cockpit.swarm.layout import swarm_id
 from tests.controller.fakes import FakeAgent, agent, engine, identity, topology
+from tests.helpers import PATIENCE
 
 FACTS = {
     "pieces": 4, "have": 1, "had": 0, "cells": "#...", "to_move": 400, "moved": 100, "from": {"": 100}, "rate": 50,
@@ -84,7 +85,7 @@ async def receivers(c: Controller, root: Path, *hosts: str) -> AsyncIterator[lis
 
 
 async def until(condition: Any) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (found := condition()):
             await asyncio.sleep(0.005)
     return found
@@ -128,7 +129,7 @@ async def test_a_push_from_the_first_byte_to_the_last(c: Controller, short_dir: 
 
         await a.done(ok=True, data={"bytes": 400, "swarm": {**FACTS, "have": 4, "moved": 400}})
         await b.done(ok=False, code="space", text="no room")
-        await asyncio.wait_for(c.runner.ended[id].wait(), 10)
+        await asyncio.wait_for(c.runner.ended[id].wait(), PATIENCE)
         first, second = row(c, id, "a-1"), row(c, id, "b-1")
         assert first is not None and second is not None
         assert (first.state, first.have, first.ended is not None) == ("done", 4, True)
@@ -151,7 +152,7 @@ async def test_pause_resume_and_abort_reach_the_receivers(c: Controller, short_d
         await until(lambda: "unfetch" in dict(a.told) and "unfetch" in dict(b.told))
         for each in (a, b):
             await each.done(ok=False, code="stopped", text="stopped")
-        await asyncio.wait_for(c.runner.ended[id].wait(), 10)
+        await asyncio.wait_for(c.runner.ended[id].wait(), PATIENCE)
         assert state(c, id, "a-1") == "failed"
 
 
@@ -163,7 +164,7 @@ async def test_rows_of_old_pushes_go(c: Controller, short_dir: Path) -> None:
             await until(lambda: a.tasks and b.tasks)
             for each in (a, b):
                 await each.done(ok=True, data={})
-            await asyncio.wait_for(c.runner.ended[ids[-1]].wait(), 10)
+            await asyncio.wait_for(c.runner.ended[ids[-1]].wait(), PATIENCE)
         shown = {key.partition("|")[0] for key in c.board.tables["pushes"]}
         assert shown == set(ids[-5:])
 

@@ -13,7 +13,7 @@ from cockpit.controller.serving import here
 from cockpit.plan.steps import Intent, Refused
 from cockpit.ports import Write
 from tests.controller.fakes import agent, engine
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 
 class Gate:
@@ -58,13 +58,13 @@ async def test_an_action_that_is_shown_as_done_is_in_nobodys_way(short_dir: Path
         session = c.session(here())
         gate = Gate(c)
         first = await session.submit(Intent(verb="converge"))
-        await asyncio.wait_for(c.runner.ended[first.id].wait(), 5)
+        await asyncio.wait_for(c.runner.ended[first.id].wait(), PATIENCE)
         second = await session.submit(Intent(verb="restart", targets=("shop.db",)))
         gate.open.clear()
         await until(lambda: c.ledger.actions[second.id].row.ended is not None)
         asyncio.get_running_loop().call_later(0.05, gate.open.set)
         third = await session.submit(Intent(verb="restart", targets=("shop.db",)))
-        await asyncio.wait_for(c.runner.ended[third.id].wait(), 5)
+        await asyncio.wait_for(c.runner.ended[third.id].wait(), PATIENCE)
         assert {a.row.state for a in c.ledger.actions.values()} == {"done"}
         for each in agents:
             await each.stop()
@@ -77,7 +77,7 @@ async def test_a_state_that_cannot_be_kept_ends_the_controller(short_dir: Path) 
         gate = Gate(c)
         await c.session(here()).submit(Intent(verb="converge"))
         gate.error = OSError(28, "No space left on device")
-        await asyncio.wait_for(c.ended.wait(), 5)
+        await asyncio.wait_for(c.ended.wait(), PATIENCE)
         assert "No space left on device" in c.why and "services run on" in c.why
         gate.error = None
         for each in agents:

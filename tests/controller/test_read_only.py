@@ -24,6 +24,7 @@ from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.session.client import RemoteSession
 from cockpit.session.ops import CHANGING, OBSERVING
 from tests.controller.fakes import TOPOLOGY, agent, engine, topology
+from tests.helpers import PATIENCE
 
 CHANGES = [v for v in VERBS.values() if v.risk != OBSERVE]
 VIEWER = Who(author="eve@jump", role="viewer")
@@ -73,7 +74,7 @@ async def still(short_dir: Path) -> AsyncIterator[Engine]:
         agents = [await agent(c, short_dir, host) for host in ("a-1", "b-1")]
         session = c.session(here())
         row = await session.submit(Intent(verb="converge"))
-        await asyncio.wait_for(c.runner.ended[row.id].wait(), 5)
+        await asyncio.wait_for(c.runner.ended[row.id].wait(), PATIENCE)
         file = short_dir / "topology.yaml"
         file.write_text(TOPOLOGY.replace("1.0.0", "3.0.0"))
         made = Engine(c, file)
@@ -188,7 +189,7 @@ async def test_raw_lines_on_the_view_socket(still: Engine) -> None:
         line = {"id": number, "op": op, "args": args, "who": {"role": "operator", "read_only": ""}, "read_only": ""}
         writer.write(json.dumps(line).encode() + b"\n")
     answers: dict[int, dict[str, Any]] = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(answers) < len(ops):
             answer = json.loads(await reader.readline())
             answers[answer["id"]] = answer

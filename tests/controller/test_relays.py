@@ -27,7 +27,7 @@ from cockpit.link.pki import Authority, peer_name
 from cockpit.model.topology import Expected, Host, Relay, to_doc
 from cockpit.naming.registry import Registry
 from cockpit.plan.steps import Bad
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 RELAYS = {
     "relay-sh": Relay(region="sh", address="127.0.3.1", port=7411),
@@ -239,7 +239,7 @@ async def ready(process: asyncio.subprocess.Process) -> tuple[list[str], int]:
     """(the lines before, the port)"""
     assert process.stdout is not None
     before: list[str] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while line := await process.stdout.readline():
             if line.startswith(b"{"):
                 return before, int(json.loads(line)["ready"]["port"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from cockpit.controller.core import Controller
 from cockpit.link import pki
 from cockpit.session.client import RemoteSession
 from tests.controller.fakes import FakeAgent, agent, dial, engine
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ class Spoken:
             for frame in frames:
                 await ws.send(json.dumps(frame))
             with contextlib.suppress(ConnectionClosed):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     while not came or came[-1]["t"] != "certificate":
                         came.append(json.loads(await ws.recv()))
         finally:
@@ -83,13 +84,13 @@ async def test_a_revocation_cuts_what_is_open_and_everybody_hears_of_it(up: Any)
     assert revoked["uuid"] == a.id
     await until(lambda: "a-1" not in c.hub.links)
     assert a.ws is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await a.ws.wait_closed()
     await until(lambda: {"t": "revoked", "uuids": [a.id]} in heard)
     row = lambda: c.board.tables["hosts"]["a-1"]  # noqa: E731
-    await until(lambda: row().presence == "unknown" and row().reason != "no answer", 10)
+    await until(lambda: row().presence == "unknown" and row().reason != "no answer")
     reason = c.board.tables["hosts"]["a-1"].reason
-    assert reason.startswith("revoked by ") and time.strftime("%H:") in reason and reason.endswith(": stolen")
+    assert re.fullmatch(r"revoked by \S+ (\d\d-\d\d )?\d\d:\d\d: stolen", reason)
     came = await Spoken(a).say({"t": "renew", "csr": make_key("a-1")[1]})
     assert [f["t"] for f in came] in ([], ["refused"])  # not even welcomed
     assert "a-1" not in c.hub.links

@@ -21,7 +21,7 @@ from cockpit.controller.serving import Options, controller, here
 from cockpit.model.view import LogLine
 from cockpit.plan.steps import Bad, Intent, Refused
 from tests.controller.fakes import FakeAgent, agent, engine, topology
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 
 @contextlib.asynccontextmanager
@@ -44,7 +44,7 @@ async def up(short_dir: Path) -> AsyncIterator[tuple[Controller, dict[str, FakeA
 async def done(c: Controller, intent: Intent) -> None:
     session = c.session(here())
     row = await session.submit(intent, confirm=(await session.plan(intent)).confirm)
-    await asyncio.wait_for(c.runner.ended[row.id].wait(), 5)
+    await asyncio.wait_for(c.runner.ended[row.id].wait(), PATIENCE)
     assert c.ledger.actions[row.id].row.state == "done"
 
 
@@ -148,7 +148,7 @@ async def test_a_deleted_state_directory_ends_the_controller(short_dir: Path) ->
 
     async with engine(short_dir) as c:
         shutil.rmtree(c.state)
-        await asyncio.wait_for(c.ended.wait(), 10)
+        await asyncio.wait_for(c.ended.wait(), PATIENCE)
         assert c.lost
         assert "cockpit recover" in c.why and str(c.state) in c.why
     assert not c.state.exists()
@@ -188,7 +188,7 @@ async def test_dropped_lines_and_the_end_are_remarks(up: tuple[Controller, dict[
     await agents["a-1"].send(t="log", stream=stream, lines=[[1, "stderr", "main", "x"]], dropped=7, end=None)
     await agents["a-1"].send(t="log", stream="log-99-0", lines=[[1, "stderr", "main", "other"]], dropped=0, end=None)
     await agents["a-1"].send(t="log", stream=stream, lines=[], dropped=0, end="run 1 ended: exit 0")
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     assert [(x.stream, x.text) for x in seen] == [
         ("stderr", "x"), ("cockpit", "7 lines dropped: they came faster than they could be sent"),
         ("cockpit", "run 1 ended: exit 0"),
@@ -223,7 +223,7 @@ async def test_a_lost_host_ends_its_lines_with_a_remark(
     assert (seen[-1].instance, seen[-1].text) == ("shop.db/0", "lost contact with a-1: the lines end here")
     assert not task.done()
     await agents["b-1"].stop()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     with pytest.raises(ConnectionError, match="no answer from a-1"):
         await collect(c.session(here()).logs(["shop.db/0"]), [])
     assert c.logs._queues == {}

@@ -32,7 +32,7 @@ async def behind(c: Controller, root: Path, host: str) -> FakeAgent:
 async def test_a_host_behind_a_local_relay(tmp_path: Path) -> None:
     async with engine(tmp_path, EXPECTED) as c:
         try:
-            await until(lambda: c.world.relays["relay-sh"].presence == "up", 20)
+            await until(lambda: c.world.relays["relay-sh"].presence == "up")
             port = c.local.relays.link_port("relay-sh")
             assert c.reports.welcome("a-1", "") is None
             agent = await behind(c, tmp_path, "a-1")
@@ -46,12 +46,12 @@ async def test_a_host_behind_a_local_relay(tmp_path: Path) -> None:
             await until(lambda: "head" in agent.words)
             pid = lock_holder(c.local.relays.directory("relay-sh"))
             os.kill(pid, signal.SIGSTOP)  # it stands there and says nothing
-            await until(lambda: c.world.hosts["a-1"].presence == "suspect", 20)
+            await until(lambda: c.world.hosts["a-1"].presence == "suspect")
             assert c.world.hosts["a-1"].reason == "relay-sh does not answer"
-            await until(lambda: c.world.hosts["a-1"].presence == "unknown", 20)
+            await until(lambda: c.world.hosts["a-1"].presence == "unknown")
             assert c.board.snapshot(0.0).relays["relay-sh"].presence == "unknown"
             os.kill(pid, signal.SIGCONT)
-            await until(lambda: c.world.hosts["a-1"].presence == "up", 20)
+            await until(lambda: c.world.hosts["a-1"].presence == "up")
             await agent.stop()
             await until(lambda: c.world.hosts["a-1"].presence == "suspect")
             answer = await asyncio.gather(behind(c, tmp_path, "b-1"), return_exceptions=True)

@@ -18,7 +18,7 @@ from cockpit.model.why_rows import JournalPage, explain, journal_page, timeline
 from cockpit.plan.steps import Bad, Intent, Refused
 from tests.controller.fakes import FakeAgent, agent, background, engine
 from tests.explain.world import host, instance, relay
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 LI = Who(author="li@jump", role="operator")
 
@@ -302,12 +302,12 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     with background(tmp_path) as b:
         b.connect("a-1", "b-1")
         state = ["--state", str(b.state)]
-        b.do(asyncio.wait_for(_heard(b.c), 10))
+        b.do(asyncio.wait_for(_heard(b.c), PATIENCE))
         assert main(["explain", *state]) == 1
         said = capsys.readouterr().out
         assert "1. " in said and "missing" in said and "try        cockpit converge" in said
         b.do(b.c.session(LI).submit(Intent(verb="converge", targets=("shop",))))
-        b.do(asyncio.wait_for(_calm(b.c), 10))
+        b.do(asyncio.wait_for(_calm(b.c), PATIENCE))
         assert main(["explain", "web/0", *state]) == 0
         assert "nothing to explain" in capsys.readouterr().out
         assert main(["explain", "nosuch", *state]) == 2

@@ -19,7 +19,7 @@ from typing import Any
 
 from cockpit.controller.relays import lock_holder
 from tests import leftovers
-from tests.helpers import alive, wait_for
+from tests.helpers import PATIENCE, alive, wait_for
 
 COCKPIT = [sys.executable, "-I", "-m", "cockpit.cli.main"]
 
@@ -70,11 +70,11 @@ class Cluster:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(40)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE
         while True:  # an agent that is just starting has no keeper yet that could be told to end
             for host in self.hosts.glob("*"):
                 end_host(host)
@@ -116,7 +116,7 @@ class Cluster:
             and all(i["state"] == i["desired"] for i in s["instances"])
         )
 
-    def wait(self, condition: Callable[[], Any], timeout: float = 30, what: str = "") -> Any:
+    def wait(self, condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "") -> Any:
         try:
             return wait_for(condition, timeout, what)
         except AssertionError as e:
@@ -133,7 +133,7 @@ class Cluster:
         texts = {str(p): p.read_text(errors="replace") for p in logs if p.exists()}
         return {p: t[-3000:] for p, t in texts.items() if "Traceback" in t or "never retrieved" in t}
 
-    def wait_gone(self, timeout: float = 20) -> None:
+    def wait_gone(self, timeout: float = PATIENCE) -> None:
         """No process of this cluster is left."""
         wait_for(lambda: not leftovers.find("-", [self.root]), timeout, "every process of the cluster is gone")
 
@@ -183,7 +183,7 @@ def kill_host(directory: Path) -> None:
     for pid in mine:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not any(alive(p) for p in mine), 5)
+    wait_for(lambda: not any(alive(p) for p in mine))
 
 
 _alone: list[bool] = []

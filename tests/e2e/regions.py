@@ -21,7 +21,7 @@ from typing import Any
 
 from cockpit.agent.keeper_client import KeeperClient
 from tests.e2e.cluster import COCKPIT, Cluster, end_host, end_relay
-from tests.helpers import wait_for
+from tests.helpers import PATIENCE, wait_for
 from tests.netlab import Lab
 
 PORT, LINK, ENTRY, ENTRY_ORIGIN = 7700, 7411, 7710, 7711
@@ -192,18 +192,18 @@ class Regions(Cluster):
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(20)
+                self.process.wait(PATIENCE)
         for name in HOSTS:
             end_host(self.host(name))
         for name in RELAYS:
             end_relay(self.host(name))
         self.lab.close()  # ends what still runs inside
         for process in self.far.values():
-            process.wait(20)
+            process.wait(PATIENCE)
 
     # looking
 
-    def wait(self, condition: Callable[[], Any], timeout: float = 30, what: str = "") -> Any:
+    def wait(self, condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "") -> Any:
         """With the last words of everybody who is somewhere else."""
         try:
             return super().wait(condition, timeout, what)

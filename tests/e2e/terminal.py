@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.e2e.cluster import COCKPIT
-from tests.helpers import wait_for
+from tests.helpers import PATIENCE, wait_for
 
 CONTROL = re.compile(
     rb"\x1b(\[[0-9;:?<>=!]*[ -/]*[@-~]|[\]P_^][^\x07\x1b]*(\x07|\x1b\\)|[ -/]*[0-~])|[\x00-\x09\x0b-\x1f]"
@@ -58,7 +58,7 @@ class Terminal:
         """Everything that was written so far, without what moves the cursor or colours."""
         return CONTROL.sub(b"", bytes(self._raw)).decode(errors="replace")
 
-    def shows(self, *words: str, timeout: float = 30) -> None:
+    def shows(self, *words: str, timeout: float = PATIENCE) -> None:
         """Wait until all of these were written since the last `forget`."""
         try:
             wait_for(lambda: all(w in self.text for w in words), timeout)
@@ -86,7 +86,7 @@ class Terminal:
                     self.code = os.waitstatus_to_exitcode(status)
         return self.code is not None
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """The exit code; negative for a signal."""
         try:
             wait_for(self.ended, timeout)
@@ -105,7 +105,7 @@ def terminal(*words: str, cwd: Path, **env: str) -> Iterator[Terminal]:
         yield t
     finally:
         t.hang_up()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not t.ended() and time.monotonic() < deadline:
             time.sleep(0.02)
         if not t.ended():

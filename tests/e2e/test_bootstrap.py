@@ -20,7 +20,7 @@ import pytest
 
 import cockpit
 from tests.e2e.cluster import COCKPIT, Cluster
-from tests.helpers import wait_for
+from tests.helpers import PATIENCE, wait_for
 from tests.machine import Machine, machines_possible
 from tests.netlab import Lab
 
@@ -29,7 +29,7 @@ pytestmark = [
         not machines_possible() or not shutil.which("supervisord") or not Path("/usr/sbin/sshd").exists(),
         reason="containers, sshd and supervisord are needed, as root",
     ),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 ONE_FILE = Path(cockpit.__file__).parent.parent / "dist" / "cockpit-agent"
 PORT = 7700
@@ -190,7 +190,7 @@ class Two(Cluster):
             self.process.wait(40)
         self.sd.close()
         self.lab.close()
-        self.sv.wait(20)
+        self.sv.wait(PATIENCE)
 
 
 def _keygen(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import COCKPIT, Cluster, cluster
-from tests.helpers import alive, wait_for
+from tests.helpers import PATIENCE, alive, wait_for
 
 TOPOLOGY = """\
 cockpit: 1
@@ -156,6 +156,6 @@ def test_the_build_ends_with_its_command(works: Cluster, number: int) -> None:
         assert len(pids) == 2
         assert all(alive(pid) for pid in pids)
         process.send_signal(number)
-        process.wait(20)
+        process.wait(PATIENCE)
     wait_for(lambda: not any(alive(pid) for pid in pids))
     wait_for(lambda: not list((works.host("b-1") / "builds").iterdir()))

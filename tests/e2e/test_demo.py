@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster, alone, cluster
-from tests.helpers import alive
+from tests.helpers import PATIENCE, alive
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def asked(c: Cluster, host: str = "sh-1") -> Iterator[dict[str, Any]]:
         yield summary
     finally:
         client.send_signal(signal.SIGTERM)
-        out, _ = client.communicate(timeout=20)
+        out, _ = client.communicate(timeout=PATIENCE)
         summary.update(json.loads(out))
 
 

@@ -170,7 +170,7 @@ def test_a_waiting_agent_does_not_keep_an_ending_host_alive(near: Cluster) -> No
     c = near
     c.kill()
     with another(c) as other:
-        wait_for(lambda: waits_for_lock(other.pid), 10, "the second agent waits for the first one's lock")
+        wait_for(lambda: waits_for_lock(other.pid), what="the second agent waits for the first one's lock")
         end_host(c.host("h1"))
         assert other.wait(30) == 0
         c.wait_gone()

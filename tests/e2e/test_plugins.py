@@ -17,7 +17,7 @@ import pytest
 from cockpit.artifacts.sign import keygen
 from cockpit.session.client import RemoteSession
 from tests.e2e.cluster import COCKPIT, Cluster, cluster
-from tests.helpers import alive, wait_for
+from tests.helpers import PATIENCE, alive, wait_for
 
 HOSTS = ("h-1", "h-2", "h-3")
 TOPOLOGY = """cockpit: 1
@@ -110,9 +110,9 @@ def test_ctrl_c_ends_the_commands_everywhere(box: tuple[Cluster, Path], tmp_path
         wait_for(lambda: len(pids_in(tmp_path)) == 3)
         pids = pids_in(tmp_path)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
-    wait_for(lambda: not any(alive(int(p)) for p in pids), 10, "every command ended")
+    wait_for(lambda: not any(alive(int(p)) for p in pids), what="every command ended")
 
 
 def test_a_plugin_is_pushed_replaced_and_removed(box: tuple[Cluster, Path], tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_plugin_is_pushed_replaced_and_removed(box: tuple[Cluster, Path], tmp_
     done = c.run("plugin", "push", str(plugin(tmp_path, "1.1.0")), "h-1", "h-2", "--key", str(key))
     assert done.returncode == 0, done.stderr
     c.wait(lambda: [rows(c, "greeter")[h]["version"] for h in HOSTS] == ["1.1.0", "1.1.0", "1.0.0"], 10)
-    wait_for(lambda: not alive(pids["h-1"]) and alive(pids["h-3"]), 10, "the old process goes")
+    wait_for(lambda: not alive(pids["h-1"]) and alive(pids["h-3"]), what="the old process goes")
     done = c.run("plugin", "push", str(plugin(tmp_path, "1.0.0", "thief", ("fetch",))), "h-1", "--key", str(key))
     assert done.returncode == 1 and "fetch is artifacts's already" in done.stderr
     (c.host("h-1") / "releases" / "greeter" / "1.1.0" / "main.py").write_text("import os\n")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster, cluster
-from tests.helpers import alive, loopback
+from tests.helpers import PATIENCE, alive, loopback
 
 TOPOLOGY = """
 cockpit: 1
@@ -144,7 +144,7 @@ def test_a_controller_that_loses_its_state_says_so_and_ends(library: Cluster) ->
     before = facts(c)
     c.log.write_text("")
     lose(c)
-    assert c.process is not None and c.process.wait(15) == 1
+    assert c.process is not None and c.process.wait(PATIENCE) == 1
     assert "cockpit recover" in c.log.read_text()
     assert all(alive(pid) for pid in before["pids"].values())
     assert not c.state.exists()
@@ -190,7 +190,7 @@ def test_the_demo_goes_on_after_its_state_was_removed() -> None:
         c.wait_calm(90)
         before = facts(c)
         lose(c)
-        assert c.process is not None and c.process.wait(20) == 1
+        assert c.process is not None and c.process.wait(PATIENCE) == 1
         assert all(alive(pid) for pid in before["pids"].values())
         c.cli("recover", "--state", str(c.state))
         c.start()

@@ -22,7 +22,7 @@ from tests.screens.drive import Driver
 CUT = float(os.environ.get("COCKPIT_CUT", "0"))
 """Seconds for which a region stays cut off after everything was seen."""
 
-pytestmark = [pytest.mark.skipif(not possible(), reason="namespaces need root"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.skipif(not possible(), reason="namespaces need root"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 
 from backends.sqlite import open_store
 from tests.e2e.gate import Gates, gates, once_each
+from tests.helpers import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_a_second_crash_while_it_is_resumed(g: Gates) -> None:
     g.held("4", 1)
     assert c.process is not None
     c.process.terminate()  # not every end is a crash
-    assert c.process.wait(20) == 0
+    assert c.process.wait(PATIENCE) == 0
     c.start()
     assert c.action(id)["state"] == "interrupted"
     g.open("4")

@@ -65,7 +65,7 @@ def test_a_shell_from_the_command_line(box: Cluster) -> None:
         resize(t, 33, 99)
         for _ in range(10):  # the new size and the keys go different ways
             t.type("echo size $(stty size).\r")
-            wait_for(lambda: t.text.count("size ") > t.text.count("size $") and t.text.endswith(("# ", "$ ")), 10)
+            wait_for(lambda: t.text.count("size ") > t.text.count("size $") and t.text.endswith(("# ", "$ ")))
             if "size 33 99." in t.text:
                 break
             t.forget()
@@ -114,7 +114,7 @@ def test_leaving_a_program_that_does_not_answer(box: Cluster) -> None:
         t.type("\r~.")
         assert t.wait() == 4
         t.shows("what ran in it was ended")
-    wait_for(lambda: not alive(pid), 10)
+    wait_for(lambda: not alive(pid))
     box.wait(lambda: notes(box, "shell-end")[-1]["why"] == "left", 10)
 
 
@@ -128,7 +128,7 @@ def test_a_command_that_is_told_to_end_gives_the_terminal_back(box: Cluster) -> 
         os.kill(t.pid, signal.SIGTERM)
         assert t.wait() == 128 + signal.SIGTERM
         assert termios.tcgetattr(t.master)[3] & termios.ICANON
-    wait_for(lambda: not alive(pid), 10)
+    wait_for(lambda: not alive(pid))
 
 
 @pytest.mark.parametrize(("words", "code", "says"), [
@@ -164,7 +164,7 @@ async def test_a_shell_is_its_sessions_and_read_only_has_none(box: Cluster) -> N
         with pytest.raises(Bad, match="over"):
             await one.call("shell_end", {"shell": "shell-of-nobody"})
         await one.close()  # the connection is gone: so is the shell
-        await until(lambda: not alive(pid), 10)
+        await until(lambda: not alive(pid))
         many = []
         for _ in range(10):
             many.append(other.stream("shell", {"host": "h-1", "argv": ["sleep", "600"]}))
@@ -222,7 +222,7 @@ def test_a_window_that_is_closed_ends_its_shell(box: Cluster, tmp_path: Path) ->
         pid = int(t.text.rpartition("pid=")[2].partition(".")[0])
         t.hang_up()
         t.wait()
-    wait_for(lambda: not alive(pid), 10)
+    wait_for(lambda: not alive(pid))
 
 
 def test_an_agent_that_dies_gives_the_terminal_back(box: Cluster, tmp_path: Path) -> None:
@@ -234,13 +234,13 @@ def test_an_agent_that_dies_gives_the_terminal_back(box: Cluster, tmp_path: Path
         t.shows("h-1 as ")
         t.type("echo pid=$$.\r")
         t.shows("pid=$$.")
-        wait_for(lambda: t.text.count("pid=") > 1, 10)
+        wait_for(lambda: t.text.count("pid=") > 1)
         pid = int(t.text.rpartition("pid=")[2].partition(".")[0])
         t.forget()
         os.kill(box.presence("h-1")["agent_pid"], signal.SIGKILL)
         t.shows("contact with h-1 was lost")
         t.type("\x11")
         assert t.wait() == 0
-    wait_for(lambda: not alive(pid), 10)
+    wait_for(lambda: not alive(pid))
     box.wait(lambda: notes(box, "shell-end")[-1]["why"] == "lost", 10)
     box.wait(lambda: box.presence("h-1")["presence"] == "up", 30)

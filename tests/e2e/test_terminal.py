@@ -29,7 +29,7 @@ def g() -> Iterator[Gates]:
             pid = controller(c)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-            wait_for(lambda: not alive(pid), 20)
+            wait_for(lambda: not alive(pid))
 
 
 def controller(c: Cluster) -> int:
@@ -121,7 +121,7 @@ def test_the_demo_ends_with_its_terminal(way: str, short_dir: object) -> None:
         t.shows("puzzle")
         if way != "closed while it starts":
             t.shows("running", timeout=60)
-        wait_for(lambda: len(leftovers.find("-", [c.root])) > 6, 30, "agents and keepers run")
+        wait_for(lambda: len(leftovers.find("-", [c.root])) > 6, what="agents and keepers run")
         if way == "ctrl+c":
             t.type("\x03")
             assert t.wait(40) == 0

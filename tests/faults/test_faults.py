@@ -13,7 +13,7 @@ SEED, ROUNDS, EACH = 1, 5, 4
 pytestmark = pytest.mark.skipif(not netlab.possible(), reason="needs root and network tools")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
     assert {f.kind for r in rounds(SEED, ROUNDS, each=EACH, quick=True) for f in r.faults} == set(KINDS)
     lost = run(SEED, ROUNDS, each=EACH, quick=True)

@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,25 +164,23 @@ def endpoint(port: int) -> dict[str, Any]:
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.integers(0, 2**32), JSON)
 def test_a_program_knows_the_last_that_was_pushed(ports: list[int], seed: int, noise: Any) -> None:
     chance = random.Random(seed)
-    names = Names("", "")
-    names._asked = {1: ("resolve", "web"), 2: ("watch", "web")}
-    pushed = [{"watch": 2, "version": n, "services": {"a.web": [endpoint(p)]}} for n, p in enumerate(ports, 1)]
-    for message in pushed:
-        names._take(message)
-        for other in (noise, {"id": 99, "ok": True}, {"watch": 77, "services": {}}, message,
-                      {"watch": 2, "services": noise}):  # fmt: skip
-            if chance.random() < 0.3:
-                try:
-                    names._take(other)
-                except (ValueError, TypeError) as e:
-                    assert type(e) is ValueError, f"{other}: {e!r}"
-                names._asked.setdefault(2, ("watch", "web"))
-    names._take(pushed[-1])
-    assert [e["port"] for e in names.resolve("web")] == [ports[-1]]
-    try:
-        assert Names("", "").resolve("web") == []
-    except Unresolved as e:
-        assert str(e)
+    with Names("", "") as names:  # it has a thread
+        names._asked = {1: ("resolve", "web"), 2: ("watch", "web")}
+        pushed = [{"watch": 2, "version": n, "services": {"a.web": [endpoint(p)]}} for n, p in enumerate(ports, 1)]
+        for message in pushed:
+            names._take(message)
+            for other in (noise, {"id": 99, "ok": True}, {"watch": 77, "services": {}}, message,
+                          {"watch": 2, "services": noise}):  # fmt: skip
+                if chance.random() < 0.3:
+                    try:
+                        names._take(other)
+                    except (ValueError, TypeError) as e:
+                        assert type(e) is ValueError, f"{other}: {e!r}"
+                    names._asked.setdefault(2, ("watch", "web"))
+        names._take(pushed[-1])
+        assert [e["port"] for e in names.resolve("web")] == [ports[-1]]
+    with Names("", "") as unknown, pytest.raises(Unresolved, match="web"):
+        unknown.resolve("web")
 
 
 # a relay's switch, between agents and upstream

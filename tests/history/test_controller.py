@@ -21,7 +21,7 @@ from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.session.client import RemoteSession
 from tests.controller.fakes import agent, background, engine
-from tests.helpers import until, wait_for
+from tests.helpers import PATIENCE, until, wait_for
 
 OPERATOR = Who(author="li@here", role="operator")
 
@@ -82,7 +82,7 @@ async def test_the_past_is_a_session_that_changes_nothing(tmp_path: Path) -> Non
         seen = 0
         while travel.at > before:
             found = await travel.go(way=-1)
-            delta = await asyncio.wait_for(anext(deltas), 5)
+            delta = await asyncio.wait_for(anext(deltas), PATIENCE)
             assert delta.head.now == found.at == travel.at
             for key, row in delta.instances.items():
                 if row is None:
@@ -201,7 +201,7 @@ def test_kill_9_leaves_what_was_written(tmp_path: Path, short_dir: Path) -> None
     def serve() -> subprocess.Popen[bytes]:
         argv = [*cockpit, "serve", str(file), "--state", str(state)]
         process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: status().returncode == 0, 30, "the controller answers")
+        wait_for(lambda: status().returncode == 0, what="the controller answers")
         return process
 
     def status(*more: str) -> subprocess.CompletedProcess[str]:
@@ -210,22 +210,20 @@ def test_kill_9_leaves_what_was_written(tmp_path: Path, short_dir: Path) -> None
 
     first = serve()
     try:
-        wait_for(lambda: "revision" in status("history", "--json").stdout, 20, "the first import is recorded")
+        wait_for(lambda: "revision" in status("history", "--json").stdout, what="the first import is recorded")
         written = segments(state / "history")
         first.kill()
         first.wait()
         with written[-1].open("ab") as torn:
             torn.write(b"\x10\x00\x00\x00half a frame")
         first = serve()
-        found = wait_for(
-            lambda: (gaps := json.loads(status("history", "--json").stdout or "{}").get("gaps")) and gaps, 20, "a gap"
-        )
+        found = wait_for(lambda: json.loads(status("history", "--json").stdout or "{}").get("gaps"), what="a gap")
         assert found[0]["why"] == "the controller ended without a word"
         then = status("status", "--at", "now", "--json")
         assert {h["name"] for h in json.loads(then.stdout)["hosts"]} == {"a-1", "b-1"}
         assert segments(state / "history")[: len(written)] == written
         first.terminate()
-        assert first.wait(20) == 0
+        assert first.wait(PATIENCE) == 0
     finally:
         if first.poll() is None:
             first.kill()

@@ -21,6 +21,7 @@ from cockpit.link import frames
 from cockpit.session.client import RemoteSession
 from tests.agent.keeper_host import KeeperHost
 from tests.controller.fakes import FakeAgent, agent, client_context, dial, engine
+from tests.helpers import PATIENCE
 
 DEEP = 200_000
 LINES: dict[str, bytes] = {
@@ -60,7 +61,7 @@ async def welcomed(a: FakeAgent) -> None:
     ws = await dial(a.directory, a.port)
     try:
         await ws.send(json.dumps({"t": "hello", "host": a.host, "uuid": a.id}))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert json.loads(await ws.recv())["t"] == "welcome"
     finally:
         ws.transport.abort()
@@ -82,7 +83,7 @@ async def test_links_take_no_harm(up: tuple[Controller, FakeAgent]) -> None:
                 await ws.send(data)
                 await ws.send("[]")  # a frame of an unknown kind leaves the link standing, this does not
                 with contextlib.suppress(ConnectionClosed):
-                    async with asyncio.timeout(5):
+                    async with asyncio.timeout(PATIENCE):
                         while True:
                             await ws.recv()
             except ConnectionClosed:
@@ -147,14 +148,14 @@ async def test_raw_bytes_on_the_port_take_no_harm(up: tuple[Controller, FakeAgen
     await c.origin.ask("rates", regions={})
 
 
-async def exchange(path: Path, data: bytes) -> bytes:
-    """What comes back for one line, until the other side closes or is silent."""
+async def exchange(path: Path, data: bytes, silence: float = 0.5) -> bytes:
+    """What comes back for one line, until the other side closes or is silent for so long."""
     reader, writer = await asyncio.open_unix_connection(str(path))
     came = b""
     try:
         with contextlib.suppress(ConnectionError, TimeoutError):
             writer.write(data + b"\n")
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(silence):
                 await writer.drain()
                 while part := await reader.read(65536):
                     came += part
@@ -177,7 +178,7 @@ async def test_control_and_view_sockets_take_no_harm(up: tuple[Controller, FakeA
 
 
 async def serves(path: Path, ask: bytes, check: Callable[[dict[str, Any]], bool]) -> None:
-    assert check(json.loads(await exchange(path, ask)))
+    assert check(json.loads(await exchange(path, ask, PATIENCE)))
 
 
 async def test_the_agents_socket_takes_no_harm(short_dir: Path) -> None:

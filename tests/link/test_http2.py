@@ -15,7 +15,7 @@ from h2.exceptions import H2Error
 
 from cockpit.link import http2
 from cockpit.link.channel import ChannelClosed
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 from tests.link.wires import House, house
 
 LINK = [
@@ -50,7 +50,7 @@ class Raw:
                 if isinstance(event, kind):
                     del self.seen[: n + 1]
                     return event
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 data = await self.reader.read(65536)
             if not data:
                 raise EOFError
@@ -64,7 +64,7 @@ class Raw:
 
     async def ended(self) -> None:
         """The other side ends the connection."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             try:
                 while await self.reader.read(65536):
                     pass
@@ -254,7 +254,7 @@ async def test_garbage_is_ended(made: House) -> None:
     context.set_alpn_protocols(["h2"])
     reader, writer = await asyncio.open_connection("127.0.0.1", made.port, ssl=context)
     writer.write(b"\x16\x03garbage" * 50)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while await reader.read(4096):
             pass
     writer.transport.abort()

@@ -29,7 +29,7 @@ from cockpit.link.pki import Authority
 from tests.bench.hub import agent as bench_agent
 from tests.bench.hub import hub
 from tests.controller.fakes import client_context, dial, identity
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 MOST_MEMORY = 120_000
 """Bytes that a connected agent may cost the hub at most."""
@@ -112,14 +112,14 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         await hub.stop()
 
 
-async def read(ws: ClientConnection, timeout: float = 5) -> dict[str, Any]:
+async def read(ws: ClientConnection, timeout: float = PATIENCE) -> dict[str, Any]:
     async with asyncio.timeout(timeout):
         frame = json.loads(await ws.recv())
     assert isinstance(frame, dict)
     return frame
 
 
-async def cut(ws: ClientConnection, timeout: float = 5) -> None:
+async def cut(ws: ClientConnection, timeout: float = PATIENCE) -> None:
     """The other side ends the connection, at once."""
     async with asyncio.timeout(timeout):
         with contextlib.suppress(ConnectionClosed):
@@ -315,7 +315,7 @@ async def test_the_pong_tells_the_latency(house: House) -> None:
 
 async def test_a_command_is_answered(house: House) -> None:
     ws = await house.connected("h-1")
-    asked = asyncio.create_task(house.hub.command("h-1", "start", {"unit": "u"}, task="t1", timeout=5))
+    asked = asyncio.create_task(house.hub.command("h-1", "start", {"unit": "u"}, task="t1", timeout=PATIENCE))
     frame = await read(ws)
     assert frame == {"t": "cmd", "task": "t1", "uuid": house.uuids["h-1"], "word": "start", "args": {"unit": "u"}}
     await ws.send(json.dumps({"t": "result", "task": "t1", "ok": False, "code": "exec", "text": "ENOENT"}))

@@ -16,7 +16,7 @@ from aiohttp import web
 from cockpit.link import listen
 from cockpit.link.channel import TRANSPORTS, Channel, ChannelClosed
 from cockpit.link.listen import Listener, Who
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 from tests.link.wires import House, echo, house
 
 
@@ -34,7 +34,7 @@ async def works(made: House, transport: str = "websocket") -> None:
 
 
 async def gone(reader: asyncio.StreamReader) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         with contextlib.suppress(OSError):
             while await reader.read(65536):
                 pass
@@ -198,7 +198,7 @@ async def test_strangers_with_a_handshake_are_put_out(made: House, monkeypatch: 
         writer.transport.abort()
     reader, writer = await asyncio.open_connection("127.0.0.1", made.port, ssl=context)
     with contextlib.suppress(OSError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not reader.at_eof():
                 writer.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
                 await writer.drain()
@@ -241,7 +241,7 @@ async def test_requests_that_are_none_are_refused(
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", made.port, ssl=made.context())
     writer.write(head)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         with contextlib.suppress(OSError):
             answer = await reader.read(4096)
             assert answer == b"" or answer[:10] in (b"HTTP/1.1 4", b"HTTP/1.0 4"), answer

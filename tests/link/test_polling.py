@@ -255,7 +255,7 @@ async def test_lost_answers_are_asked_for_again(tmp_path: Path) -> None:
             down = asyncio.create_task(_read(channel, 3))
             for n in range(20):
                 await channel.send(f"up {n}")
-            await until(lambda: len(got) == 20, 20)
+            await until(lambda: len(got) == 20)
             between.rule = lambda hello: ("pass", 0)
             assert await down == [f"down {n} " + "y" * 50 for n in range(200)][:3]
             rest = await _read(channel, 197)

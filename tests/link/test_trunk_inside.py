@@ -18,7 +18,7 @@ from cockpit.link.hub import Hub
 from cockpit.link.lines_channel import LinesChannel
 from cockpit.link.links import Link
 from cockpit.link.pki import Authority
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 from tests.relay.field import Owner
 
 
@@ -32,7 +32,7 @@ class Inside:
         await self.channel.send(json.dumps(frame))
 
     async def read(self, kind: str) -> dict[str, Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 frame: dict[str, Any] = json.loads(await self.channel.recv())
                 if frame["t"] == kind:

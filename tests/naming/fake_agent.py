@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tests.helpers import PATIENCE
+
 
 def endpoint(
     address: str, port: int, state: str = "ready", instance: str = "", **attributes: str
@@ -49,7 +51,7 @@ class FakeAgent:
             for connection in self._connections:
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE)
         self._threads.clear()
         self.path.unlink(missing_ok=True)
 

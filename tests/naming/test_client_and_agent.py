@@ -16,7 +16,7 @@ from cockpit.model.actual import Unit
 from cockpit.model.states import State
 from cockpit.naming.client import Names, Unresolved
 from cockpit.naming.registry import Registry
-from tests.helpers import wait_for
+from tests.helpers import PATIENCE, wait_for
 
 
 class Host:
@@ -57,7 +57,7 @@ class Host:
     def close(self) -> None:
         self.call(self.local.stop())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(PATIENCE)
         self.loop.close()
 
 

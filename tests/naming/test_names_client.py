@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import cockpit.naming.client as module
 from cockpit.naming.client import Names, Unresolved
-from tests.helpers import wait_for
+from tests.helpers import PATIENCE, wait_for
 from tests.naming.fake_agent import FakeAgent, endpoint
 
 ONE, TWO, THREE = (endpoint("127.0.0.1", 1000 + n, instance=f"puzzle.sudoku/{n}") for n in range(3))
@@ -289,7 +289,7 @@ def test_it_runs_alone_beside_a_program(agent: FakeAgent, short_dir: Path) -> No
     program = "import names; print(names.Names().pick('sudoku'))"
     env = {"PATH": os.environ["PATH"], "COCKPIT_AGENT_SOCKET": str(agent.path)}
     argv = [sys.executable, "-S", "-c", program]
-    got = subprocess.run(argv, cwd=short_dir, env=env, capture_output=True, text=True, timeout=20)
+    got = subprocess.run(argv, cwd=short_dir, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert (got.stdout, got.stderr) == ("('127.0.0.1', 1000)\n", "")
 
 

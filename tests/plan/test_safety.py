@@ -338,7 +338,7 @@ def intents(draw: st.DrawFn, world: Expected) -> Intent:
     return Intent(verb=verb, targets=(target,), params=params, author="li")
 
 
-@pytest.mark.timeout(60 + EXAMPLES // 5)
+@pytest.mark.timeout(300 + EXAMPLES)
 @SETTINGS
 @given(clusters(), st.data(), st.integers(0, 2**32), st.sampled_from([0, 3, 12]))
 def test_safe_at_every_moment_and_in_the_end_as_expected(

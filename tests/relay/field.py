@@ -20,7 +20,7 @@ from cockpit.link.channel import Channel, ChannelClosed
 from cockpit.link.dial import dial
 from cockpit.link.hub import Hub
 from cockpit.link.pki import Authority
-from tests.helpers import alive, until
+from tests.helpers import PATIENCE, alive, until
 
 
 class Owner:
@@ -113,7 +113,7 @@ class Agent:
     async def begin(self, **facts: Any) -> dict[str, Any]:
         """Say hello and everything; the answer to the hello."""
         await self.send(t="hello", host=self.name, uuid=self.id, agent_pid=7, **facts)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             first: dict[str, Any] = json.loads(await self.channel.recv())
         if first["t"] == "welcome":
             if not facts.get("role"):
@@ -209,7 +209,7 @@ class Field:
         )  # fmt: skip
         log.close()
         words = ('"ready"', "connected upstream") if up else ('"ready"',)
-        await until(lambda: all(w in self.log(name).rpartition("--\n")[2] for w in words), 20, f"{name} is ready")
+        await until(lambda: all(w in self.log(name).rpartition("--\n")[2] for w in words), what=f"{name} is ready")
 
     def log(self, relay: str) -> str:
         return (self.root / relay / "out").read_text()
@@ -229,7 +229,7 @@ class Field:
             self.owner.hosts.setdefault(host, region)
         identity = Identity.load(str(self.root / host))
         assert identity is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             channel = await dial(
                 self.url(way), context=identity.context(), transport=transport, cluster="test"
             )

@@ -16,7 +16,7 @@ from cockpit.link import messages
 from cockpit.link import trunk_frames as t
 from cockpit.link.channel import TRANSPORTS, ChannelClosed
 from cockpit.link.dial import dial
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 from tests.relay.field import Agent, Field, kinds
 
 
@@ -33,7 +33,7 @@ async def field(tmp_path: Path) -> AsyncIterator[Field]:
 async def known(field: Field, *agents: Agent) -> None:
     """The hub has the full set of each."""
     for agent in agents:
-        await until(lambda: "full" in kinds(field.owner.of(agent.name)), 10, f"{agent.name} is known")  # noqa: B023
+        await until(lambda: "full" in kinds(field.owner.of(agent.name)), what=f"{agent.name} is known")  # noqa: B023
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -46,7 +46,7 @@ async def test_an_agent_behind_a_relay_is_as_one_before_it(field: Field, transpo
     assert (link.path, link.transport) == (("relay-a",), transport)
     full = field.owner.of("h-1")[0]
     assert isinstance(full, messages.Full) and [u.unit for u in full.units] == ["w/0:1", "w/1:1"]
-    answer = await field.hub.command("h-1", "start", {"unit": "u"}, task="t1", timeout=10)
+    answer = await field.hub.command("h-1", "start", {"unit": "u"}, task="t1", timeout=PATIENCE)
     assert answer.ok and answer.data == {"word": "start"}
     assert [c["uuid"] for c in agent.seen("cmd")] == [agent.id]
     await until(lambda: agent.seen("names") == [field.owner.names])  # greeted by the relay itself
@@ -76,7 +76,7 @@ async def test_what_one_says_wrong_harms_nobody_else(field: Field) -> None:
     await worse.channel.send("no JSON")
     await until(lambda: worse.closed and "h-3" not in field.hub.links)
     assert worse.seen("refused")[-1]["text"].startswith("bad frame")
-    assert (await field.hub.command("h-1", "tail", {}, task="t", timeout=10)).ok
+    assert (await field.hub.command("h-1", "tail", {}, task="t", timeout=PATIENCE)).ok
 
 
 async def test_a_host_that_is_not_behind_the_relay_is_refused(field: Field) -> None:
@@ -188,7 +188,7 @@ async def test_a_relay_goes_by_its_next_way_and_hosts_change_paths(field: Field)
     direct = await field.agent("h-1")  # the agent dials the hub itself
     await until(lambda: field.hub.links["h-1"].path == ())
     await until(lambda: agent.closed)
-    assert (await field.hub.command("h-1", "tail", {}, task="t", timeout=10)).ok and direct.seen("cmd")
+    assert (await field.hub.command("h-1", "tail", {}, task="t", timeout=PATIENCE)).ok and direct.seen("cmd")
 
 
 async def test_a_relay_that_is_not_below_is_refused(field: Field) -> None:
@@ -272,9 +272,9 @@ async def test_other_settings_need_no_restart(field: Field) -> None:
     told = {**told, "address": "203.0.113.1"}  # not an address of this machine
     field.owner.told["relay-a"] = told
     field.hub.configure(field.owner.told.get)
-    await until(lambda: field.owner.relays["relay-a"]["relay-a"].note, 10, "the operator is told")
+    await until(lambda: field.owner.relays["relay-a"]["relay-a"].note, what="the operator is told")
     assert "203.0.113.1" in field.owner.relays["relay-a"]["relay-a"].note
-    assert (await field.hub.command("h-1", "tail", {}, task="t", timeout=10)).ok
+    assert (await field.hub.command("h-1", "tail", {}, task="t", timeout=PATIENCE)).ok
 
 
 async def test_a_relay_above_that_is_another_cluster_is_nobody(field: Field, tmp_path: Path) -> None:
@@ -284,6 +284,6 @@ async def test_a_relay_above_that_is_another_cluster_is_nobody(field: Field, tmp
     with pytest.raises(ChannelClosed):  # a relay that names somebody else in its hello
         channel = await dial(field.url(), context=identity.context(), transport="websocket", cluster="test")
         await channel.send(t.text(t.RelayHello("relay-x", identity.uuid)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert json.loads(await channel.recv())["t"] == "refused"
             await channel.recv()

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.sample.build import write
-from tests.helpers import answers, free_port, loopback, running, wait_for
+from tests.helpers import PATIENCE, answers, free_port, loopback, running, wait_for
 
 
 class Program:
@@ -31,7 +32,7 @@ class Program:
 
     def get(self, path: str, **query: str) -> tuple[int, Any]:
         """Status, and the body: JSON, or text when it is HTML."""
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=20)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request("GET", f"{path}?{urllib.parse.urlencode(query)}" if query else path)
             response = connection.getresponse()
@@ -56,6 +57,8 @@ def program(
     release = directory / f"{name}-{version}-{slot}"
     release.mkdir(parents=True)
     write(release, name, version)
+    serve = release / "serve.py"
+    serve.write_text(re.sub(r"(?m)^GRACE = .*", f"GRACE = {PATIENCE}", serve.read_text()))
     log = release / "log"
     environment = {
         "PATH": os.environ["PATH"], "COCKPIT_ADDRESS": address, "COCKPIT_PORT_HTTP": str(port),

@@ -15,7 +15,7 @@ import pytest
 
 from cockpit.sample.client import Load, StatusFile, main, puzzles
 from cockpit.sample.solver import solve
-from tests.helpers import running, wait_for
+from tests.helpers import PATIENCE, running, wait_for
 from tests.naming.fake_agent import FakeAgent
 from tests.sample.system import program
 
@@ -47,14 +47,14 @@ def test_a_rolling_replacement_under_load_loses_nothing(tmp_path: Path, agent: F
                         agent.set("puzzle.sudoku", *[p.endpoint() for p in left], old.endpoint("draining"))
                         agent.set("puzzle.sudoku", *[p.endpoint() for p in left])
                         old.process.terminate()
-                        assert old.process.wait(10) == 0
+                        assert old.process.wait(PATIENCE) == 0
                     agent.set("puzzle.web", new_web.endpoint())
                     web.process.terminate()
-                    assert web.process.wait(10) == 0
+                    assert web.process.wait(PATIENCE) == 0
                     seen = new_web.get("/solve", puzzle=puzzles(1)[0])[1]["sudoku"]["version"]
                     assert seen == "1.1.0"
                     load.terminate()
-                    out, _ = load.communicate(timeout=20)
+                    out, _ = load.communicate(timeout=PATIENCE)
     summary = json.loads(out)
     assert load.returncode == 0, summary
     assert summary["failed"] == 0 and summary["failures"] == [] and summary["answers"] > 20

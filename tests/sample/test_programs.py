@@ -12,7 +12,7 @@ import pytest
 
 from cockpit.sample.client import puzzles
 from cockpit.sample.solver import is_solution
-from tests.helpers import answers, wait_for
+from tests.helpers import PATIENCE, answers, wait_for
 from tests.sample.system import Program, program, publish
 from tests.sample.test_solver import HARD, HOPELESS
 
@@ -72,7 +72,7 @@ def test_kept_connections(tmp_path: Path) -> None:
     import http.client
 
     with program(tmp_path, "sudoku", "1.0.0") as sudoku:
-        connection = http.client.HTTPConnection(sudoku.address, sudoku.port, timeout=10)
+        connection = http.client.HTTPConnection(sudoku.address, sudoku.port, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.connect()
             local = connection.sock.getsockname()
@@ -93,7 +93,7 @@ def test_what_arrived_before_the_signal_is_answered(tmp_path: Path, number: sign
             assert head.startswith(b"HTTP/1.1 422" if n % 4 == 0 else b"HTTP/1.1 200"), (n, head)
             assert json.loads(body)["instance"] == "puzzle.sudoku/0"
         assert read_all(idle) == b""
-        assert sudoku.process.wait(10) == 0
+        assert sudoku.process.wait(PATIENCE) == 0
         assert "0 connections cut" not in sudoku.log.read_text() and "ends" in sudoku.log.read_text()
 
 
@@ -106,7 +106,7 @@ def test_after_the_signal_it_still_accepts_for_a_moment_and_then_no_more(tmp_pat
                 head = read_all(late)
                 assert head.startswith(b"HTTP/1.1 200")
             assert read_all(slow).startswith(b"HTTP/1.1 422")
-        assert sudoku.process.wait(10) == 0
+        assert sudoku.process.wait(PATIENCE) == 0
         assert not answers(sudoku.address, sudoku.port)
 
 
@@ -176,7 +176,7 @@ def test_web_never_fails_while_one_sudoku_is_ready(tmp_path: Path, names: Path) 
         sick = stack.enter_context(program(tmp_path, "sudoku", "1.2.0", 1))
         dead = stack.enter_context(program(tmp_path, "sudoku", "1.1.0", 2))
         dead.process.kill()
-        dead.process.wait(10)
+        dead.process.wait(PATIENCE)
         breaks = stack.enter_context(program(tmp_path, "sudoku", "1.1.0", 4))
         breaks.process.send_signal(signal.SIGSTOP)
         web = stack.enter_context(web_program(tmp_path, names))
@@ -214,4 +214,4 @@ def test_web_ends_after_its_requests_too(tmp_path: Path, names: Path) -> None:
             web.process.terminate()
             got = [read_all(connection)[:12] for connection in asked]
             assert got == [b"HTTP/1.1 422", *[b"HTTP/1.1 200"] * 7]
-        assert web.process.wait(10) == 0
+        assert web.process.wait(PATIENCE) == 0

@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 
 from cockpit.act.table import VERBS
 from screens.app import CockpitApp
+from tests.helpers import PATIENCE
 from tests.screens.canned import NOW, CannedSession
 
 SMALL, LARGE = (80, 24), (160, 50)
@@ -26,7 +27,7 @@ def make_app(session: CannedSession | None = None, **options: Any) -> CockpitApp
     return CockpitApp(session or CannedSession(), **options)
 
 
-async def until(condition: Callable[[], Any], what: str = "", seconds: float = 8.0) -> None:
+async def until(condition: Callable[[], Any], what: str = "", seconds: float = PATIENCE) -> None:
     """Wait until it is true; fails with what it waited for."""
     end = time.monotonic() + seconds
     while not condition():
@@ -53,10 +54,10 @@ class Driver:
         """The app, then the screen on top, have handled everything that was posted before."""
         done = asyncio.Event()
         self.app.call_later(done.set)
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), PATIENCE)
         done = asyncio.Event()
         self.app.screen.call_after_refresh(done.set)
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), PATIENCE)
 
     async def type(self, text: str) -> None:
         await self.press(*text)

@@ -85,7 +85,7 @@ async def test_what_is_not_known_yet_does_not_look_empty(name: str) -> None:
     async with driven(LARGE, slow) as d:
         await d.press(*keys)
         try:
-            await until(lambda: any(w in d.text().partition("\n")[2] for w in BUSY) or words in d.text(), name, 3.0)
+            await until(lambda: any(w in d.text().partition("\n")[2] for w in BUSY) or words in d.text(), name)
         finally:
             slow.gate.set()
         await d.sees(words)

@@ -18,6 +18,7 @@ from textual import events
 from screens import colours
 from screens.colours import MANY, NONE, SIXTEEN, TRUE, depth
 from screens.grounds import AnswerParser, AskingDriver, Ground
+from tests.helpers import PATIENCE
 from tests.screens.drive import driven, make_app
 
 
@@ -96,7 +97,7 @@ def test_what_is_no_answer_is_typed_after_all() -> None:
     parser = AnswerParser(clock=lambda: now[0])
     assert not list(parser.feed("\x1b]"))
     now[0] = 1.0
-    got, end = [*parser.tick(), *parser.feed("x")], time.monotonic() + 8
+    got, end = [*parser.tick(), *parser.feed("x")], time.monotonic() + PATIENCE
     while "x" not in [e.key for e in got if isinstance(e, events.Key)]:
         assert time.monotonic() < end, "the x was lost"
         got += list(parser.tick())
@@ -153,7 +154,7 @@ def on_a_terminal(tmp_path: Path, answer: bytes, **env: str) -> tuple[str, bytes
         env={**base, "TERM": "xterm-256color", "XDG_STATE_HOME": str(tmp_path), **env}, close_fds=True,
     )  # fmt: skip
     os.close(follow)
-    seen, sent, end = b"", 0, time.monotonic() + 40
+    seen, sent, end = b"", 0, time.monotonic() + PATIENCE
     try:
         while time.monotonic() < end and process.poll() is None:
             if select.select([lead], [], [], 0.1)[0]:
@@ -167,7 +168,7 @@ def on_a_terminal(tmp_path: Path, answer: bytes, **env: str) -> tuple[str, bytes
             if sent == 1 and b"RESTARTS" in seen or sent == 1 and b"INSTANCE" in seen:
                 os.write(lead, b"q")
                 sent = 2
-        assert process.wait(10) == 0, seen[-400:]
+        assert process.wait(PATIENCE) == 0, seen[-400:]
     finally:
         if process.poll() is None:
             process.kill()

@@ -12,6 +12,7 @@ import pytest
 from cockpit.model.history_rows import Between, Difference, Gap, LifeEvent, Moment, Moments, Step
 from cockpit.model.view import Delta, Snapshot
 from cockpit.plan.steps import Bad
+from screens.base import ClusterScreen
 from screens.between import halves
 from tests.screens.canned import NOW, CannedSession
 from tests.screens.drive import LARGE, SMALL, Driver, driven, to, until
@@ -194,6 +195,16 @@ async def test_the_frame_cannot_be_overlooked(size: tuple[int, int], options: di
         await d.press("g")
         await until(lambda: len(d.app.screen_stack) == 2)
         await until(lambda: d.text().splitlines()[0].startswith(corner), "a screen opened there has the frame too")
+
+
+async def test_the_clock_may_tick_while_a_screen_goes() -> None:
+    async with driven(SMALL, traveller()) as d:
+        await d.press("T")
+        await d.sees("THE PAST")
+        screen = d.app.screen
+        assert isinstance(screen, ClusterScreen)
+        await screen.top_line.remove()
+        screen.tick()
 
 
 async def test_why_there_is_no_past() -> None:

@@ -39,7 +39,7 @@ for line in sys.stdin:
 
 
 @needs_tmux
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_the_tour_is_true() -> None:
     with cluster(None) as c:
         c.wait_calm(90)

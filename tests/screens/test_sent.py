@@ -155,7 +155,7 @@ def test_a_real_terminal_shows_the_same_as_after_drawing_all_anew(tmp_path: Path
     argv = [sys.executable, "-m", "tests.bench.grid_program", "--stay", "300", "0"]
     player = tool("play")
     with player.stage(["env", f"PYTHONPATH={ROOT}", *argv], (100, 30)) as at:
-        wait_for(lambda: "cart/0" in at.text(), 30)
+        wait_for(lambda: "cart/0" in at.text())
         for keys in (["NPage", "j", "j", "j"], ["k"] * 40, ["End", "k"], ["o"], ["?"], ["Escape"]):
             for key in keys:
                 at.keys(key)
@@ -170,7 +170,7 @@ def still(at: Any, what: object) -> list[str]:
         seen.append(at.coloured().split("\n")[1:])
         return len(seen) > 4 and all(each == seen[-1] for each in seen[-4:])
 
-    wait_for(same, 20, f"the picture after {what} stands")
+    wait_for(same, what=f"the picture after {what} stands")
     return seen[-1]
 
 

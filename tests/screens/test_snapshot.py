@@ -36,7 +36,7 @@ def view(name: str, host: str) -> str:
 
 
 def shown(view: str, session: Any = None, **options: Any) -> Taken:
-    return asyncio.run(take(session or CannedSession(), view, **{"wait": 10.0, **options}))
+    return asyncio.run(take(session or CannedSession(), view, **{"wait": 60.0, **options}))
 
 
 async def walked(one: Callable[[str], Awaitable[Taken]]) -> dict[str, Taken]:
@@ -66,7 +66,7 @@ def test_every_place_as_text_from_the_view_socket(live: Background) -> None:
         session = RemoteSession(live.state / "view.sock")
         await session.connect()
         try:
-            return await walked(lambda name: take(session, view(name, "a-1"), wait=20.0))
+            return await walked(lambda name: take(session, view(name, "a-1"), wait=100.0))
         finally:
             await session.close()
 
@@ -80,7 +80,7 @@ def test_every_place_as_text_from_the_view_socket(live: Background) -> None:
 def test_every_place_as_data() -> None:
     def one(name: str) -> Awaitable[Taken]:
         words = view(name, "sh-1").replace("#1", "#118").replace("web/1.0.0", "sudoku/1.2.0")
-        return take(CannedSession(), words, format="json", wait=20.0)
+        return take(CannedSession(), words, format="json", wait=100.0)
 
     for name, taken in asyncio.run(walked(one)).items():
         data = json.loads(taken.text)

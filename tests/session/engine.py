@@ -18,6 +18,7 @@ from cockpit.naming.registry import Registry
 from cockpit.plan.steps import Bad, Intent, Plan, Refused
 from cockpit.session.client import RemoteSession
 from cockpit.session.server import SessionServer
+from tests.helpers import PATIENCE
 
 
 async def echo(who: Who, args: dict[str, Any]) -> Any:
@@ -130,14 +131,14 @@ class Raw:
         self.writer.write(data if isinstance(data, bytes) else json.dumps(data).encode() + b"\n")
 
     async def read(self) -> dict[str, Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             answer = json.loads(await self.reader.readline())
         assert isinstance(answer, dict)
         return answer
 
     async def cut(self) -> bool:
         """The server ends the connection without a word."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             with contextlib.suppress(ConnectionError):
                 return await self.reader.read() == b""
             return True

@@ -22,6 +22,7 @@ from cockpit.session.client import RemoteSession
 from cockpit.session.ops import CHANGING, OPERATORS
 from cockpit.session.server import make_operators_dir, operators_socket
 from tests.controller.fakes import TOPOLOGY, FakeAgent, agent, topology
+from tests.helpers import PATIENCE
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 
@@ -61,7 +62,7 @@ async def as_uid(uid: int, path: Path, *asks: Ask, member: bool = True) -> list[
         python, "-I", "-S", "-c", CLIENT, str(path), json.dumps(asks), user=uid, group=uid,
         extra_groups=[gid] if member else [], cwd="/", stdout=asyncio.subprocess.PIPE,
     )
-    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     answers: list[dict[str, Any]] = json.loads(out)
     return answers
 
@@ -120,7 +121,7 @@ async def test_one_asks_another_approves(c: Controller) -> None:
     assert seen["result"]["same"] and seen["result"]["plan"]["digest"] == digest
     (done,) = await as_uid(WU, path, yes)
     assert (done["result"]["state"], done["result"]["by_uid"]) == ("approved", WU)
-    await asyncio.wait_for(c.runner.ended[done["result"]["action"]].wait(), 10)
+    await asyncio.wait_for(c.runner.ended[done["result"]["action"]].wait(), PATIENCE)
 
 
 async def test_the_owner_is_a_second_person_for_an_operator(c: Controller) -> None:

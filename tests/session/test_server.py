@@ -15,7 +15,7 @@ from cockpit.controller.board import TABLES
 from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.session.client import RemoteSession
 from cockpit.session.server import MAX_OPEN, MAX_REQUEST
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 from tests.session.engine import Engine, House, follow, raw, stop
 
 # what is no request
@@ -167,7 +167,7 @@ async def test_the_client_comes_back_after_the_controller_did(house: House) -> N
     assert not (house.directory / "control.sock").exists()
     for task in (stream, pending):
         with pytest.raises(ConnectionError, match="went away"):
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, PATIENCE)
     with pytest.raises(ConnectionError, match="no controller answers"):
         await session.snapshot()
     await house.start()
@@ -195,7 +195,7 @@ async def test_a_server_that_dies_in_the_middle_of_an_answer(short_dir: Path, an
     server = await asyncio.start_unix_server(serve, str(short_dir / "control.sock"))
     session = RemoteSession(short_dir / "control.sock")
     with pytest.raises(ConnectionError, match="went away"):
-        await asyncio.wait_for(session.connect(), 5)
+        await asyncio.wait_for(session.connect(), PATIENCE)
     await session.close()
     server.close()
 

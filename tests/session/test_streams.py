@@ -10,7 +10,7 @@ import pytest
 
 from cockpit.controller.board import TABLES
 from cockpit.model.view import Who
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 from tests.session.engine import Engine, House, follow, raw, stop
 
 
@@ -102,7 +102,7 @@ async def test_the_end_of_an_embedded_session_ends_its_streams(house: House) -> 
     task = asyncio.create_task(follow(session, tables))
     await until(lambda: session._open)
     await session.close()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
 
 
 async def test_a_slow_reader_loses_no_row(house: House) -> None:

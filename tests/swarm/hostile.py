@@ -16,10 +16,10 @@ from cockpit.swarm import wire
 from cockpit.swarm.link import Link
 from cockpit.swarm.net import Listener, dial
 from cockpit.swarm.tls import Identity, Name
+from tests.helpers import PATIENCE
 from tests.swarm.bundle import Bundle
 
 HOST = "127.0.0.1"
-LIMIT = 20.0
 SILENT = 0.2
 """Seconds between two bytes of one that is slow."""
 
@@ -103,7 +103,7 @@ class Liar(Hostile):
             "op": "join", "swarm": self.bundle.swarm, "sha256": self.bundle.sha256, "layout": self.bundle.layout,
             "address": HOST, "port": self.port, "region": "sh",
         }))
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(PATIENCE):
             await self.joined.wait()
 
     def met(self, link: Link, swarm: str) -> None:

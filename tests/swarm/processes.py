@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.link.pki import Authority
+from tests.helpers import PATIENCE
 from tests.swarm.bundle import Bundle
-
-LIMIT = 30.0
 
 
 class Process:
@@ -56,7 +55,7 @@ class Process:
 
         async with self._came:
             try:
-                async with asyncio.timeout(LIMIT):
+                async with asyncio.timeout(PATIENCE):
                     await self._came.wait_for(lambda: first() is not None or self.ended)
             except TimeoutError:
                 pass
@@ -84,7 +83,7 @@ class Process:
     async def end(self, number: int = signal.SIGTERM) -> int:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(PATIENCE):
             code = await self.process.wait()
         await self._reader
         return code

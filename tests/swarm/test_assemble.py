@@ -21,6 +21,7 @@ from cockpit.swarm import assemble, copying, records
 from cockpit.swarm.assemble import AssembleError, check_room, clean, install, nothing, write_file
 from cockpit.swarm.holdings import Holdings
 from cockpit.swarm.manifest import digest_of
+from tests.helpers import PATIENCE
 from tests.swarm.handmade import Made
 
 RNG = random.Random(3)
@@ -357,13 +358,13 @@ def test_clean_leaves_alone_what_somebody_works_on(tmp_path: Path) -> None:
 
     def slow(index: int) -> bytes | None:
         held.set()
-        assert go.wait(20)
+        assert go.wait(PATIENCE)
         return OLD.read(index)
 
     thread = threading.Thread(target=put, args=(tmp_path, OLD, slow))
     thread.start()
     try:
-        assert held.wait(20)
+        assert held.wait(PATIENCE)
         (tmp_path / "releases/web/.0.9.abcd").mkdir()
         (tmp_path / "releases/web/.0.9.abcd/x").write_bytes(b"x")
         (tmp_path / "releases/web/.0.9.json").write_bytes(b"{}")
@@ -382,7 +383,7 @@ def test_several_at_once(tmp_path: Path) -> None:
 
     def one() -> None:
         with holdings(tmp_path) as h:
-            together.wait(20)
+            together.wait(PATIENCE)
             done.append(install(str(tmp_path), OLD.manifest, h, OLD.read))
 
     threads = [threading.Thread(target=one) for _ in range(4)]

@@ -16,10 +16,10 @@ from cockpit.swarm import net, tls, wire
 from cockpit.swarm.exchange import Exchange, Target
 from cockpit.swarm.link import SLICE, Link, Slices, options
 from cockpit.swarm.tls import Name, WrongName, name_of
+from tests.helpers import PATIENCE
 from tests.swarm.certificates import Certificates
 
 HOST = "127.0.0.1"
-LIMIT = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ class Side:
         self._news.set()
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(PATIENCE):
             while not true():
                 self._news.clear()
                 await self._news.wait()
@@ -144,11 +144,11 @@ async def test_silent_strangers_do_not_keep_others_out(
     listener = net.Listener(two, side.on_link, side.on_message, side.on_closed)
     listener.start(HOST, 0)
     silent = [socket.create_connection((HOST, listener.port)) for _ in range(net.AT_ONCE + 2)]
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(PATIENCE):
         while len(listener._greeting) < net.AT_ONCE:
             await asyncio.sleep(0.005)
     await asyncio.sleep(0)  # the last one has begun, too
-    monkeypatch.setattr(net, "HANDSHAKE", LIMIT)
+    monkeypatch.setattr(net, "HANDSHAKE", PATIENCE)
     link = await net.dial(one, HOST, listener.port, None, side.on_message, side.on_closed)
     await side.until(lambda: side.link is not None)
     for sock in silent:
@@ -164,7 +164,7 @@ async def test_a_piece_arrives_in_slices(pair: Pair) -> None:
     await pair.far.until(lambda: sum(len(m.payload) for m in pair.far.heard) == len(data))
     assert b"".join(m.payload for m in pair.far.heard) == data
     assert max(len(m.payload) for m in pair.far.heard) == SLICE <= wire.SLICE
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(PATIENCE):
         await done.wait()
 
 
@@ -236,7 +236,7 @@ async def test_who_does_not_read_is_cut_off_not_kept_in_memory(pair: Pair) -> No
     assert pair.far.link is not None
     pair.far.link.pause_reading(True)
     words = wire.Words({"text": "x" * 200_000})
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(PATIENCE):
         while not pair.out.closed:
             pair.out.send(words)
             await asyncio.sleep(0)
@@ -314,13 +314,13 @@ async def test_after_both_hellos_the_connection_is_the_swarms(one: tls.Identity,
     there, here = Quiet(4), Quiet(4)
     far.targets["s"] = there
     link = await near.dial(HOST, far.listen(HOST, 0), Name("host", "web-2"), "s", here)
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(PATIENCE):
         while not here.here:
             await asyncio.sleep(0.005)
     assert here.here == [link] and there.here[0].node == "web-1"
     assert (link.dialler, there.here[0].dialler) == ("web-1", "web-1")
     near.close()
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(PATIENCE):
         while there.here:
             await asyncio.sleep(0.005)
     far.close()

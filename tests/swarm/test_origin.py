@@ -16,6 +16,7 @@ from cockpit.swarm.heads import HeadError, ask_layout, ask_manifest, text_lines
 from cockpit.swarm.link import Link
 from cockpit.swarm.tls import Name
 from cockpit.swarm.tracking import Membership, Place, Tracking
+from tests.helpers import PATIENCE
 from tests.swarm.bundle import Bundle
 from tests.swarm.certificates import Certificates
 from tests.swarm.processes import House, Process, house
@@ -23,7 +24,6 @@ from tests.swarm.processes import House, Process, house
 WEB = Bundle(1024 * 1024, 21)
 OLD = Bundle(1024 * 1024, 22, version="0.9.0")
 HOST = "127.0.0.1"
-LIMIT = 10.0
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ async def test_who_misuses_the_trackers_words_is_cut_off(shop: House, message: A
     exchange = Exchange(FromHouse(shop).host("h1"), "h1", "peer")
     side = Heard()
     link = await exchange.dial(HOST, shop.ports[""], Name("controller", "shop"), "", side)
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(PATIENCE):
         await side.here.wait()
         link.send(message)
         await side.closed.wait()
@@ -285,7 +285,7 @@ async def test_a_taken_port_is_said_so(shop: House) -> None:
         "cockpit.swarm.node", "origin", "--dir", str(shop.root / "o"), "--identity", str(identity), "--port",
         str(shop.ports[""]), log=shop.root / "second.err",
     )
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(PATIENCE):
         assert await process.process.wait() == 2
     assert "in use" in (shop.root / "second.err").read_text()
 

@@ -21,6 +21,7 @@ from cockpit.swarm.link import Link
 from cockpit.swarm.passing import Handout, Passed, ask_node, passed
 from cockpit.swarm.tls import Name
 from cockpit.swarm.tracking import Place, Tracking
+from tests.helpers import PATIENCE
 from tests.swarm.bundle import Bundle
 from tests.swarm.certificates import Certificates
 from tests.swarm.processes import House, Process, house
@@ -212,7 +213,7 @@ async def test_only_so_many_at_once(pair: Pair, tmp_path: Path) -> None:
     made = handout(pair, tmp_path / "head", bytes(8 * 1024 * 1024))
     made._allow = lambda sha256, count: 0.5  # nothing goes out for now
     asked = [asyncio.create_task(pair.ask(8 * 1024 * 1024)) for _ in range(passing.OUT + 2)]
-    done, _ = await asyncio.wait(asked, timeout=10.0)
+    done, _ = await asyncio.wait(asked, timeout=PATIENCE)
     errors = [str(task.exception()) for task in done]
     assert len(done) == len(asked) and sum("enough others" in error for error in errors) == 2
     assert sum("in time" in error for error in errors) == passing.OUT
@@ -231,7 +232,8 @@ async def test_only_so_many_at_once(pair: Pair, tmp_path: Path) -> None:
 async def test_one_that_does_not_give_it(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, lie: Callable[[int], list[Any]], text: str
 ) -> None:
-    monkeypatch.setattr(passing, "SILENCE", 0.5)
+    if text == "in time":
+        monkeypatch.setattr(passing, "SILENCE", 0.5)
     pair.other.targets[""] = Liar(lie)
     with pytest.raises(HeadError, match=text):
         await pair.ask()
@@ -277,6 +279,6 @@ async def test_a_peer_answers_no_other_word(pair: Pair, tmp_path: Path) -> None:
     handout(pair, tmp_path / "head", b"x")
     link = await pair.asker.dial(HOST, pair.port, Name("host", "h2"), "", Liar(wrong))
     link.send(wire.Words({"op": "join", "swarm": "0" * 64, "address": HOST, "port": 1}))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not link.closed:
             await asyncio.sleep(0.01)

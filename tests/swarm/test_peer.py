@@ -16,6 +16,7 @@ import pytest
 from cockpit.swarm import assemble
 from cockpit.swarm.fetch import Asked, FetchError
 from cockpit.swarm.moving import cells
+from tests.helpers import PATIENCE
 from tests.swarm.bundle import Bundle
 from tests.swarm.processes import House, Process, house
 
@@ -223,13 +224,13 @@ async def test_lines_that_are_none_of_its_words(shop: House) -> None:
     assert (await peer.ask({"op": "rates", "down": 1000, "up": None}))["ok"]
     assert peer.process.stdin is not None
     peer.process.stdin.close()  # it ends when stdin does
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert await peer.process.wait() == 0
 
 
 async def test_without_an_identity_it_says_so(tmp_path: Path) -> None:
     process = await Process.start("cockpit.swarm.peer", "--dir", str(tmp_path), log=tmp_path / "err")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert await process.process.wait() == 2
     assert "no identity" in (tmp_path / "err").read_text()
 

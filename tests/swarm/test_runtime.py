@@ -16,11 +16,11 @@ from cockpit.swarm.core import Core
 from cockpit.swarm.exchange import Exchange
 from cockpit.swarm.runtime import Runtime, Store
 from cockpit.swarm.tls import Identity, Name
+from tests.helpers import PATIENCE
 from tests.swarm.bundle import Bundle
 from tests.swarm.certificates import Certificates
 
 HOST = "127.0.0.1"
-LIMIT = 20.0
 WEB = Bundle(3 * 1024 * 1024, 5)
 BIG = Bundle(24 * 1024 * 1024, 6, thin=True)
 """Its pieces are long enough to be verified in a thread."""
@@ -100,7 +100,7 @@ class Lab:
                 node.dial(other)
 
     async def all_complete(self, *nodes: Node) -> None:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(node.complete.wait() for node in nodes or self.nodes))
 
 
@@ -115,7 +115,7 @@ async def lab(identities: dict[str, Identity]) -> AsyncIterator[Lab]:
 
 
 async def eventually(true: Any) -> None:
-    async with asyncio.timeout(LIMIT):
+    async with asyncio.timeout(PATIENCE):
         while not true():
             await asyncio.sleep(0.005)
 

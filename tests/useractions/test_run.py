@@ -57,6 +57,13 @@ async def test_its_environment_is_small(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(found[0], Said) and "AWS" not in found[0].text and "COCKPIT_ACTION" in found[0].text
 
 
+@pytest.mark.parametrize("home", ["/no/such/home", ""])
+async def test_without_a_home_they_begin_at_the_root(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", home)
+    found = await everything(observe(), [python("import os; print(os.getcwd())")])
+    assert isinstance(found[0], Said) and found[0].text == "/"
+
+
 async def test_late_ones_are_ended() -> None:
     found = await everything(observe(timeout=0.5), [python("import time; print('up', flush=True); time.sleep(600)")])
     assert isinstance(found[-1], Ended) and (found[-1].word, found[-1].text) == ("timed out", "ended after 0.5 s")

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.helpers import until
+from tests.helpers import PATIENCE, until
 
 FOUND = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), "")
 
@@ -43,7 +43,7 @@ class Page:
         number = next(self._numbers)
         self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_str(json.dumps({"id": number, "method": method, "params": params}))
-        answer = await asyncio.wait_for(self._answers[number], 20)
+        answer = await asyncio.wait_for(self._answers[number], PATIENCE)
         assert "error" not in answer, answer
         return answer["result"]
 
@@ -62,7 +62,7 @@ class Page:
             return words in await self.text()
 
         try:
-            await until(there, 30)
+            await until(there)
         except AssertionError:
             said = await self.text()
             raise AssertionError(f"{words!r} never came; the page says:\n{said}\n{self.console}") from None
@@ -85,7 +85,7 @@ async def browser(home: Path) -> AsyncIterator[Page]:
     )  # fmt: skip
     try:
         known = home / "DevToolsActivePort"
-        await until(lambda: known.exists() and known.read_text().count("\n") >= 1, 30, "the browser's port")
+        await until(lambda: known.exists() and known.read_text().count("\n") >= 1, what="the browser's port")
         port = known.read_text().split()[0]
         async with aiohttp.ClientSession() as http:
             async def tab() -> str:
@@ -93,7 +93,7 @@ async def browser(home: Path) -> AsyncIterator[Page]:
                     pages = [t for t in await answer.json() if t["type"] == "page"]
                 return pages[0]["webSocketDebuggerUrl"] if pages else ""
 
-            async with http.ws_connect(await until(tab, 20, "a tab"), max_msg_size=0) as socket:
+            async with http.ws_connect(await until(tab, what="a tab"), max_msg_size=0) as socket:
                 page = Page(socket)
                 for domain in ("Page", "Runtime", "Network", "Log"):
                     await page.do(f"{domain}.enable")
@@ -101,7 +101,7 @@ async def browser(home: Path) -> AsyncIterator[Page]:
                 await page.do("Browser.close")
     finally:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), 10)
+            await asyncio.wait_for(process.wait(), PATIENCE)
         if process.returncode is None:
             process.kill()
             await process.wait()

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from tests.controller.fakes import Background, background
-from tests.helpers import alive, free_port, until, wait_for
+from tests.helpers import PATIENCE, alive, free_port, until, wait_for
 from tests.web import chromium
 
 
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     engine: Background
 
     def token(self) -> str:
-        return wait_for(lambda: self.link.exists() and self.link.read_text().strip(), 20).partition("token=")[2]
+        return wait_for(lambda: self.link.exists() and self.link.read_text().strip()).partition("token=")[2]
 
     def children(self) -> list[int]:
         out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, check=False)
@@ -51,7 +51,7 @@ def serving(engine: Background, root: Path, *options: str) -> Iterator[Place]:
         finally:
             process.terminate()
             try:
-                process.wait(15)
+                process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -144,10 +144,10 @@ async def test_a_screen_is_a_process_that_ends_with_its_connection_and_knows_no_
         for secret in (used, place.token(), cookie.partition("=")[2]):
             assert secret.encode() not in mine
         second = await screen(place, http, cookie)  # one is allowed
-        message = await second.receive(timeout=20)
+        message = await second.receive(timeout=PATIENCE)
         assert message.type is aiohttp.WSMsgType.CLOSE and "no more are allowed" in str(message.extra)
         await socket.close()
-        await until(lambda: not alive(pid), 15, "the screen's process ends")
+        await until(lambda: not alive(pid), what="the screen's process ends")
     assert place.children() == []
 
 
@@ -165,7 +165,7 @@ async def test_what_a_browser_may_only_look_at_cannot_be_changed(place: Place) -
         await socket.send_json(["stdin", ":hosts\r"])
         await shows(socket, b"HOSTS")
         await socket.close()
-    await until(lambda: not place.children(), 15)
+    await until(lambda: not place.children())
 
 
 async def test_a_flood_of_wrong_links_is_slowed_down_and_keeps_nobody_out_who_is_in(place: Place) -> None:
@@ -187,7 +187,7 @@ def test_the_end_of_the_server_is_the_end_of_its_screens(root: Path, place: Plac
             await shows(socket, b"still")
             (pid,) = other.children()
             other.process.kill()  # not even asked
-            await until(lambda: not alive(pid), 15, "the screen ends with a server that was killed")
+            await until(lambda: not alive(pid), what="the screen ends with a server that was killed")
         return pid
 
     with serving(place.engine, work) as other:
@@ -216,7 +216,7 @@ async def test_a_screen_that_cannot_start_says_why(root: Path, place: Place) -> 
         cookie, _ = await entered(other)
         async with aiohttp.ClientSession() as http:
             socket = await screen(other, http, cookie)
-            message = await socket.receive(timeout=20)
+            message = await socket.receive(timeout=PATIENCE)
             assert message.type is aiohttp.WSMsgType.CLOSE and "no theme 'pink'" in str(message.extra)
         assert other.children() == []
 
@@ -241,7 +241,7 @@ async def test_in_a_real_browser(place: Place, tmp_path: Path) -> None:
         await page.press("Escape", 27)
         assert [u for u in page.requests if not u.startswith((place.at, f"ws://127.0.0.1:{place.port}"))] == []
         assert not [c for c in page.console if "Content Security" in c], page.console
-    await until(lambda: not place.children(), 15, "the screen ends with its page")
+    await until(lambda: not place.children(), what="the screen ends with its page")
 
 
 def test_words_on_the_command_line(run_web: Any) -> None:

@@ -23,7 +23,7 @@ class Shell:
                  "credit": 65536, "idle": 60.0, "timeout": 60.0, **args}  # fmt: skip
         uuid = next(o["uuid"] for o in self.c.opens if o["host"] == "h")
         self._to({"t": "cmd", "task": self.task, "uuid": uuid, "word": "shell", "args": given})
-        await until(lambda: self.begun, 20, f"it begins: {self.c.results.get(self.task)}")
+        await until(lambda: self.begun, what=f"it begins: {self.c.results.get(self.task)}")
         return self
 
     def _to(self, frame: dict[str, Any]) -> None:
@@ -52,10 +52,10 @@ class Shell:
         self.input(data=base64.b64encode(text.encode()).decode())
 
     async def shows(self, *words: str) -> None:
-        await until(lambda: all(w.encode() in self.out for w in words), 20, f"{words} in {self.out[-2000:]!r}")
+        await until(lambda: all(w.encode() in self.out for w in words), what=f"{words} in {self.out[-2000:]!r}")
 
     async def ended(self) -> dict[str, Any]:
-        answer = await until(lambda: (self.out, self.c.results.get(self.task))[1], 20, "it ends")
+        answer = await until(lambda: (self.out, self.c.results.get(self.task))[1], what="it ends")
         assert answer["ok"], answer
         return dict(answer["data"])
 
@@ -70,7 +70,7 @@ async def test_a_shell_by_ssh(tmp_path: Path, key: Path, server: Sshd) -> None:
         s.type("stty size\n")
         await s.shows("50 132")
         other = await Shell(c, "s2", crediting=False).open("yes", "flood")  # beside the first
-        await until(lambda: len(other.out) >= 65536, 20)
+        await until(lambda: len(other.out) >= 65536)
         s.type("echo still $((1+1))\n")
         await s.shows("still 2")
         assert len(other.out) == 65536
@@ -102,7 +102,7 @@ async def test_an_instance_pipes_and_the_end(tmp_path: Path, key: Path, server: 
         pid = int(s.out.rpartition(b"p.job_0 ")[2].partition(b".")[0])
         s._to({"t": "cmd", "task": "e2", "uuid": c.opens[0]["uuid"], "word": "shell-end", "args": {"task": "i2"}})
         assert (await s.ended())["why"] == "stopped"
-        await until(lambda: not alive(pid), 10, "sshd hangs it up")
+        await until(lambda: not alive(pid), what="sshd hangs it up")
         s = await Shell(c, "i3").open("sleep", "600", idle=0.5)
         assert (await s.ended())["why"] == "idle"
         await c.good("h", "stop", unit="p.job/0:1")

@@ -16,7 +16,7 @@ from typing import Any
 
 from backends.ssh.gateway import Gateway
 from backends.ssh.reach import Settings
-from tests.helpers import answers, free_port, loopback, running, until, wait_for
+from tests.helpers import PATIENCE, answers, free_port, loopback, running, until, wait_for
 
 Frame = dict[str, Any]
 SSHD = "/usr/sbin/sshd"
@@ -139,7 +139,7 @@ class Controller:
         elif kind == "progress":
             self.progress.append(frame)
 
-    async def host(self, name: str, timeout: float = 15.0) -> dict[str, Frame]:
+    async def host(self, name: str, timeout: float = PATIENCE) -> dict[str, Frame]:
         """Its units, once it has told all."""
         await until(lambda: name in self.units, timeout, f"{name} is here: {self.states}")
         return self.units[name]
@@ -150,14 +150,14 @@ class Controller:
         uuid = next(o["uuid"] for o in self.opens if o["host"] == host)
         frame = {"t": "cmd", "task": task, "uuid": uuid, "word": word, "args": args}
         self.send({"t": "to", "sid": self.sids[host], "frame": frame})
-        return await until(lambda: self.results.get(task), 40.0, f"answer to {word}")
+        return await until(lambda: self.results.get(task), what=f"answer to {word}")
 
     async def good(self, host: str, word: str, **args: Any) -> Frame:
         answer = await self.cmd(host, word, **args)
         assert answer["ok"], answer
         return dict(answer["data"])
 
-    async def unit(self, host: str, unit: str, test: Callable[[Frame], object], timeout: float = 15.0) -> Frame:
+    async def unit(self, host: str, unit: str, test: Callable[[Frame], object], timeout: float = PATIENCE) -> Frame:
         return await until(
             lambda: (u := self.units.get(host, {}).get(unit)) and test(u) and u, timeout,
             f"{unit} as wanted; is {self.units.get(host, {}).get(unit)}",
@@ -179,7 +179,7 @@ async def gateway(dir: Path, config: str) -> AsyncIterator[Controller]:
         yield controller
     finally:
         await controller.stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await task
 
 
