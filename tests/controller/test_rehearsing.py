@@ -114,7 +114,7 @@ async def test_a_forecast_of_what_begins(monkeypatch: pytest.MonkeyPatch, steps:
 async def test_a_large_action_is_foretold_as_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
     """What its own steps change while the process is told of the world, is not in the forecast."""
     c = controller(count=30)
-    plan = c.desk.plan(Intent(verb="deploy", targets=("a.web",), params={"version": "1.1.0"}), WHO)
+    plan = await c.desk.plan(Intent(verb="deploy", targets=("a.web",), params={"version": "1.1.0"}), WHO)
     near = await Rehearsals(c).foretell(plan) or pytest.fail("no forecast")
     monkeypatch.setattr(rehearsing, "STEPS", 0)
     coming = Rehearsals(c).foretell(plan)
@@ -139,7 +139,7 @@ async def test_an_action_that_is_over_ends_its_forecast(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
     c = controller(count=3000)
-    coming = Rehearsals(c).foretell(c.desk.plan(Intent(**DEPLOY), WHO))
+    coming = Rehearsals(c).foretell(await c.desk.plan(Intent(**DEPLOY), WHO))
     assert coming is not None
     await until(lambda: bool(pids))
     coming.cancel()
