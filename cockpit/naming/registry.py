@@ -114,6 +114,8 @@ class Registry:
         self._rendered: dict[str, list[dict[str, Any]]] = {}
         self._gone: set[Key] = set()
         self._damped: set[str] = set()
+        self._uneasy: set[str] = set()
+        """Services of which a unit failed or flapped when they were settled last."""
         self._waiting: set[str] = set()
         self._latest = 0.0
 
@@ -160,7 +162,7 @@ class Registry:
         self._tracks[unit.unit] = track
         self._by_service.setdefault(service, {})[unit.unit] = track
         self._by_host.setdefault(host_name, set()).add(unit.unit)
-        return self._settle_service(service, now)
+        return self._settle(track, now)
 
     def host_lost(self, host: str) -> None:
         """Contact is lost. Removes nothing; its units no longer count as surely good for the floor."""
@@ -274,6 +276,7 @@ class Registry:
             new._tracks[track.unit] = track
             new._by_service.setdefault(track.service, {})[track.unit] = track
             new._by_host.setdefault(track.host, set()).add(track.unit)
+            new._uneasy.add(track.service)  # until it is settled
             if track.damped:
                 new._damped.add(track.unit)
         for endpoint in kept.endpoints:
@@ -300,6 +303,22 @@ class Registry:
         served = sum(1 for t in tracks if t.served and not t.leaving and t.unit not in self._held)
         return max(1, math.ceil(served * self._floor))
 
+    def _settle(self, track: _Track, now: float) -> bool:
+        """Decide one unit anew, and the others of its service where they hang on each other."""
+        if track.service not in self._uneasy and (alone := self._settle_alone(track, now)) is not None:
+            return alone
+        return self._settle_service(track.service, now)
+
+    def _settle_alone(self, t: _Track, now: float) -> bool | None:
+        """Decide a unit by itself; None for one that fails or flaps: it may have to stay for the floor."""
+        hold = self._held.get(t.unit)
+        if not t.alive or not t.proved:
+            # The process went, or the new one was never good: nothing to protect.
+            return self._take_out(t, t.why, hold.by if hold else "keeper", now)
+        if hold is not None:
+            return self._put(t, DRAINING, hold.why, hold.by, hold.since)
+        return self._put(t, READY, "", "", now) if t.good and not t.damped else None
+
     def _settle_service(self, service: str, now: float) -> bool:
         """Decide every unit of one service anew. O(its units)."""
         tracks = self._by_service.get(service, {})
@@ -307,19 +326,15 @@ class Registry:
         sure, shaky, failing = 0, [], []
         least = self._least(tracks.values())
         for t in tracks.values():
-            hold = self._held.get(t.unit)
-            if not t.alive or not t.proved:
-                # The process went, or the new one was never good: nothing to protect.
-                changed |= self._take_out(t, t.why, hold.by if hold else "keeper", now)
-            elif hold is not None:
-                changed |= self._put(t, DRAINING, hold.why, hold.by, hold.since)
-            elif not t.good:
-                failing.append(t)
-            elif t.damped:
+            alone = self._settle_alone(t, now)
+            if alone is not None:
+                changed |= alone
+                sure += t.heard and t.alive and t.proved and t.unit not in self._held
+            elif t.good:
                 shaky.append(t)
             else:
-                sure += t.heard
-                changed |= self._put(t, READY, "", "", now)
+                failing.append(t)
+        (self._uneasy.add if shaky or failing else self._uneasy.discard)(service)
         # A kept unit was not removed; one that is already out is never put back for the floor
         # while its health fails, but one that flaps and is good now is.
         for t in sorted(shaky, key=lambda t: (t.since, t.unit)):
@@ -379,7 +394,7 @@ class Registry:
         changed = self._take_out(track, why, hold.by if hold else "keeper", now)
         self._unlink(track)
         self._damped.discard(unit)
-        return self._settle_service(track.service, now) or changed
+        return (track.service in self._uneasy and self._settle_service(track.service, now)) or changed
 
     def _unlink(self, track: _Track) -> None:
         units = self._by_service.get(track.service, {})

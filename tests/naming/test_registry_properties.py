@@ -31,11 +31,25 @@ events = st.lists(
 )
 
 
+class _All(set[str]):
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
+class Thorough(Registry):
+    """Decides a whole service whenever one of its units is heard of."""
+
+    def __init__(self, *, floor: float = 0.5) -> None:
+        super().__init__(floor=floor)
+        self._uneasy = _All()
+
+
 class World:
     """Applies events, and keeps by itself who served, who is held and who ended."""
 
-    def __init__(self) -> None:
-        self.registry = Registry()
+    def __init__(self, kind: type[Registry] = Registry) -> None:
+        self.kind = kind
+        self.registry = kind()
         self.now = 1000.0
         self.runs = dict.fromkeys(range(SLOTS), 1)
         self.known: set[int] = set()
@@ -64,7 +78,7 @@ class World:
             elif event == "tick":
                 r.expire(self.now)
             else:
-                self.registry = Registry.load(json.loads(json.dumps(r.dump())))
+                self.registry = self.kind.load(json.loads(json.dumps(r.dump())))
         elif event == "drain":
             r.drain(unit, "li", "asked", self.now)
             self.held.add(slot)
@@ -158,3 +172,13 @@ def test_good_reports_heal_everything(sequence: list[tuple[str, int, float]]) ->
     world.apply("tick", 0, 30.0)
     world.apply("tick", 0, 60.0)
     assert all(e.state == READY for e in world.registry.endpoints.values())
+
+
+@settings(max_examples=300, deadline=None)
+@given(events)
+def test_deciding_one_unit_is_as_good_as_deciding_them_all(sequence: list[tuple[str, int, float]]) -> None:
+    quick, thorough = World(), World(Thorough)
+    for event, slot, after in sequence:
+        quick.apply(event, slot, after)
+        thorough.apply(event, slot, after)
+        assert quick.registry.endpoints == thorough.registry.endpoints
