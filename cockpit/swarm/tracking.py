@@ -26,6 +26,9 @@ PATIENCE = 15.0
 """Seconds without the nearest tracker before the next one is taken."""
 ANSWER = 60.0
 """Seconds for a head, however large it is, counted anew on each byte."""
+AGAIN = 15.0
+"""Seconds without a sign until a question is put once more: it may have been lost on its way through a relay."""
+LOOK = 5.0
 MAX_PEERS = 4096
 
 
@@ -112,29 +115,35 @@ class Tracking(Target):
             raise
 
     async def ask(self, doc: Dict[str, Any], limit: int) -> Answer:
-        """The whole answer. Asked again when the connection breaks. Raises HeadError."""
+        """The whole answer. Asked again when the connection breaks, or when nothing comes. Raises HeadError."""
         loop = asyncio.get_running_loop()
-        tries = 0
+        tries, heard = 0, 0.0
         while True:
             try:
                 await asyncio.wait_for(self._up.wait(), ANSWER)
             except asyncio.TimeoutError:
                 raise HeadError("unreachable", f"no tracker answers: {self.why}") from None
+            heard = heard or loop.time()
             self._ids += 1
             answer = self._answers[self._ids] = Answer(limit)
             assert self._link is not None
             self._link.send(wire.Words({**doc, "id": self._ids}))
             try:
-                seen, since = -1, loop.time()
+                seen, asked = 0, loop.time()
                 while not answer.done.done():
-                    await asyncio.wait([answer.done], timeout=5.0)
+                    await asyncio.wait([answer.done], timeout=min(LOOK, AGAIN))
+                    now = loop.time()
                     if answer.turns != seen:
-                        seen, since = answer.turns, loop.time()
-                    elif loop.time() - since > ANSWER:
+                        seen, heard = answer.turns, now
+                    elif now - heard > ANSWER:
                         raise HeadError("unreachable", "the tracker does not answer")
-                answer.done.result()
-                return answer
+                    elif not seen and now - asked > AGAIN:
+                        break
+                else:
+                    answer.done.result()
+                    return answer
             except ConnectionError:
+                heard = 0.0
                 tries += 1
                 if tries >= 10:
                     raise HeadError("unreachable", f"the tracker breaks off: {self.why}") from None

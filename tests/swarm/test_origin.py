@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cockpit.swarm import tracking as tracking_module
 from cockpit.swarm import wire
 from cockpit.swarm.exchange import Exchange, Target
 from cockpit.swarm.heads import HeadError, ask_layout, ask_manifest, text_lines
@@ -237,6 +238,24 @@ async def test_a_lying_tracker_is_found_out(tmp_path: Path, answer: Any, code: s
     assert error.value.code == code
     asking.close()
     liar.close()
+
+
+async def test_a_question_that_is_lost_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking_module, "AGAIN", 0.05)
+    certificates = Certificates(tmp_path)
+    asked: list[int] = []
+
+    def answer(doc: dict[str, Any]) -> list[Any]:
+        asked.append(doc["id"])
+        return [blob(doc["id"], WEB.layout_data)] if len(asked) == 3 else []
+
+    forgetful = Exchange(certificates.origin(), "", "origin")
+    forgetful.targets[""] = Liar(answer)
+    asking = Asking(certificates, forgetful.listen(HOST, 0))
+    assert await ask_layout(asking.tracking.ask, WEB.sha256, WEB.layout) == WEB.layout_data
+    assert len(set(asked)) == 3
+    asking.close()
+    forgetful.close()
 
 
 @pytest.mark.parametrize("data", [b"", b"not zlib", OLD.manifest, zlib.compress(OLD.manifest)])
