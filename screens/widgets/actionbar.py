@@ -19,16 +19,23 @@ LINGER = 30.0
 SHOWS_ALL = ("overview", "actions")
 """Screens that list what runs anyway."""
 GAUGE = 10
+NEARLY = 0.8
+"""Share of the steps after which an end is near."""
 
 
 def left_text(row: ActionRow, now: float) -> str:
-    """`about 0:32 left`, `any moment`, `0:20 longer than expected`; empty when nothing is known."""
+    """`about 0:32 left`, `any moment`, `0:20 longer than expected`; empty when nothing is known.
+
+    Its time is over and much is still to do: that is `later than expected`, and no moment now.
+    """
     if row.eta is None or row.state != "running":
         return ""
     left = row.eta - now
     if left >= 1.5:
         return f"about {span(left)} left"
-    return "any moment" if left > -5 else f"{span(-left)} longer than expected"
+    if left <= -5:
+        return f"{span(-left)} longer than expected"
+    return "any moment" if row.done >= NEARLY * row.total else "later than expected"
 
 
 def slowest(rows: list[ActionRow]) -> ActionRow:

@@ -129,12 +129,12 @@ def words(pieces: Any) -> str:
     return "".join(t for t, _ in pieces or [])
 
 
-@pytest.mark.parametrize(("eta", "text"), [
-    (NOW + 92, "about 1:32 left"), (NOW + 1, "any moment"), (NOW - 3, "any moment"),
-    (NOW - 20, "0:20 longer than expected"), (None, ""),
+@pytest.mark.parametrize(("eta", "done", "text"), [
+    (NOW + 92, 3, "about 1:32 left"), (NOW + 1, 9, "any moment"), (NOW - 3, 8, "any moment"),
+    (NOW - 3, 3, "later than expected"), (NOW - 20, 9, "0:20 longer than expected"), (None, 3, ""),
 ])  # fmt: skip
-def test_how_long_still(eta: float | None, text: str) -> None:
-    assert left_text(act("#1", eta=eta), NOW) == text
+def test_how_long_still(eta: float | None, done: int, text: str) -> None:
+    assert left_text(act("#1", eta=eta, done=done), NOW) == text
 
 
 def test_the_line_shows_the_slowest_and_counts_the_others() -> None:
