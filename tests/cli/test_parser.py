@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -98,6 +100,11 @@ def test_bad_words_exit_2(words: list[str], run: Run) -> None:
 
 def test_version(run: Run) -> None:
     assert run("--version") == (0, f"cockpit {__version__}\n", "")
+
+
+def test_the_package_is_the_command() -> None:
+    said = subprocess.run([sys.executable, "-m", "cockpit", "--version"], capture_output=True, text=True, timeout=60)
+    assert (said.returncode, said.stdout) == (0, f"cockpit {__version__}\n")
 
 
 def test_main_takes_its_words_from_the_process(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
