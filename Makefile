@@ -23,7 +23,7 @@ test: # every check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: # the table of budgets, peers beside ours
 	@tools/venv.sh dev

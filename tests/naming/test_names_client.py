@@ -69,10 +69,10 @@ def test_answers_are_copies(agent: FakeAgent, names: Names) -> None:
 def test_changes_arrive_by_themselves_and_later_calls_ask_nobody(agent: FakeAgent, names: Names) -> None:
     agent.set("puzzle.sudoku", ONE)
     assert ports(names) == [1000]
-    asked = len(agent.asked)
+    wait_for(lambda: len(agent.asked) == 2, what="watch and resolve are through")
     agent.set("puzzle.sudoku", TWO, THREE)
     wait_for(lambda: ports(names) == [1001, 1002])
-    assert len(agent.asked) == asked
+    assert len(agent.asked) == 2
     agent.set("puzzle.sudoku")
     wait_for(lambda: ports(names) == [])
 
