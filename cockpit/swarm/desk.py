@@ -155,21 +155,22 @@ class Desk(Target):
         task.add_done_callback(asked.discard)
 
     async def _answer(self, link: Link, id: int, sha256: str, layout: str, doc: Dict[str, Any]) -> None:
+        """Whatever happens here, whoever asks is told: silence costs it a minute."""
         try:
-            head = await self.library.find(sha256, layout)
+            await self._answered(link, id, sha256, layout, doc)
         except HeadError as error:
             refuse(link, id, error.code, str(error))
-            return
+        except Exception as error:
+            refuse(link, id, "broken", f"{type(error).__name__}: {error}")
+            raise
+
+    async def _answered(self, link: Link, id: int, sha256: str, layout: str, doc: Dict[str, Any]) -> None:
+        head = await self.library.find(sha256, layout)
         if head is None:
-            refuse(link, id, "unknown", f"nothing is published with the manifest {sha256[:12]}")
-            return
+            raise HeadError("unknown", f"nothing is published with the manifest {sha256[:12]}")
         base, data = "", head.layout
         if doc["op"] == "manifest":
-            try:
-                base, data = await self.heads.encoded(head.manifest, sha256, doc.get("bases"))
-            except HeadError as error:
-                refuse(link, id, error.code, str(error))
-                return
+            base, data = await self.heads.encoded(head.manifest, sha256, doc.get("bases"))
         if len(data) >= SMALL:
             if doc.get("hand"):  # another tracker sent it here
                 if not self._out.enter(link):
@@ -177,11 +178,7 @@ class Desk(Target):
                     return
             else:
                 wanted = Wanted(doc["op"], base)
-                try:
-                    holder = await self._handed(link, id, swarm_id(sha256, layout), wanted, len(data), doc)
-                except HeadError as error:
-                    refuse(link, id, error.code, str(error))
-                    return
+                holder = await self._handed(link, id, swarm_id(sha256, layout), wanted, len(data), doc)
                 if holder is not None:
                     link.send(wire.Words({"id": id, "ask": holder._asdict(), "size": len(data)}))
                     return

@@ -123,11 +123,13 @@ class Tracking(Target):
                 await asyncio.wait_for(self._up.wait(), ANSWER)
             except asyncio.TimeoutError:
                 raise HeadError("unreachable", f"no tracker answers: {self.why}") from None
+            link = self._link
+            if link is None:  # it was lost again before it was our turn
+                continue
             heard = heard or loop.time()
             self._ids += 1
             answer = self._answers[self._ids] = Answer(limit)
-            assert self._link is not None
-            self._link.send(wire.Words({**doc, "id": self._ids}))
+            link.send(wire.Words({**doc, "id": self._ids}))
             try:
                 seen, asked = 0, loop.time()
                 while not answer.done.done():

@@ -12,10 +12,12 @@ import pytest
 
 from cockpit.swarm import tracking as tracking_module
 from cockpit.swarm import wire
+from cockpit.swarm.desk import Desk
 from cockpit.swarm.exchange import Exchange, Target
 from cockpit.swarm.heads import HeadError, ask_layout, ask_manifest, text_lines
 from cockpit.swarm.link import Link
 from cockpit.swarm.tls import Name
+from cockpit.swarm.tracker import Node, Tracker
 from cockpit.swarm.tracking import Membership, Place, Tracking
 from tests.helpers import PATIENCE
 from tests.swarm.bundle import Bundle
@@ -238,6 +240,29 @@ async def test_a_lying_tracker_is_found_out(tmp_path: Path, answer: Any, code: s
     assert error.value.code == code
     asking.close()
     liar.close()
+
+
+class Broken:
+    """A library whose disk is gone."""
+
+    async def find(self, sha256: str, layout: str) -> Any:
+        raise OSError("input/output error")
+
+    def place(self, sha256: str) -> str | None:
+        return None
+
+
+async def test_who_cannot_answer_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    certificates = Certificates(tmp_path)
+    exchange = Exchange(certificates.origin(), "", "origin")
+    port = exchange.listen(HOST, 0)
+    exchange.targets[""] = Desk(exchange, Broken(), Tracker(Node("origin", HOST, port)))
+    asking = Asking(certificates, port)
+    with pytest.raises(HeadError, match="input/output error") as error:
+        await ask_layout(asking.tracking.ask, WEB.sha256, WEB.layout)
+    assert error.value.code == "broken"
+    asking.close()
+    exchange.close()
 
 
 async def test_a_question_that_is_lost_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
