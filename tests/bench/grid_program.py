@@ -136,7 +136,7 @@ class Bench(CockpitApp):
         cursor, figures["cursor-bytes"] = await self.costs(self.keys(*["down"] * 25))
         page, figures["page-bytes"] = await self.costs(self.keys(*["pagedown"] * 9))
         figures["cursor"], figures["page"] = cursor - idle, page - idle
-        figures["repaint-bytes"] = (await self.costs([grid.refresh] * 5))[1]
+        figures["repaint-bytes"] = (await self.costs(self.keys(*["ctrl+l"] * 5)))[1]
         figures["filter-first"] = (await self.cost(self.filters(("w",))[0], lambda: grid.busy))[0] - idle
         for name, words in (("filter", WORDS), ("typed", TYPED), ("fuzzy", FUZZY)):
             figures[name] = (await self.costs(self.filters(words)))[0] - idle

@@ -16,14 +16,13 @@ from collections.abc import Callable
 
 from tests.bench.keeper import place
 from tests.bench.table import Figure, Lacking, measures
-from tests.bench.terminal import terminal, tmux
+from tests.bench.terminal import shown, terminal, tmux
 
 NEEDS = ("screens.rows", "screens.widgets.grid", "tests.bench.crowd")
 SIZES = {"": 100_000, "-10k": 10_000, "-1k": 1_000}
 """End of a row's key -> rows of the table."""
 PRESSES = 30
 RATE = 1000
-GAP = 0.01
 CURSOR = b"48;5;237"
 """The ground of the cursor's line, as tmux sends it to a terminal of 256 colours."""
 
@@ -56,7 +55,7 @@ def through_tmux(rows: int) -> dict[str, float]:
         raise Lacking("needs tmux")
     args = ["-m", "tests.bench.grid_program", "--stay", str(rows), "0"]
     with place() as where, terminal(args, inside=where) as screen:
-        screen.wait("INSTANCES", 60)
+        shown(where, "INSTANCES")
         screen.quiet(0.5)
         out: dict[str, float] = {}
         for name, key in (("cursor", b"j"), ("page", b"\x1b[6~")):
@@ -74,23 +73,22 @@ def through_tmux(rows: int) -> dict[str, float]:
 
 @functools.cache
 def through_tmux_live(rows: int) -> dict[str, float]:
-    """The same for the cursor while RATE changes a second arrive: milliseconds to the last byte, and the worst.
+    """The same for the cursor while RATE changes a second arrive: milliseconds, and the worst.
 
-    Bytes come all the time. The key's own are those with the cursor's ground, up to the next gap of GAP seconds.
+    Bytes come all the time, so that there is no last one: it is until those with the cursor's ground are there.
     """
     if not tmux():
         raise Lacking("needs tmux")
     args = ["-m", "tests.bench.grid_program", "--stay", str(rows), str(RATE)]
     with place() as where, terminal(args, inside=where) as screen:
-        screen.wait("INSTANCES", 60)
+        shown(where, "INSTANCES")
         time.sleep(2)
         times = []
         for _ in range(PRESSES):
             time.sleep(0.15)
             before, start = screen.total, time.perf_counter()
             os.write(screen.fd, b"j")
-            screen.holds(CURSOR, before, 10)
-            times.append((screen.quiet(GAP) - start) * 1e3)
+            times.append((screen.holds(CURSOR, before, 10) - start) * 1e3)
         return {"live": statistics.median(times), "live-worst": max(times)}
 
 

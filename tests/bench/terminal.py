@@ -70,12 +70,13 @@ class Terminal:
         with self._news:
             return self.last if self._news.wait_for(lambda: self.total > total, timeout) else 0.0
 
-    def holds(self, data: bytes, total: int, timeout: float) -> None:
-        """Wait until `data` was drawn after the first `total` bytes. TimeoutError."""
+    def holds(self, data: bytes, total: int, timeout: float) -> float:
+        """time.perf_counter() when `data` was drawn after the first `total` bytes. TimeoutError."""
         with self._news:
             came = lambda: self.total > total and data in self.seen[total - self.total :]  # noqa: E731
             if not self._news.wait_for(came, timeout):
                 raise TimeoutError(f"{data!r} was not drawn")
+            return self.last
 
     def quiet(self, seconds: float, timeout: float = 30) -> float:
         """Wait until nothing came for so long; time.perf_counter() of the last bytes. TimeoutError."""
@@ -86,6 +87,16 @@ class Terminal:
                     raise TimeoutError("it is never quiet")
                 self._news.wait(max(self.last, begun) + seconds - now)
             return self.last
+
+
+def shown(inside: Path, text: str, timeout: float = 60) -> None:
+    """Wait until the tmux in that directory shows `text`: it draws only the cells that differ. TimeoutError."""
+    end = time.perf_counter() + timeout
+    argv = [tmux(), "-S", str(inside / "tmux"), "capture-pane", "-p"]
+    while text.encode() not in subprocess.run(argv, check=False, capture_output=True).stdout:
+        if time.perf_counter() > end:
+            raise TimeoutError(f"{text!r} is not shown")
+        time.sleep(0.1)
 
 
 def tmux() -> str:
