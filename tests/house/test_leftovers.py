@@ -16,9 +16,8 @@ SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 def test_by_the_mark_in_the_environment() -> None:
     mark = uuid.uuid4().hex
     with running(SLEEP, env=os.environ | {leftovers.VARIABLE: mark}) as process:
-        found = wait_for(lambda: leftovers.find(mark))
-        assert list(found) == [process.pid]
-        assert "time.sleep" in found[process.pid]
+        wait_for(lambda: "time.sleep" in leftovers.find(mark).get(process.pid, ""), what="it has become its program")
+        assert list(leftovers.find(mark)) == [process.pid]
     assert leftovers.find(mark) == {}
     assert not alive(process.pid)
 
