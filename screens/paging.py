@@ -11,8 +11,6 @@ import csv
 import io
 import json
 import os
-import shlex
-import shutil
 import signal
 import tempfile
 import time
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from textual.app import SuspendNotSupported
 
 from cockpit.plan.steps import Bad
+from cockpit.programs import preferred
 from screens import browser
 from screens.format import cells, clean, plural
 from screens.linear import data_of, lines_of, lists_of
@@ -57,18 +56,8 @@ async def go(app: CockpitApp, word: str, name: str) -> None:
 
 def pager(environ: Mapping[str, str]) -> list[str]:
     """Its argv, by $PAGER or what there is; never through a shell. Raises Bad."""
-    said = environ.get("PAGER", "").strip()
-    if said:
-        try:
-            argv = shlex.split(said)
-        except ValueError as e:
-            raise Bad(f"$PAGER cannot be read as a command ({e}): {said}") from None
-        if not shutil.which(argv[0], path=environ.get("PATH")):
-            raise Bad(f"$PAGER names {argv[0]!r}, and there is no such program")
+    if argv := preferred(environ, ("PAGER",), FALLBACKS):
         return argv
-    for name in FALLBACKS:
-        if shutil.which(name, path=environ.get("PATH")):
-            return [name]
     raise Bad("no pager: set PAGER to one, or `:save FILE`")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from cockpit.homes import screens_home
 from cockpit.plan.steps import Bad, Refused
+from cockpit.programs import preferred
 
 MOST = 4 * 1024 * 1024
 FALLBACKS = ("sensible-editor", "nano", "vim", "vi")
@@ -21,20 +21,8 @@ FALLBACKS = ("sensible-editor", "nano", "vim", "vi")
 
 def editor(environ: Mapping[str, str]) -> list[str]:
     """Its argv, by $VISUAL, $EDITOR, or what there is; never through a shell. Raises Bad."""
-    for name in ("VISUAL", "EDITOR"):
-        said = environ.get(name, "").strip()
-        if not said:
-            continue
-        try:
-            argv = shlex.split(said)
-        except ValueError as e:
-            raise Bad(f"${name} cannot be read as a command ({e}): {said}") from None
-        if not shutil.which(argv[0], path=environ.get("PATH")):
-            raise Bad(f"${name} names {argv[0]!r}, and there is no such program")
+    if argv := preferred(environ, ("VISUAL", "EDITOR"), FALLBACKS):
         return argv
-    for name in FALLBACKS:
-        if shutil.which(name, path=environ.get("PATH")):
-            return [name]
     raise Bad("no editor: set VISUAL or EDITOR to one")
 
 

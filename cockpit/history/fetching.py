@@ -13,50 +13,34 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from cockpit.history.loaded import Loaded
 from cockpit.history.patience import calm
-from cockpit.model.history_rows import TABLES, Asked
-from cockpit.model.view import Head, Snapshot
+from cockpit.model.history_rows import Asked
+from cockpit.model.view import Snapshot
 
-PART = 256 * 1024
-"""Bytes of one part of a segment."""
 LARGEST = 256 * 1024 * 1024
 """Bytes of a segment that are taken; a controller writes none of half that size."""
 
 
 async def past(session: Asked, at: float) -> Snapshot:
     """The whole state at a moment. Raises what sessions raise, and Bad when it cannot be read."""
-    head: Head | None = None
-    notices: tuple[str, ...] = ()
-    tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
     data = bytearray()
     wanted = -1
-    items: AsyncIterator[Any] = session.stream("past", {"at": at, "packed": True})
+    items: AsyncIterator[Any] = session.stream("past", {"at": at})
     async for item in items:
         if "segment" in item:
             at, wanted = float(item["at"]), int(item["size"])
             name = str(item["segment"])
-        elif "part" in item:
+        else:
             try:
                 data += base64.b64decode(item["part"], validate=True)
             except binascii.Error:
                 raise ConnectionError("the controller's answer is damaged") from None
             if len(data) > min(wanted, LARGEST):
                 raise ConnectionError("the controller sends more than it said")
-        elif "head" in item:  # spelled out, by a controller that has no segments to send
-            head = msgspec.convert(item["head"], Head)
-            notices = tuple(item.get("notices", ()))
-        else:
-            table = str(item["table"])
-            kind = TABLES[table]
-            tables[table].update({key: msgspec.convert(row, kind) for key, row in item["rows"].items()})
-    if wanted >= 0 and len(data) == wanted:
-        return await asyncio.to_thread(calm, lambda: unpacked(Path(name), bytes(data), at))
-    if head is None:
+    if len(data) != wanted:
         raise ConnectionError("the controller went away in the middle of its answer")
-    return Snapshot(head=head, notices=notices, **tables)
+    return await asyncio.to_thread(calm, lambda: unpacked(Path(name), bytes(data), at))
 
 
 def unpacked(path: Path, data: bytes, at: float) -> Snapshot:

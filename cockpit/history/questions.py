@@ -13,8 +13,6 @@ from cockpit.history.reading import History
 from cockpit.plan.steps import Bad
 
 T = TypeVar("T")
-PART = 500
-"""Rows of one item of a state."""
 BYTES = 192 * 1024
 """Bytes of one part of a segment."""
 LIMIT = 20_000
@@ -28,8 +26,6 @@ class Moments(msgspec.Struct):
 
 class Past(msgspec.Struct):
     at: float
-    packed: bool = False
-    """The beginning of the segment instead of rows: whoever asks unpacks it."""
 
 
 class PastStep(msgspec.Struct):
@@ -80,20 +76,11 @@ def _lives(history: History, args: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _past(history: History, args: Mapping[str, Any]) -> Iterator[Any]:
-    """First the head and the notices, then rows by table, some at a time; or a segment in parts."""
-    asked = _asked(args, Past)
-    if asked.packed:
-        name, at, data = history.excerpt(asked.at)
-        yield {"segment": name, "at": at, "size": len(data)}
-        for start in range(0, len(data), BYTES):
-            yield {"part": base64.b64encode(data[start : start + BYTES]).decode()}
-        return
-    head, notices, tables = history.state(asked.at)
-    yield {"head": head, "notices": list(notices)}
-    for table, rows in tables.items():
-        keys = list(rows)
-        for start in range(0, len(keys), PART):
-            yield {"table": table, "rows": {k: rows[k] for k in keys[start : start + PART]}}
+    """The beginning of the segment in parts: whoever asks unpacks it."""
+    name, at, data = history.excerpt(_asked(args, Past).at)
+    yield {"segment": name, "at": at, "size": len(data)}
+    for start in range(0, len(data), BYTES):
+        yield {"part": base64.b64encode(data[start : start + BYTES]).decode()}
 
 
 def _asked(args: Mapping[str, Any], kind: type[T]) -> T:

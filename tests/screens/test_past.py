@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from cockpit.model.history_rows import Between, Difference, Gap, LifeEvent, Moment, Moments, Step
+from cockpit.history.questions import QUESTIONS
+from cockpit.history.reading import History as Recorded
+from cockpit.history.writing import Limits, Writer
+from cockpit.model.history_rows import TABLES, Between, Difference, Gap, LifeEvent, Moment, Moments, Step
 from cockpit.model.view import Delta, Snapshot
 from cockpit.plan.steps import Bad
 from screens.base import ClusterScreen
@@ -63,10 +68,13 @@ class History:
         return msgspec.to_builtins(Step(at=to, delta=delta, near=near, oldest=STOPS[0], newest=NOW, gap=gap))
 
     def past(self, at: float) -> list[Any]:
+        """The answer of a real history that knows this moment."""
         found = then(at)
-        items: list[Any] = [{"head": msgspec.to_builtins(found.head), "notices": []}]
-        tables = ("nodes", "instances", "hosts", "drift", "endpoints", "actions", "relays")
-        return items + [{"table": t, "rows": msgspec.to_builtins(getattr(found, t))} for t in tables]
+        with tempfile.TemporaryDirectory() as made:
+            writer = Writer(Path(made), Limits(), floor=0)
+            writer.begin({name: dict(getattr(found, name)) for name in TABLES}, found.head, (), "")
+            writer.stop(at)
+            return list(QUESTIONS["past"](Recorded(Path(made)), {"at": at}))
 
     def moments(self, args: dict[str, Any]) -> Any:
         start, size = args["start"], args["resolution"]
