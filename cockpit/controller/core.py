@@ -51,6 +51,7 @@ from cockpit.history.writing import Limits
 from cockpit.link.candidates import HubCandidates
 from cockpit.link.hub import Hub
 from cockpit.link.pki import Authority
+from cockpit.memory import trimming
 from cockpit.model.actual import Unit
 from cockpit.model.details import instance_diffs
 from cockpit.model.names import short_names
@@ -177,6 +178,7 @@ class Controller:
         self.spawn(self.watching.run())
         self.spawn(self.history.run())
         self.spawn(self.archive.run())
+        self.spawn(trimming())
 
     async def stop(self) -> None:
         """Stop controlling. Services, keepers and agents run on."""

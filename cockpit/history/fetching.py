@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from cockpit.history.loaded import Loaded
+from cockpit.history.folding import folded
 from cockpit.history.patience import calm
 from cockpit.model.history_rows import Asked
 from cockpit.model.view import Snapshot
@@ -40,11 +40,4 @@ async def past(session: Asked, at: float) -> Snapshot:
                 raise ConnectionError("the controller sends more than it said")
     if len(data) != wanted:
         raise ConnectionError("the controller went away in the middle of its answer")
-    return await asyncio.to_thread(calm, lambda: unpacked(Path(name), bytes(data), at))
-
-
-def unpacked(path: Path, data: bytes, at: float) -> Snapshot:
-    """The state at a moment from the beginning of its segment. Raises Bad."""
-    loaded = Loaded(path, data)
-    number = loaded.until(at)
-    return Snapshot(head=loaded.head(number, at), notices=loaded.notices(number), **loaded.state(number))
+    return await asyncio.to_thread(calm, lambda: folded(Path(name), bytes(data), at))

@@ -20,7 +20,8 @@ from cockpit.model.view import Head
 from cockpit.plan.steps import Bad
 
 Tables = dict[str, dict[str, Any]]
-_KEY = msgspec.msgpack.Decoder()
+FIRST = msgspec.msgpack.Decoder().decode
+"""Head, notices and why, from the first part of a keyframe."""
 
 
 class Damaged(Bad):
@@ -30,7 +31,7 @@ class Damaged(Bad):
         super().__init__(f"this part of the state history cannot be read: {path.name}: {why}")
 
 
-_WRONG = (msgspec.MsgspecError, zlib.error, KeyError, TypeError, ValueError)
+WRONG = (msgspec.MsgspecError, zlib.error, KeyError, TypeError, ValueError)
 
 
 class Index(NamedTuple):
@@ -71,7 +72,7 @@ def indexed(data: bytes, known: Index | None = None, start: int = 0) -> Index:
     if start == 0 and frames:
         with contextlib.suppress(msgspec.MsgspecError, zlib.error, KeyError, TypeError):
             first = data[frames[0].offset : frames[0].offset + frames[0].length]
-            why = str(_KEY.decode(unpacked(first))["why"])
+            why = str(FIRST(unpacked(first))["why"])
     return Index(
         tuple(frames), whole, frames[0].first if frames else 0.0, frames[-1].last if frames else 0.0, end,
         start + len(data), why, known.format if known is not None and start else format_of(data),
@@ -90,11 +91,11 @@ class Change(NamedTuple):
     """It is worth a stop: a row or the revision changed."""
 
 
-_BATCH = msgspec.msgpack.Decoder(
+BATCH = msgspec.msgpack.Decoder(
     list[tuple[float, dict[str, Any] | None, tuple[str, ...] | None,
                list[tuple[str, str, msgspec.Raw, bool]], bool]]
-)  # fmt: skip
-_NONE = msgspec.msgpack.encode(None)
+).decode  # fmt: skip
+NOTHING = msgspec.msgpack.encode(None)
 _ASK = object()
 Written = tuple[int, msgspec.Raw, bool]
 """A patch of one row: number of the change, its fields or None, is it a whole new row."""
@@ -102,15 +103,11 @@ _number: Callable[[Written], int] = itemgetter(0)
 
 
 class Loaded:
-    """`refresh` reads what was appended since; nothing else changes it. Methods raise Damaged.
+    """`refresh` reads what was appended since; nothing else changes it. Methods raise Damaged."""
 
-    With `data` it is the beginning of a segment that another process sent, and `path` only its name.
-    """
-
-    def __init__(self, path: Path, data: bytes | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._data = data
-        self.index = index(path) if data is None else indexed(data)
+        self.index = index(path)
         self.base = Base()
         self.changes: list[Change] = []
         self.times: list[float] = []
@@ -141,23 +138,20 @@ class Loaded:
         start, last = frames[self._done].offset, frames[end - 1].offset + frames[end - 1].length
         block = Block if self.index.format > 1 else OldBlock
         try:
-            if self._data is not None:
-                data = self._data[start:last]
-            else:
-                with self.path.open("rb") as file:
-                    file.seek(start)
-                    data = file.read(last - start)
+            with self.path.open("rb") as file:
+                file.seek(start)
+                data = file.read(last - start)
             for frame in frames[self._done : end]:
                 payload = data[frame.offset - start : frame.offset - start + frame.length]
                 if frame.kind == KEY and self._head:
                     self.base.add(block(payload))
                 elif frame.kind == KEY:
-                    first = _KEY.decode(unpacked(payload))
+                    first = FIRST(unpacked(payload))
                     self._head, self._notices = dict(first["head"]), tuple(first["notices"])
                 elif frame.kind == CHANGES:
                     self._batch(self._stream.decompress(payload, LARGEST))
                 self._done += 1
-        except (*_WRONG, OSError) as e:
+        except (*WRONG, OSError) as e:
             raise Damaged(self.path, e) from None
 
     def whole(self) -> list[Change]:
@@ -167,7 +161,7 @@ class Loaded:
 
     def _batch(self, raw: bytes) -> None:
         by_row = self._by_row
-        for at, head, notices, patches, counted in _BATCH.decode(raw):
+        for at, head, notices, patches, counted in BATCH(raw):
             number = len(self.changes)
             if head:
                 self._heads.append((number, head))
@@ -208,7 +202,7 @@ class Loaded:
         patches = self._by_row.get((table, key), ())
         try:
             return _after(table, patches, number, lambda: self.base.row(table, key))
-        except _WRONG as e:
+        except WRONG as e:
             raise Damaged(self.path, e) from None
 
     def touched(self, start: int, end: int) -> dict[tuple[str, str], None]:
@@ -227,7 +221,7 @@ class Loaded:
                     rows.pop(key, None)
                 else:
                     rows[key] = row
-        except _WRONG as e:
+        except WRONG as e:
             raise Damaged(self.path, e) from None
         return out
 
@@ -253,7 +247,7 @@ def _after(table: str, patches: Sequence[Written], number: int, base: Callable[[
         _, raw, whole = patches[start]
         if whole:
             row = changes.whole_row[table](raw)
-        elif len(raw) == 1 and bytes(raw) == _NONE:
+        elif len(raw) == 1 and bytes(raw) == NOTHING:
             row = None
     if row is _ASK:
         row = base()

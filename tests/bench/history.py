@@ -24,7 +24,7 @@ from cockpit.controller.board import Board
 from cockpit.controller.world import World
 from cockpit.history import writing
 from cockpit.history.blocks import packed
-from cockpit.history.fetching import unpacked
+from cockpit.history.folding import folded
 from cockpit.history.patience import calm
 from cockpit.history.reading import History
 from cockpit.history.writing import Limits, Writer
@@ -191,7 +191,7 @@ def past(count: int) -> dict[str, float]:
             cpu.append((time.thread_time() - before) * 1000)
         name, moment, data = History(directory).excerpt(NOW + 900.0)
         before = time.thread_time()
-        calm(lambda: unpacked(Path(name), data, moment))
+        calm(lambda: folded(Path(name), data, moment))
         fetched = (time.thread_time() - before) * 1000
         history = History(directory)
         history.step(NOW + 900.0)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cockpit.history.changes import VOLATILE
+from cockpit.history.folding import folded
 from cockpit.history.reading import History
 from cockpit.history.writing import Limits, Writer
 from cockpit.model.history_rows import TABLES
@@ -128,6 +129,10 @@ def test_every_moment_comes_back(batches: list[list[Any]], data: st.DataObject) 
             head, told, rows = history.state(at)
             assert (head.revision, told, head.now) == (revision, notices, min(at, history.range()[1]))
             assert steady(rows) == steady(tables)
+            name, then, packed = history.excerpt(at)
+            fetched = folded(Path(name), packed, then)
+            assert (fetched.head, fetched.notices) == (head, told)
+            assert {t: getattr(fetched, t) for t in TABLES} == rows
         # from any moment to any other, as a difference
         for (a, one), (b, other) in zip(order, order[1:], strict=False):
             found = history.step(a, to=b)
