@@ -11,6 +11,8 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen
 
+from cockpit.model.problems import Wrong
+from cockpit.model.signals import SIGNALS, signal_of
 from cockpit.model.states import UP
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import INSTANCE, Aim
@@ -352,7 +354,34 @@ def _abort(app: CockpitApp, aim: Aim) -> Question:
     )
 
 
+def _signal(app: CockpitApp, aim: Aim) -> Question:
+    short = app.board.short
+    rows = [app.board.instances[i] for i in aim.ids if i in app.board.instances]
+    if len(aim.ids) == 1 and rows:
+        about = f"pid {rows[0].pid} on {rows[0].host}" if rows[0].pid else f"on {rows[0].host}, no process is known"
+    else:
+        below = aim.ids if aim.kind == INSTANCE else [i for each in aim.ids for i in app.board.under(each)]
+        about = f"to {plural(len(set(below)), 'instance')}"
+
+    def check(value: str) -> str:
+        if not value:
+            return "Type or choose a signal, or Esc."
+        try:
+            signal_of(value)
+        except Wrong as wrong:
+            return f"{wrong}" + (f"; did you mean {wrong.hint}?" if wrong.hint else "")
+        return ""
+
+    return Question(
+        title=f"signal {', '.join(short(i) for i in aim.ids[:3])}" + (" ..." if len(aim.ids) > 3 else ""),
+        label="signal:", about=(about,),
+        options=[Option(s.name, fit(s.name, 7) + s.about) for s in SIGNALS.values()],
+        check=check, answer=lambda value: {"signal": signal_of(value).name},
+    )
+
+
 QUESTIONS: dict[str, Callable[[CockpitApp, Aim], Question]] = {
     "deploy": _deploy, "scale": _scale, "migrate": _migrate, "push": _push, "abort": _abort,
+    "signal": _signal,
 }
 """What a verb asks before its plan is made; the others ask nothing."""

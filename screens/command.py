@@ -9,6 +9,7 @@ import msgspec
 
 from cockpit.act.spelling import command_of, positional
 from cockpit.act.table import VERBS, Param, Verb
+from cockpit.model.signals import SIGNALS
 from screens.address import MARK, read, shape
 from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, Aim
 from screens.board import Board
@@ -81,8 +82,11 @@ def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
         rest = [w if n or w.startswith("#") else f"#{w}" for n, w in enumerate(rest)]
     if verb.name == "rollback" and rest and rest[0].startswith("#"):
         return Do(verb.name, Aim(ACTION, (rest[0],)), (), {"action": rest[0]})
+    for param in verb.params:
+        if param.first and rest and param.name not in params and not _target(rest[0], board):
+            params[param.name] = value_of(param, rest.pop(0))
     if verb.many:  # as in the shell: targets, then what must be said
-        for param in reversed([p for p in verb.params if positional(p) and p.name not in params]):
+        for param in reversed([p for p in verb.params if positional(p) and not p.first and p.name not in params]):
             if rest:
                 params[param.name] = value_of(param, rest.pop())
     if not rest:
@@ -101,6 +105,13 @@ def _verb(verb: Verb, rest: list[str], board: Board, here: Aim) -> Do:
     if len(rest) - 1 > len(plain):
         raise ValueError(f"{verb.name}: what is {rest[len(plain) + 1]!r}? {verb.example}")
     return Do(verb.name, aim, aim.ids, params)
+
+
+def _target(word: str, board: Board) -> bool:
+    """Is it meant as a target, where a signal might stand? The signal is asked for then."""
+    if word.upper().removeprefix("SIG") in SIGNALS:
+        return False
+    return "/" in word or "." in word or aim_of(word, board).kind != "name"
 
 
 def _flags(verb: Verb, words: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -159,6 +170,9 @@ def completions(text: str, board: Board) -> list[str]:
             "pushes": list(dict.fromkeys(row.action for row in board.pushes.values())),
         }.get(head[0], [])
         return [" ".join([*head, w]) for w in _of_address(head, last, pool, board)][:200]
+    elif len(head) == 1 and verb.params and verb.params[0].first:
+        last = last.upper() if last.islower() else last
+        pool = list(SIGNALS)
     elif len(head) == 1 or verb.many:
         pool = {
             "service": [board.short(r.path) for r in board.services()], "instance": instances,

@@ -172,6 +172,7 @@ class NodeScreen(FilledScreen):
         "verb.start",
         "verb.deploy",
         "verb.adopt",
+        "verb.signal",
         "open",
         "explain",
         "life",

@@ -39,6 +39,7 @@ VERB_NAMES = (
     "start",
     "adopt",
     "drain",
+    "signal",
 )
 
 

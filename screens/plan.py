@@ -14,7 +14,7 @@ from cockpit.act.timeline import verdict
 from cockpit.model.changes import describe, value
 from cockpit.model.rehearsal_rows import Forecast
 from cockpit.model.view import ActionRow
-from cockpit.plan.steps import FETCH, Bad, Intent, Plan, Refused, Step
+from cockpit.plan.steps import FETCH, SIGNAL, Bad, Intent, Plan, Refused, Step
 from cockpit.session.rehearse import foretold
 from screens import guarded
 from screens.board import Board, Changed
@@ -163,7 +163,9 @@ def plan_items(
         out += sentence(f"{look.glyph('drift')} {warning}", "drift")
     for held in at_work(plan, board):
         title = board.shorten(held.title or held.verb)
-        works = f"{held.id} {title} ({held.state}) works on the same: until it has ended this one is refused"
+        works = f"{held.id} {title} ({held.state}) works on the same"
+        waits = any(s.kind != SIGNAL for s in plan.steps)
+        works += ": until it has ended this one is refused" if waits else "; a signal does not wait for it"
         out += sentence(f"{look.glyph('drift')} {works}", "drift")
     out += guarded.guard_items(plan, look, room)
     for fact in facts(plan):
@@ -190,6 +192,8 @@ def plan_items(
         is_open = name in opened
         sign = look.sign("open" if is_open else "closed")
         kinds = ", ".join(dict.fromkeys(s.kind for s in steps)) if steps[0].instance else ""
+        if steps[0].kind == SIGNAL:
+            kinds = f"{steps[0].args['signal']} to {steps[0].text.partition(': ')[2]}"
         hosts = list(dict.fromkeys(s.host for s in steps if s.host))
         where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
         first = "  first" if canary and steps[0].batch == 0 and steps[0].instance else ""

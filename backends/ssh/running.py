@@ -197,6 +197,41 @@ class Running:
             files = host.look.units.get(flat(unit))
             await self._mark(unit, False, files.run if files else 0)
 
+    async def signal(self, unit: str, signal: str, process: str, every: bool) -> dict[str, int]:
+        """By whoever runs it; else to a process that is still the one that was begun. Pids by name.
+
+        Raises CommandError, NotConnected. The host was just looked at.
+        """
+        host, kind, now = self._host, self._host.kind(unit), self._host.seen(unit)
+        main = {"main": now.pid} if now.pid is not None else {}
+        if kind.kind == "systemd":
+            argv = systemd.kill(kind.name, signal, host.user_manager, "all" if every else "main")
+            done = await host.program(argv, timeout=ACT)
+            if done.code != 0:
+                raise CommandError("failed", f"systemctl kill {kind.name}: {done.said()}")
+            return main
+        if every and kind.kind != "own":
+            raise CommandError("bad", f"{kind.name}: {kind.kind} knows its main process only; leave out --all")
+        if kind.kind == "supervisord":
+            done = await host.program(supervisord.kill(kind.name, signal, host.supervisor_config), timeout=ACT)
+            if done.code != 0 or ": ERROR" in done.out:
+                raise CommandError("failed", f"supervisorctl signal {kind.name}: {done.said()}")
+            return main
+        if kind.kind == "pidfile":
+            file = host.look.files.get(kind.name)
+            ticks = str(file.ticks) if file is not None and file.ticks is not None else "-"
+            done = await host.run(scripts.SIGNAL_FILE, kind.name, ticks, signal, plain=True)
+        else:
+            done = await host.run(scripts.SIGNAL, flat(unit), signal, process or "*", "1" if every else "0")
+        if done.code == 6:
+            raise CommandError("missing", f"{unit} has no such process any more; nothing was sent")
+        if done.code != 0:
+            raise CommandError("failed", f"kill: {done.said()}")
+        if kind.kind == "pidfile":
+            return main
+        found = dict(line.split(" ", 1) for line in done.out.splitlines() if " " in line)
+        return {name: int(pid) for name, pid in found.items() if pid.isdigit()}
+
     async def _stop_file(
         self, unit: str, record: Mapping[str, Any], kind: Kind, signal: str, grace: float
     ) -> None:

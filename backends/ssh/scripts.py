@@ -177,6 +177,34 @@ exit 6
 """
 """DIR UNIT(flat) SIGNAL TENTHS: signal to the process groups, KILL after the grace. 6: something is left."""
 
+SIGNAL = """
+d=$1; u=$2; sig=$3; which=$4; group=$5
+cd "$d/units/$u" || exit 3
+b=$(cat /proc/sys/kernel/random/boot_id)
+same() { [ "$3" = "$b" ] || return 1; read -r s 2>/dev/null <"/proc/$1/stat" || return 1; w=$2; s=${s##*) }
+  set -- $s; [ "$1" != Z ] && [ "${20}" = "$w" ]; }
+told=
+for p in *.pid; do [ -f "$p" ] || continue
+  n=${p%.pid}; [ "$which" = "*" ] || [ "$which" = "$n" ] || continue
+  read -r pid t o <"$p"
+  same "$pid" "$t" "$o" || continue
+  if [ "$group" = 1 ]; then kill -s "$sig" -- "-$pid" || exit 5; else kill -s "$sig" "$pid" || exit 5; fi
+  told=1; printf '%s %s\\n' "$n" "$pid"
+done
+[ -n "$told" ] || exit 6
+"""
+"""DIR UNIT(flat) SIGNAL PROCESS(or *) GROUP(0 or 1): to those that are still the same; `NAME PID` each. 6: none."""
+
+SIGNAL_FILE = """
+f=$1; want=$2; sig=$3
+pid=; read -r pid rest 2>/dev/null <"$f"
+pid=${pid%%[!0-9]*}; [ -n "$pid" ] || exit 6
+read -r s 2>/dev/null <"/proc/$pid/stat" || exit 6
+s=${s##*) }; set -- $s; [ "$1" != Z ] && [ "${20}" = "$want" ] || exit 6
+kill -s "$sig" "$pid" || exit 5
+"""
+"""FILE TICKS SIGNAL: to the process that a program's own pid file names, when it began at TICKS. 6: it is gone."""
+
 STOP_FILE = """
 f=$1; want=$2; sig=$3; tenths=$4
 pid=; read -r pid rest 2>/dev/null <"$f"  # many have no line end: what `read` returns says nothing

@@ -50,7 +50,7 @@ class Words:
         named: dict[str, Callable[[Mapping[str, Any], Progress], Awaitable[Data]]] = {
             "fetch": self._fetching.fetch, "unfetch": self._fetching.unfetch, "pushed": self.pushed,
             "prepare": self.prepare, "start": self.start, "stop": self.stop, "remove": self.remove,
-            "drain": self.drain, "logs": self.logs, "unlog": self.unlog, "tail": self.tail,
+            "signal": self.signal, "drain": self.drain, "logs": self.logs, "unlog": self.unlog, "tail": self.tail,
             "head": self.head, "head-get": self.head_get, **{w: functools.partial(_not_here, w) for w in NOT_HERE},
         }  # fmt: skip
         named["shell-end"] = self._host.shells.end
@@ -180,6 +180,26 @@ class Words:
                 await host.observe()
         doc = next((d for d in host._reports() if d["unit"] == unit), {})
         return {"exit": exit_of(doc.get("exit"))}
+
+    async def signal(self, args: Mapping[str, Any], progress: Progress) -> Data:
+        """Beside whatever else the unit does, as on a host with an agent."""
+        host, unit = self._host, str(args["unit"])
+        await host.observe()
+        self._known(unit)
+        now, run = host.seen(unit), host.track(unit).run
+        if not now.alive or now.pid is None:
+            raise CommandError("missing", f"{unit} has no process now; nothing was sent")
+        if args.get("run") is not None and args["run"] != run:
+            text = f"{unit} was started again meanwhile (its run is {run}, not {args['run']}); nothing was sent"
+            raise CommandError("busy", text)
+        name = str(args["signal"]).removeprefix("SIG")
+        if not (name.isascii() and name.isalnum()):
+            raise CommandError("bad", f"{name!r:.20} is no signal")
+        try:
+            pids = await self._running.signal(unit, name, str(args.get("process") or ""), args.get("all") is True)
+        finally:
+            await host.observe()
+        return {"pids": pids, "others": [], "run": run, "note": ""}
 
     async def remove(self, args: Mapping[str, Any], progress: Progress) -> Data:
         host, unit = self._host, str(args["unit"])

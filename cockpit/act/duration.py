@@ -19,6 +19,7 @@ from cockpit.plan.steps import (
     HEALTHY,
     PREPARE,
     REMOVE,
+    SIGNAL,
     START,
     STOP,
     UPGRADE,
@@ -38,7 +39,7 @@ NOTABLE = 1.25
 
 ASSUMED = {
     FETCH: 2.0, WARM: 2.0, PREPARE: 0.05, START: 0.05, HEALTHY: 1.0, DRAIN: 0.5, STOP: 0.3, ACTIVATE: 0.05,
-    REMOVE: 0.02, UPGRADE: 2.0,
+    REMOVE: 0.02, UPGRADE: 2.0, SIGNAL: 0.02,
 }
 """Seconds of a step that was never recorded. HEALTHY is the time to the first good health."""
 

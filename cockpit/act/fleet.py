@@ -16,6 +16,7 @@ from cockpit.act.messages import Answer, Event, HostSeen, Send, UnitGone, UnitSe
 from cockpit.act.stepper import HEARD
 from cockpit.model.actual import Actual, Endpoint, Exit, HostActual, Unit
 from cockpit.model.judge import Digests
+from cockpit.model.signals import SIGNALS
 from cockpit.model.states import FAILING, LIVE, NO_CHECK, OK, UP, WAITING, State
 from cockpit.model.topology import Expected, service_path
 from cockpit.plan.data import data_ids
@@ -59,7 +60,7 @@ class Fleet:
         self.effects: dict[str, Callable[[Send, Step, float], Event]] = {
             "fetch": self._fetch, "prepare": self._prepare, "start": self._start, "stop": self._stop,
             "remove": self._remove, "drain": self._drained, "tail": self._tail, "activate": self._activate,
-            "upgrade": self._upgrade,
+            "upgrade": self._upgrade, "signal": self._signal,
         }  # fmt: skip
         """By command word: carries it out; returns what the controller learns of it."""
 
@@ -221,6 +222,32 @@ class Fleet:
             unit = replace(unit, health=FAILING, health_since=now, health_reason=bad.reason or "as recorded")
         self._see(unit)
         return Answer(send.task, True, {"run": unit.run})
+
+    def _signal(self, send: Send, step: Step, now: float) -> Event:
+        """Who is asked to end is assumed to end; other signals change nothing that is seen from outside."""
+        unit = self.units.get(step.unit)
+        if unit is None or unit.state not in LIVE:
+            return self._missing(send)
+        if SIGNALS[send.args["signal"]].takes:
+            checked = unit.health != NO_CHECK
+            if send.args["signal"] != "STOP":
+                self._see(self._ended(unit, SIGNALS[send.args["signal"]].number, now))
+            elif checked:
+                self._see(replace(unit, health=FAILING, health_since=now, health_reason="frozen", observed=now))
+        return Answer(send.task, True, {"run": unit.run})
+
+    def _ended(self, unit: Unit, number: int, now: float) -> Unit:
+        """A run that ended of a signal, and the one that the keeper starts then."""
+        end = Exit(run=unit.run, signal=number, started=unit.started or 0.0, ended=now)
+        service = self.expected.services.get(service_path(unit.instance))
+        checked = unit.health != NO_CHECK
+        health = WAITING if checked else NO_CHECK
+        if service is not None and service.restart.mode == "never":
+            return replace(unit, state=_FAILED, exit=end, observed=now, next_start=None, health=health)
+        return replace(
+            unit, state=_STARTING if checked else _RUNNING, run=unit.run + 1, restarts=unit.restarts + 1, exit=end,
+            started=now, observed=now, health=health, health_since=now, health_reason="",
+        )
 
     def become_healthy(self, id: str, run: int, since: float, now: float) -> Event | None:
         """The run, if it is still that one, turns out to have been healthy since `since`."""

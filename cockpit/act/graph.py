@@ -6,12 +6,26 @@ from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 
 from cockpit.act.messages import STEP_STATES
-from cockpit.plan.steps import ACTIVATE, DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, UPGRADE, WARM, Bad, Step
+from cockpit.plan.steps import (
+    ACTIVATE,
+    DRAIN,
+    FETCH,
+    HEALTHY,
+    PREPARE,
+    REMOVE,
+    SIGNAL,
+    START,
+    STOP,
+    UPGRADE,
+    WARM,
+    Bad,
+    Step,
+)
 
 WAIT, RUN, DONE, FAIL, SKIP = range(len(STEP_STATES))
 """Indices into STEP_STATES."""
 
-KINDS = frozenset({FETCH, WARM, PREPARE, START, HEALTHY, DRAIN, STOP, ACTIVATE, REMOVE, UPGRADE})
+KINDS = frozenset({FETCH, WARM, PREPARE, START, HEALTHY, DRAIN, STOP, ACTIVATE, REMOVE, UPGRADE, SIGNAL})
 
 
 class Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cockpit.model.actual import Unit
@@ -14,6 +14,7 @@ from cockpit.plan.steps import (
     HEALTHY,
     PREPARE,
     REMOVE,
+    SIGNAL,
     START,
     STOP,
     UPGRADE,
@@ -25,6 +26,8 @@ RESTARTS = 3
 """So many restarts of an awaited unit mean that it will not become healthy."""
 
 MAX_LOG = 200
+SHOWN = 8
+"""Pids that a note names."""
 
 _COMPLETE, _FAILED = State.COMPLETE, State.FAILED  # looking one up costs more than the comparison
 _GONE = frozenset({State.REJECTED, State.SHUTDOWN, State.REMOVE})
@@ -106,13 +109,25 @@ _DOES = {
     ACTIVATE: "give {name} on {host} {thing}",
     REMOVE: "remove {name} from {host}",
     UPGRADE: "upgrade {host} to {thing}",
+    SIGNAL: "send {signal} to {name} on {host}",
 }
 
 
 def words(step: Step, name: str) -> str:
     """`start sudoku/3 on bj-2`: the step in the imperative."""
     thing = f"{step.args.get('name') or step.args.get('artifact', '')}-{step.args.get('version', '')}"
-    return _DOES.get(step.kind, step.kind + " {name}").format(name=name, host=step.host, thing=thing)
+    signal = step.args.get("signal", "")
+    return _DOES.get(step.kind, step.kind + " {name}").format(name=name, host=step.host, thing=thing, signal=signal)
+
+
+def sent(data: Mapping[str, Any]) -> str:
+    """What the host answered to a signal: `pid 4242`, and who did not listen."""
+    pids = data.get("pids")
+    numbers = [str(p) for p in pids.values()] if isinstance(pids, dict) else []
+    others = data.get("others")
+    numbers += [str(p) for p in others] if isinstance(others, list) else []
+    note = f"pid {', '.join(numbers[:SHOWN])}" + (f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else "")
+    return note + (f"; {data['note']}" if data.get("note") else "")
 
 
 def last_log(lines: Sequence[Any]) -> str:

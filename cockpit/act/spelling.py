@@ -22,6 +22,7 @@ def words_of(intent: Intent, confirm: str = "") -> list[str]:
     verb = VERBS[intent.verb]
     if verb.target == "topology":
         return ["cockpit", intent.verb, str(intent.params.get("source") or "topology.yaml")]
+    first: list[str] = []
     plain: list[str] = []
     options: list[str] = []
     for param in verb.params:
@@ -31,12 +32,12 @@ def words_of(intent: Intent, confirm: str = "") -> list[str]:
         if param.type == "bool":
             options.append(f"--{param.name}")
         elif positional(param):
-            plain.append(_text(value))
+            (first if param.first else plain).append(_text(value))
         else:
             options += [f"--{param.name}", _text(value)]
     if confirm:
         options += ["--confirm", confirm]
-    words = [*intent.targets, *plain]
+    words = [*first, *intent.targets, *plain]
     # a word that begins with a dash would be taken for an option
     return ["cockpit", intent.verb, *options, "--", *words] if any(w.startswith("-") for w in words) else [
         "cockpit", intent.verb, *words, *options

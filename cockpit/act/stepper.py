@@ -42,6 +42,7 @@ from cockpit.plan.steps import (
     HEALTHY,
     PREPARE,
     REMOVE,
+    SIGNAL,
     START,
     STOP,
     UPGRADE,
@@ -62,7 +63,7 @@ _COMPLETE = State.COMPLETE
 _RUN, _DONE = graph.RUN, graph.DONE
 _WORDS = {
     FETCH: "fetch", WARM: "warm", PREPARE: "prepare", START: "start", STOP: "stop", REMOVE: "remove", DRAIN: "drain",
-    ACTIVATE: "activate", UPGRADE: "upgrade",
+    ACTIVATE: "activate", UPGRADE: "upgrade", SIGNAL: "signal",
 }
 
 
@@ -180,7 +181,7 @@ class Stepper:
             kind, step = work.step.kind, work.step
             if work.index not in self._running:
                 continue
-            if kind in (STOP, REMOVE):
+            if kind in (STOP, REMOVE) or kind == SIGNAL and work.answered:
                 self._finish(work)
             elif known is not None and (kind == HEALTHY or work.answered and kind in (PREPARE, START, ACTIVATE)):
                 self._fail(work, f"{self._name(step.instance)} disappeared from {step.host}", known)
@@ -235,6 +236,8 @@ class Stepper:
             # the answer says that another one serves; the host itself has to say that it is this version
             if event.data.get("already") or self._upgraded(work.step):
                 self._finish(work, note="already so" if event.data.get("already") else "")
+        elif kind == SIGNAL and (unit is None or work.step.args["signal"] != "KILL"):
+            self._finish(work, note=reasons.sent(event.data))  # what it does of it is its own business
         elif unit is not None:
             self._look(work, unit)
         elif kind in (STOP, REMOVE):
@@ -247,6 +250,8 @@ class Stepper:
     def _refusal(self, work: Work, event: Answer) -> str:
         step, name = work.step, self._name(work.step.instance)
         text = event.text or event.code or "no reason given"
+        if step.kind == SIGNAL and event.code == "bad" and text.startswith("no command"):
+            text = f"its agent is too old for it, nothing was sent (`cockpit agent upgrade VERSION {step.host}`)"
         if step.kind in (START, HEALTHY) and event.code in ("exec", "altered"):
             return f"{name} was rejected by {step.host}: {text}"
         return f"could not {reasons.words(step, name)}: {text}"
@@ -337,6 +342,8 @@ class Stepper:
         if kind == ACTIVATE:  # seen alone says nothing of the signal
             args = work.step.args
             return unit.data.get(args["data"]) == args["version"] and (work.answered or not args["signal"])
+        if kind == SIGNAL:  # only KILL is waited for: no program has a say in it
+            return work.answered and (state not in LIVE or unit.run != work.step.args["run"])
         return False
 
     def _look(self, work: Work, unit: Unit) -> None:
@@ -345,7 +352,7 @@ class Stepper:
         if kind == HEALTHY:
             self._look_health(work, unit)
         elif self._reached(kind, unit, work):
-            self._finish(work, seen=unit)
+            self._finish(work, reasons.sent(work.data) if kind == SIGNAL else "", unit)
         elif kind in (PREPARE, START) and unit.state == _REJECTED and unit != work.before:
             self._fail(work, self._unhealthy(work, unit), unit)
 

@@ -24,6 +24,8 @@ class Param(msgspec.Struct, frozen=True):
     type: ParamType
     help: str
     required: bool = True
+    first: bool = False
+    """Stands before the targets, as in `signal HUP web/0`."""
 
 
 class Verb(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +131,16 @@ _ALL = (
         ),
         help="Replace the agents of hosts, batch by batch; a batch that does not come back holds the rest.",
         example="cockpit upgrade 1.2.0",
+    ),
+    Verb(
+        name="signal", target="any", many=True, key="K",
+        params=(
+            Param("signal", "str", "HUP, USR1, USR2, WINCH, CONT, TERM, INT, QUIT, KILL or STOP", first=True),
+            Param("process", "str", "one of the instance's processes, by its name (default: main)", required=False),
+            Param("all", "bool", "every process of the instance, and what these started", required=False),
+        ),
+        help="Send a signal to the main process of instances. What ends or freezes it is destructive.",
+        example="cockpit signal HUP web/0",
     ),
     Verb(
         name="pause", target="action", key="P",

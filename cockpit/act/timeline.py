@@ -8,16 +8,16 @@ import msgspec
 
 from cockpit.act.score import seconds_text
 from cockpit.model.rehearsal_rows import Bar, Batch, Forecast, Part
-from cockpit.plan.steps import ACTIVATE, DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, START, STOP, UPGRADE, WARM
+from cockpit.plan.steps import ACTIVATE, DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, SIGNAL, START, STOP, UPGRADE, WARM
 
 LETTERS = {
     FETCH: "f", WARM: "f", PREPARE: "p", START: "s", HEALTHY: "h", DRAIN: "d", STOP: "x", REMOVE: "x", ACTIVATE: "a",
-    UPGRADE: "u",
+    UPGRADE: "u", SIGNAL: "k",
 }
 WORDS = (("f", "fetch"), ("p", "prepare"), ("s", "start"), ("h", "gets healthy"), ("d", "drain"), ("x", "stop"),
-         ("a", "gets data"), ("u", "upgrade"))
+         ("a", "gets data"), ("u", "upgrade"), ("k", "signal"))
 FAIL, CUT, IDLE = "!", "~", "."
-_WEIGHT = {c: n for n, c in enumerate(IDLE + "xpsfaudh" + CUT + FAIL)}
+_WEIGHT = {c: n for n, c in enumerate(IDLE + "xkpsfaudh" + CUT + FAIL)}
 
 
 class Cell(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
 from cockpit.model.view import ActionRow, RevisionRow
 from cockpit.plan import verbs
 from cockpit.plan.context import PlanContext
-from cockpit.plan.steps import ACTIVATE, HEALTHY, PREPARE, Bad, Intent, Plan, Refused
+from cockpit.plan.steps import ACTIVATE, HEALTHY, PREPARE, SIGNAL, Bad, Intent, Plan, Refused
 from cockpit.plan.undo import return_plan
 
 STUCK = 30 * 86400.0
@@ -309,13 +309,13 @@ class Twin:
         event = self.fleet.effects[send.word](send, step, self.now)
         if wished and send.word in ("start", ACTIVATE) and self.faults is not None and self.faults.sickens(step.unit):
             event = self.fleet.sicken(step.unit, self.now, WISHED) or event
-        if send.word == "start" and (found := self.fleet.warm_up(step)) is not None:
+        if send.word in ("start", SIGNAL) and (found := self.fleet.warm_up(step)) is not None:
             # told when it has been so for long enough: one event instead of two
             good = self.now + found[0]
             service = self.expected.services.get(service_path(step.instance))
             late = service.update.healthy_for if service is not None else 0.0
             self._push(good + late, self._healthy, act, (step.unit, found[1], good))
-        if send.word == ACTIVATE and (unit := self.fleet.units.get(step.unit)) is not None:
+        if send.word in (ACTIVATE, SIGNAL) and (unit := self.fleet.units.get(step.unit)) is not None:
             self._feed(act, ex.UnitSeen(unit, send.host))  # as agents do: first the report, then the answer
         self._feed(act, event)
 

@@ -59,7 +59,9 @@ class Foreign(Held):
     async def request(self, op: str, **args: Any) -> Doc:
         """`put`, `start`, `stop`, `remove` or `signal`. Raises KeeperError."""
         unit = str(args["spec"]["unit"] if op == "put" else args["unit"])
-        async with self._instances.setdefault(unit.rpartition(":")[0], asyncio.Lock()):
+        # a signal waits for nobody: it may be for what another word hangs in
+        lock = self._instances.setdefault(unit.rpartition(":")[0], asyncio.Lock())
+        async with asyncio.Lock() if op == "signal" else lock:
             try:
                 if op == "put":
                     await self._put(args["spec"])
@@ -74,7 +76,7 @@ class Foreign(Held):
                 if op == "remove":
                     return await self._remove(unit)
                 if op == "signal":
-                    return await self._signal(unit, str(args["signal"]))
+                    return await self._signal(unit, str(args["signal"]), args)
             except OSError as e:
                 raise KeeperError("failed", f"{e.filename or self.dir}: {e.strerror}") from None
             finally:
@@ -255,16 +257,37 @@ class Foreign(Held):
                 killed, deadline = True, time.monotonic() + KILL_WAIT
             await asyncio.sleep(0.05)
 
-    async def _signal(self, unit: str, signal: str) -> Doc:
-        now, kind = self.seen(unit), self.kind(unit)
-        _number(signal)
+    async def _signal(self, unit: str, signal: str, chosen: Mapping[str, Any]) -> Doc:
+        """By whoever runs it, who knows its child; else to a process that is still the one that was looked at."""
+        now, kind, run = self.seen(unit), self.kind(unit), self._tracks.setdefault(unit, Track()).run
+        number, every, process = _number(signal), chosen.get("all") is True, str(chosen.get("process") or "")
         pids = judge.pids_of(self.look, unit, kind, now)
+        if chosen.get("run") is not None and chosen["run"] != run:
+            raise KeeperError("busy", f"{unit}: its run is {run} now; nobody was told")
         if kind.kind == "systemd" and now.alive:
-            await _done(f"systemctl kill {kind.name}", systemd.kill(kind.name, signal, self._user_manager()))
-        else:
-            for pid in pids.values():
-                os.kill(pid, _number(signal))
-        return {"pids": pids, "run": self._tracks.setdefault(unit, Track()).run}
+            whom = "" if chosen.get("run") is None else "all" if every else "main"
+            await _done(f"systemctl kill {kind.name}", systemd.kill(kind.name, signal, self._user_manager(), whom))
+            return {"pids": pids, "run": run}
+        if every and kind.kind != "own":
+            raise KeeperError("bad", f"{kind.name}: {kind.kind} knows its main process only; leave out --all")
+        if kind.kind == "supervisord" and pids:
+            done = await near.run(supervisord.kill(kind.name, signal, self.config), ACT)
+            if done.code != 0 or ": ERROR" in done.out:
+                raise KeeperError("failed", f"supervisorctl signal {kind.name}: {done.said()}")
+            return {"pids": pids, "run": run}
+        told = {}
+        for name, pid in pids.items():
+            if process in ("", name) and self._same(unit, kind, name, pid):
+                (_kill_group if every else _kill)(pid, number)
+                told[name] = pid
+        return {"pids": told, "run": run}
+
+    def _same(self, unit: str, kind: Kind, process: str, pid: int) -> bool:
+        """Is it still the process that the last look saw?"""
+        files, file = self.look.units.get(flat(unit)), self.look.files.get(kind.name)
+        own = files.pids.get(process) if files is not None else None
+        ticks = own.ticks if kind.kind == "own" and own is not None else file.ticks if file is not None else None
+        return ticks is not None and near.ticks_of(pid) == ticks
 
     async def _remove(self, unit: str) -> Doc:
         if self.seen(unit).alive:
@@ -331,6 +354,13 @@ def _number(signal: str) -> int:
         return int(signals.Signals[name])
     except KeyError:
         raise KeeperError("bad", f"{signal!r:.20} is no signal") from None
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
 
 
 def _kill_group(pid: int, number: int) -> None:

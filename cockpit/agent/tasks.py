@@ -173,7 +173,7 @@ class Tasks:
 
 
 def _key(word: str, args: Mapping[str, Any]) -> Optional[str]:
-    if word in OBSERVING or word == "end":
+    if word in OBSERVING or word in ("end", "signal"):  # a stop that hangs is when a KILL is wanted
         return None
     if word == "fetch":
         return f"release {args.get('name')}/{args.get('version')}"

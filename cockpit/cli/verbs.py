@@ -81,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
     if verb.name == "apply":
         parser.add_argument("file", metavar="FILE", help="topology file")
         return
+    for param in verb.params:
+        if param.first:
+            parser.add_argument(param.name, metavar=param.name.upper(), help=param.help)
     if verb.target == "artifact":
         parser.add_argument("target", metavar="NAME/VERSION", help="artifact version")
     elif verb.many:
@@ -92,6 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser, verb: Verb) -> None:
         metavar = "TARGET" if verb.target == "any" else verb.target.upper()
         parser.add_argument("target", metavar=metavar, nargs="?" if verb.optional else None, help=verb.target)
     for param in verb.params:
+        if param.first:
+            continue
         if param.type == "bool":
             parser.add_argument(f"--{param.name}", action="store_true", help=param.help)
         elif param.required or param.type == "host":

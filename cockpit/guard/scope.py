@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from cockpit.act.table import DIRECT
 from cockpit.model.constraints import host_meets
+from cockpit.model.signals import SIGNALS
 from cockpit.model.topology import Expected, service_path
 from cockpit.model.view import Change
 from cockpit.plan.steps import Plan
@@ -114,8 +115,13 @@ def _constraints(change: Change) -> Iterable[tuple[str, ...]]:
 
 
 def implied(plan: Plan, expected: Expected) -> frozenset[str]:
-    """The plan's verb, and for `apply` what the file does by the back door: a new version is a deploy, too."""
+    """The plan's verb, and what it does by the back door: a file with a new version is a deploy, too, and a signal
+    that ends a process a restart."""
     verbs = {plan.intent.verb}
+    if plan.intent.verb == "signal":
+        sent = SIGNALS.get(str(plan.intent.params.get("signal")))
+        if sent is not None and sent.takes:  # the keeper starts what ended again; what is frozen stays so
+            verbs.add("stop" if sent.name == "STOP" else "restart")
     if plan.intent.verb != "apply" or not expected.services:
         return frozenset(verbs)
     for change in plan.changes:

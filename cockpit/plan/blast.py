@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from cockpit.model.actual import Actual
 from cockpit.model.judge import heard
 from cockpit.model.names import short_names
+from cockpit.model.signals import SIGNALS
 from cockpit.model.topology import Expected, service_path
-from cockpit.plan.steps import ACTIVATE, DRAIN, HEALTHY, STOP, Step
+from cockpit.plan.steps import ACTIVATE, DRAIN, HEALTHY, SIGNAL, STOP, Step
 
 DATA = " data"
 """Behind a service: the turns in which its instances only get data are recorded apart."""
@@ -28,6 +29,11 @@ def ready_now(actual: Actual, services: Collection[str]) -> dict[str, set[str]]:
     }
 
 
+def takes(step: Step) -> bool:
+    """Does its unit serve no more after it?"""
+    return step.kind in (DRAIN, STOP) or step.kind == SIGNAL and SIGNALS[step.args["signal"]].takes
+
+
 def lowest_ready(
     actual: Actual, steps: Sequence[Step], gates: Mapping[str, tuple[str, ...]] | None = None
 ) -> dict[str, tuple[int, int]]:
@@ -35,7 +41,7 @@ def lowest_ready(
 
     Walks the graph in the worst order: whatever takes readiness goes first, what gives it last.
     """
-    ready = ready_now(actual, {service_path(s.instance) for s in steps if s.kind in (DRAIN, STOP)})
+    ready = ready_now(actual, {service_path(s.instance) for s in steps if takes(s)})
     count: Counter[str] = Counter(service_path(i) for i in ready)
     before = dict(count)
     low = dict(count)
@@ -54,8 +60,8 @@ def lowest_ready(
     taking: list[int] = []
     neutral: list[int] = []
     giving: list[int] = []
-    queue_of = {DRAIN: taking, STOP: taking, HEALTHY: giving}
-    queues = [queue_of.get(s.kind, neutral) for s in steps] + [taking] * len(gates or ())
+    queue_of = {HEALTHY: giving}
+    queues = [taking if takes(s) else queue_of.get(s.kind, neutral) for s in steps] + [taking] * len(gates or ())
     for n in range(len(needs) - 1, -1, -1):
         if not missing[n]:
             queues[n].append(n)
@@ -63,7 +69,7 @@ def lowest_ready(
         n = (taking or neutral or giving).pop()
         if n < len(steps):
             step = steps[n]
-            if step.kind in (DRAIN, STOP):
+            if takes(step):
                 units = ready.get(step.instance)
                 if units and step.unit in units:
                     service = service_path(step.instance)

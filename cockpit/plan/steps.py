@@ -19,6 +19,7 @@ DRAIN = "drain"  # its endpoints are draining, every subscriber applied that, co
 STOP = "stop"  # its process is gone                      cmd `stop`
 ACTIVATE = "activate"  # a running unit has another version of its data    cmd `activate`
 REMOVE = "remove"  # the keeper forgot the unit             cmd `remove`
+SIGNAL = "signal"  # its process was sent a signal; of KILL: that run has ended    cmd `signal`
 UPGRADE = "upgrade"  # the host is back with another agent (or keeper)    cmd `upgrade`
 
 BULK = frozenset({FETCH, WARM})
@@ -50,7 +51,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     prepare: version, data {name: artifact/version} if any. drain: timeout. stop: signal, grace. activate: data
     (its name), artifact, version, signal or "". healthy: for (seconds), and after an activate data {name:
     artifact/version}: then it must stay healthy, the same run, from now on. upgrade: name, version, sha256,
-    part (agent or keeper), timeout."""
+    part (agent or keeper), timeout. signal: signal, process (empty: its only one, or with `all` every one and what
+    they started), all, run (the one that is meant)."""
     batch: int = 0
     """0 is the canary when there is one."""
     text: str = ""

@@ -34,6 +34,7 @@ from cockpit.plan.data import data_named, with_version
 from cockpit.plan.importing import apply
 from cockpit.plan.placement import place, put_on, relocate, why_not
 from cockpit.plan.rollout import weights
+from cockpit.plan.signalling import signal
 from cockpit.plan.steps import FETCH, WARM, Bad, Intent, Plan, Refused, Step
 from cockpit.plan.undo import rollback
 from cockpit.plan.upgrading import upgrade
@@ -347,4 +348,5 @@ _VERBS: dict[str, Callable[[Intent, PlanContext], Plan]] = {
     "rollback": rollback,
     "adopt": adopt,
     "upgrade": upgrade,
+    "signal": signal,
 }

@@ -80,6 +80,9 @@ def test_systemd_commands() -> None:
     assert systemd.full_name("a.socket") == "a.socket"
     assert systemd.act("restart", "web.service", user=True) == ["systemctl", "--user", "restart", "--", "web.service"]
     assert systemd.show(["a.service"])[-2:] == ["--", "a.service"]
+    main = ["systemctl", "kill", "--kill-who=main", "--signal=HUP", "--", "w.service"]
+    assert systemd.kill("w.service", "HUP", whom="main") == main
+    assert systemd.kill("w.service", "HUP") == ["systemctl", "kill", "--signal=HUP", "--", "w.service"]
     assert "--follow" in systemd.journal("a.service", 10, True)
     with pytest.raises(ValueError, match="no verb"):
         systemd.act("poweroff", "x")

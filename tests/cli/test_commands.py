@@ -250,7 +250,8 @@ NEEDS_MORE = ("apply", "pause", "resume", "abort", "push", "rollback", "upgrade"
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if v not in NEEDS_MORE])
 def test_a_plan_of_every_verb_changes_nothing(verb: str, live: Background, state: list[str], run: Run) -> None:
-    words = {"deploy": ["web", "2.0"], "scale": ["web", "3"], "migrate": ["web/0", "a-1"], "drain": ["b-1"]}
+    words = {"deploy": ["web", "2.0"], "scale": ["web", "3"], "migrate": ["web/0", "a-1"], "drain": ["b-1"],
+             "signal": ["HUP", "web"]}
     before = live.look(lambda: (live.c.world.revision, intents(live)))
     code, out, err = run("plan", verb, *words.get(verb, ["web"]), *state)
     assert (code, err) == (0, "")

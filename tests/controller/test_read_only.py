@@ -39,6 +39,7 @@ def intent(verb: Verb, document: dict[str, Any]) -> Intent:
     }  # fmt: skip
     values = {"document": document, "int": 3, "bool": True, "host": "a-1", "hosts": ["a-1"]}
     params = {p.name: values.get(p.type, "1.1.0") for p in verb.params if p.required}
+    params |= {"signal": "HUP"} if verb.name == "signal" else {}
     target = targets[verb.target]
     return Intent(verb=verb.name, targets=(target,) if target else (), params=params, author="root@here")
 

@@ -341,3 +341,13 @@ def test_the_digest_is_of_what_will_be_run_and_where() -> None:
     assert name_of(direct("shell", "b-1", instance="shop.web/2").intent) == "web/2"
     many = direct("exec", *(f"h-{n}" for n in range(100)))
     assert many.touches[-1].startswith("on 100 hosts: h-0, ") and many.touches[-1].endswith(" and 40 more")
+
+
+@pytest.mark.parametrize(("name", "also"), [
+    ("HUP", set()), ("USR2", set()), ("CONT", set()), ("TERM", {"restart"}), ("KILL", {"restart"}),
+    ("INT", {"restart"}),
+    ("STOP", {"stop"}), ("nonsense", set()),
+])  # fmt: skip
+def test_a_signal_that_ends_or_freezes_is_a_restart_or_a_stop_by_the_back_door(name: str, also: set[str]) -> None:
+    made = Plan(intent=Intent(verb="signal", params={"signal": name}), base=1)
+    assert implied(made, world()) == {"signal", *also}

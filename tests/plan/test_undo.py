@@ -56,7 +56,7 @@ ASKED = {
     "scale up": intent("scale", "shop.web", count=4), "scale down": intent("scale", "shop.web", count=1),
     "scale same": intent("scale", "shop.web", count=2), "migrate": intent("migrate", "shop.db/0"),
     "drain": intent("drain", "sh-2"), "drain of a list": intent("drain", "sh-1"),
-    "restart": intent("restart", "shop"),
+    "restart": intent("restart", "shop"), "signal": intent("signal", "shop.web", signal="TERM"),
     "start": intent("start", "shop.web"), "converge": intent("converge"), "adopt": intent("adopt", "shop.web"),
     "push": intent("push", "web/1.0.0", hosts=["sh-1"]),
 }  # fmt: skip

@@ -207,6 +207,18 @@ def test_a_verb_for_services_takes_the_service_of_an_instance() -> None:
             Do("upgrade", Aim(HOST, ("sh-1", "sh-2")), ("sh-1", "sh-2"), {"version": "1.2.0"}),
         ),
         ("upgrade 1.2.0 --keeper", Do("upgrade", Aim(), (), {"version": "1.2.0", "keeper": True})),
+        ("signal HUP web/0", Do("signal", Aim(INSTANCE, ("puzzle.web/0",)), ("puzzle.web/0",), {"signal": "HUP"})),
+        ("signal sigterm web", Do("signal", Aim(NODE, ("puzzle.web",)), ("puzzle.web",), {"signal": "sigterm"})),
+        (
+            "signal USR1 web/0 web/1 --all",
+            Do("signal", Aim(INSTANCE, ("puzzle.web/0", "puzzle.web/1")), ("puzzle.web/0", "puzzle.web/1"),
+               {"signal": "USR1", "all": True}),
+        ),
+        ("signal web/0", Do("signal", Aim(INSTANCE, ("puzzle.web/0",)), ("puzzle.web/0",), {})),
+        ("signal web", Do("signal", Aim(NODE, ("puzzle.web",)), ("puzzle.web",), {})),
+        ("signal hup", Do("signal", NOTHING, (), {"signal": "hup"})),
+        ("signal HPU web", Do("signal", Aim(NODE, ("puzzle.web",)), ("puzzle.web",), {"signal": "HPU"})),
+        ("signal", Do("signal", NOTHING, (), {})),
         ("stop batch --confirm batch", Do("stop", Aim(NODE, ("puzzle.batch",)), ("puzzle.batch",), {})),
     ],
 )
@@ -233,6 +245,7 @@ def test_every_completion_parses() -> None:
         for line in completions(f"{verb.name} ", b):
             parse(line, b, NOTHING)
     assert completions("dep", b) == ["deploy"]
+    assert completions("signal h", b) == ["signal HUP"] and "signal HUP web/1" in completions("signal HUP ", b)
     assert "migrate web/1 bj-3" in completions("migrate web/1 ", b)
 
 
@@ -276,6 +289,10 @@ def test_values_of_very_many_rows_are_not_all_looked_at() -> None:
             "cockpit pause '#118' --after s3",
         ),
         (Intent(verb="stop", targets=("batch",)), "batch", "cockpit stop batch --confirm batch"),
+        (
+            Intent(verb="signal", targets=("web/0", "web/1"), params={"signal": "KILL", "all": True}), "web/0,web/1",
+            "cockpit signal KILL web/0 web/1 --all --confirm web/0,web/1",
+        ),
         (
             Intent(verb="abort", targets=("#118",), params={"undo": True}),
             "118",

@@ -50,6 +50,8 @@ REACHED: list[tuple[str, str, list[str], tuple[str, ...], dict[str, Any]]] = [
     ("migrate", "puzzle.web/1", ["s", "h", "-", "2", "enter"], ("puzzle.web/1",), {"host": "sh-2"}),
     ("push", "puzzle.sudoku", ["down", "down", "enter"], ("sudoku/1.1.0",), {}),
     ("deploy", "puzzle.web", ["9", "enter"], ("puzzle.web",), {"version": "9"}),
+    ("signal", "puzzle.web/1", ["down", "enter"], ("puzzle.web/1",), {"signal": "HUP"}),
+    ("signal", "puzzle.web", ["k", "i", "l", "l", "enter"], ("puzzle.web",), {"signal": "KILL"}),
 ]
 
 
@@ -108,6 +110,30 @@ async def test_destructive_needs_the_typed_name_and_enter_alone_does_nothing() -
         await d.press("enter")
         await until(lambda: d.session.submitted)
         assert d.session.submitted[0][2] == "batch"
+
+
+async def test_a_signal_is_chosen_or_typed_and_a_wrong_one_told_the_nearest() -> None:
+    async with driven() as d:
+        await to(d, "puzzle.web/0")
+        await d.press(keyed("signal"))
+        await d.at("AskScreen")
+        await d.sees("read the configuration anew")
+        await d.press("enter")
+        await d.sees("Type or choose a signal, or Esc.")
+        await d.type("hpu")
+        await d.press("enter")
+        await d.sees("did you mean HUP?")
+        assert d.session.planned == []
+        await d.press("escape")
+        await d.at("OverviewScreen")
+        await d.press("i")
+        await d.at("InstancesScreen")
+        await d.press("space", "down", "space")
+        await d.type(":signal usr1")
+        await d.press("enter")
+        await d.at("PlanScreen")
+        await until(lambda: d.session.planned)
+        assert len(d.session.planned[0].targets) == 2 and d.session.planned[0].params == {"signal": "usr1"}
 
 
 async def test_escape_in_a_plan_does_nothing() -> None:

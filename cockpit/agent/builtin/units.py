@@ -8,6 +8,7 @@ from typing import Any, Dict, Mapping
 
 from cockpit.agent import activate, checks, connections, ports, prepare, rotate, units
 from cockpit.agent.builtin.host import Host, known, patiently, thread
+from cockpit.agent.builtin.signals import signalled
 from cockpit.agent.foreign import fixed_ports
 from cockpit.agent.install import InstallError, guard_of
 from cockpit.agent.keeper_link import KeeperError
@@ -27,7 +28,7 @@ class Units:
     def table(self) -> Dict[str, Word]:
         return {
             "prepare": self.prepare, "start": self.start, "stop": self.stop, "remove": self.remove,
-            "drain": self.drain,
+            "drain": self.drain, "signal": signalled(self._host),
         }
 
     async def prepare(self, args: Mapping[str, Any], progress: Progress) -> Data:

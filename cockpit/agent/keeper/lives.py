@@ -258,15 +258,18 @@ class Lives:
             self._end(run, signal, grace)
         self._settle_end(unit, run)
 
-    def signal(self, unit: Unit, number: int) -> dict[str, int]:
-        """Signals the processes of a run that is up; returns their pids by name."""
+    def signal(self, unit: Unit, number: int, name: str = "", every: bool = False, ending: bool = False) -> Doc:
+        """Signals the processes of a run that is up (`ending`: or that was told to end), or the one of this name,
+        with `every` also what they started. Returns {pids: by name, others: pids}."""
         run = unit.live
-        if run is None or run.phase != UP:
-            return {}
-        told = [p for p in run.living() if p.handle.alive()]
+        if run is None or run.phase != UP and not (ending and run.phase == ENDING):
+            return {"pids": {}, "others": []}
+        told = [p for p in run.living() if name in ("", p.name) and p.handle.alive()]
+        # looked for before their parents end: what is left then may not be told from others
+        others = runs.leftovers(run, self.store.id, set(self.known)) if every else {}
         for p in told:
             p.handle.send(number)
-        return {p.name: p.pid for p in told}
+        return {"pids": {p.name: p.pid for p in told}, "others": runs.signal_each(others, number)}
 
     def _end(self, run: Run, signal: object, grace: float) -> None:
         """Tells everything of the run to end, and sets the time after which it is killed."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     Doc = dict[str, Any]
 
-VERSION = 1
+VERSION = 2
+"""2: `signal` takes `process`, `all` and `run`."""
 MAX_UNITS = 4096
 MAX_EVENTS = 8 * 1024 * 1024
 """Bytes of events in one answer to `list`."""
@@ -179,13 +180,20 @@ class Operations:
         self.lives.stop(unit, how, grace)
 
     def _signal(self, connection: Connection, doc: Doc) -> Doc:
-        """To the unit's own processes, not to what they started. One without processes got none."""
+        """To the unit's own processes, or the one named; what they started only with `all`. `run` must be the one
+        that was meant, when it is given. One without processes got none."""
         unit = self._unit(doc)
-        by = text(doc, "by", "", 200)
+        by, name = text(doc, "by", "", 200), text(doc, "process", "", 64)
         number = signal_number(doc.get("signal"))
+        if name and all(p["name"] != name for p in unit.spec["processes"]):
+            names = ", ".join(p["name"] for p in unit.spec["processes"])
+            raise Reject("bad", f"process: {unit.unit} has {names}, no {name}")
+        run = doc.get("run")
+        if run is not None and run != unit.run:
+            raise Reject("busy", f"{unit.unit}: its run is {unit.run} now, not {run!r:.20}; nobody was told")
         if by.startswith("ctl:"):
             self.journal.event("ctl", unit=unit.unit, op="signal", uid=connection.uid, by=by, pinned=unit.pinned)
-        return {"pids": self.lives.signal(unit, number), "run": unit.run}
+        return {**self.lives.signal(unit, number, name, doc.get("all") is True, run is not None), "run": unit.run}
 
     def _wish(self, connection: Connection, unit: Unit, op: str, by: str, wanted: bool) -> None:
         """Writes down what is wanted now, and who said so when it was somebody on the host."""

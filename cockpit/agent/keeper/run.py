@@ -135,6 +135,18 @@ def leftovers(run: Run, keeper: str, known: set[int]) -> dict[int, int]:
     return {pid: processes[pid].start for pid in found - known if pid != os.getpid()}
 
 
+def signal_each(others: dict[int, int], number: int) -> list[int]:
+    """Signals processes (pid -> start time) that are still the same ones; returns their pids."""
+    told = []
+    for pid, start in others.items():
+        handle = proc.Handle.open(pid, start)
+        if handle is not None:
+            handle.send(number)
+            handle.close()
+            told.append(pid)
+    return told
+
+
 def signal_others(run: Run, others: dict[int, int], number: int, again: bool) -> None:
     """Signals leftovers (pid -> start time); without `again` each only once."""
     for key in others.items():

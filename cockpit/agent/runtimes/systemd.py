@@ -34,8 +34,9 @@ def act(verb: str, unit: str, user: bool = False) -> List[str]:
     return [*_systemctl(user), verb, "--", unit]
 
 
-def kill(unit: str, signal: str, user: bool = False) -> List[str]:
-    return [*_systemctl(user), "kill", f"--signal={signal}", "--", unit]
+def kill(unit: str, signal: str, user: bool = False, whom: str = "") -> List[str]:
+    """`whom`: main or all; systemctl's own default is all. (It is called --kill-whom since 252, which takes both.)"""
+    return [*_systemctl(user), "kill", *([f"--kill-who={whom}"] if whom else []), f"--signal={signal}", "--", unit]
 
 
 def journal(

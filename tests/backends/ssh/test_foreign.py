@@ -165,3 +165,57 @@ async def test_a_daemon_with_its_own_pid_file(tmp_path: Path, key: Path, server:
         await c.good("h", "stop", unit="p.d/0:1", grace=300)  # not by the KILL after it
         assert not alive(second["pid"])
         await c.unit("h", "p.d/0:1", lambda u: u["state"] == 640)
+
+
+def state_of(pid: int) -> str:
+    """T: it is frozen."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+async def test_a_signal_goes_by_supervisord(tmp_path: Path, key: Path, server: Sshd, supervisor: Path) -> None:
+    unit = "p.web/0:0"
+    async with entered(tmp_path, key, server, supervisord=str(supervisor), watch=[web(0, None)]) as c:
+        found = await c.unit("h", unit, lambda u: u["state"] == 512)
+        pid, run = found["pid"], found["run"]
+        told = await c.good("h", "signal", unit=unit, signal="STOP", process="", run=run)
+        assert told["pids"] == {"main": pid} and told["run"] == run
+        await until(lambda: state_of(pid) == "T")
+        await c.good("h", "signal", unit=unit, signal="CONT", run=run)
+        await until(lambda: state_of(pid) == "S")
+        every = await c.cmd("h", "signal", unit=unit, signal="KILL", all=True, run=run)
+        assert not every["ok"] and "knows its main process only" in every["text"]
+        other = await c.cmd("h", "signal", unit=unit, signal="KILL", run=run + 1)
+        assert (other["code"], alive(pid)) == ("busy", True) and "nothing was sent" in other["text"]
+        evil = await c.cmd("h", "signal", unit=unit, signal=f"KILL; touch {tmp_path}/owned", run=run)
+        assert evil["code"] == "bad" and not (tmp_path / "owned").exists()
+        await c.good("h", "signal", unit=unit, signal="KILL", run=run)
+        await c.unit("h", unit, lambda u: u["state"] == 512 and u["pid"] != pid and u["run"] == run + 1)
+
+
+async def test_a_signal_for_who_has_a_pid_file_and_for_our_own(tmp_path: Path, key: Path, server: Sshd) -> None:
+    listens = "trap 'echo told' USR1; echo up; while :; do sleep 0.05; done"
+    async with entered(tmp_path, key, server) as c:
+        child = f"sh -c \"trap 'echo child' USR1; echo up; while :; do sleep 0.05; done\" & {listens}"
+        await c.good("h", "prepare", spec=spec("p.own/0", 1, ["sh", "-c", child]))
+        pid = (await c.good("h", "start", unit="p.own/0:1"))["pid"]
+        out = tmp_path / "far/logs/p.own_0_1/1.main.out"
+        await until(lambda: out.exists() and out.read_text().count("up") == 2)
+        told = await c.good("h", "signal", unit="p.own/0:1", signal="USR1", run=1)
+        assert told["pids"] == {"main": pid}
+        await until(lambda: "told" in out.read_text())
+        assert "child" not in out.read_text()
+        await c.good("h", "signal", unit="p.own/0:1", signal="USR1", all=True, run=1)
+        await until(lambda: out.read_text().count("told") == 2 and "child" in out.read_text())
+
+        file = tmp_path / "d.pid"
+        daemon = f"sh -c 'echo $$ >{file}; exec sleep 1000' >/dev/null 2>&1 &"
+        made = spec("p.d/0", 1, ["sh", "-c", daemon], runtime={"pidfile": str(file)})
+        await c.good("h", "prepare", spec=made)
+        pid = (await c.good("h", "start", unit="p.d/0:1"))["pid"]
+        await c.good("h", "signal", unit="p.d/0:1", signal="STOP", run=1)
+        await until(lambda: state_of(pid) == "T")
+        await c.good("h", "signal", unit="p.d/0:1", signal="KILL", run=1)
+        await until(lambda: not alive(pid))
+        gone = await c.cmd("h", "signal", unit="p.d/0:1", signal="HUP", run=1)
+        assert (gone["ok"], gone["code"]) == (False, "missing") and "nothing was sent" in gone["text"]
+        await c.good("h", "stop", unit="p.own/0:1", grace=1)
