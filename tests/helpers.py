@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import grp
 import inspect
 import itertools
 import os
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -82,6 +84,32 @@ def alive(pid: int) -> bool:
             return f.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def sshd_below(pid: int) -> list[int]:
+    """Pids of the processes that serve connections of the sshd that listens. A login that is not root's has two, one
+    below the other: a connection ends when both are killed."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if Path(f"/proc/{child}/comm").read_text().startswith("sshd"):
+                found += [int(child), *sshd_below(int(child))]
+    return found
+
+
+def sshd_opens_terminals() -> bool:
+    """An sshd that is not root's cannot give a terminal to the group tty: devpts must do that (its `gid=5`)."""
+    if os.geteuid() == 0:
+        return True
+    try:
+        ours, theirs = os.openpty()
+    except OSError:
+        return False
+    try:
+        return os.fstat(theirs).st_gid == grp.getgrnam("tty").gr_gid
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A machine of its own: real systemd booted in a container, on a network of the lab, entered by SSH alone.
 
-Its root file system is made once by debootstrap and kept; every boot writes to memory only.
+Its root file system is made once by debootstrap and kept; what is written goes into an overlay that lives as long as
+the machine, over its reboots.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from tests.helpers import wait_for
 from tests.netlab import Lab, possible
 
 KEPT = Path("/var/cache/cockpit-tests")
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "supervisor")
-VERSION = "1"
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "supervisor", "cron")
+VERSION = "2"
 """Of the content below; another one is made anew."""
 AUTHORIZED = Path("/", "root", ".ssh", "authorized_keys")
+OVERLAID = 'mount -t overlay none -o "$1" "$2" && shift 2 && exec "$@"'
 TOOLS = ("debootstrap", "systemd-nspawn", "ssh", "ssh-keygen")
 
 
@@ -63,17 +65,35 @@ class Machine:
         self.address = lab.places[name].address
         self.directory = Path(tempfile.mkdtemp(prefix=f"machine-{name}-"))
         self._log = (self.directory / "console").open("wb")
-        bind = self.directory / "authorized"
-        shutil.copy(key.with_suffix(".pub"), bind)
-        namespace = f"/run/netns/{lab.places[name].namespace}"
-        self.process = subprocess.Popen(
+        shutil.copy(key.with_suffix(".pub"), self.directory / "authorized")
+        for part in ("root", "up", "work"):
+            (self.directory / part).mkdir()
+        self.process = self._boot()
+
+    def _boot(self) -> subprocess.Popen[bytes]:
+        """In a mount namespace of its own, so that nothing stays mounted."""
+        namespace = f"/run/netns/{self.lab.places[self.name].namespace}"
+        own = self.directory
+        layers = f"lowerdir={root_tree()},upperdir={own}/up,workdir={own}/work"
+        return subprocess.Popen(
             [
-                "systemd-nspawn", "--quiet", "-D", str(root_tree()), "--volatile=overlay", "--register=no",
-                "--keep-unit", f"--machine={name}", f"--network-namespace-path={namespace}",
-                f"--bind-ro={bind}:{AUTHORIZED}", "--boot",
+                "unshare", "--mount", "--propagation", "private", "sh", "-c", OVERLAID, "sh", layers, f"{own}/root",
+                "systemd-nspawn", "--quiet", "-D", f"{own}/root", "--register=no", "--keep-unit",
+                f"--machine={self.name}", f"--network-namespace-path={namespace}",
+                f"--bind-ro={own / 'authorized'}:{AUTHORIZED}", "--boot",
             ],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
         )  # fmt: skip
+
+    def go_down(self) -> None:
+        """The first half of an orderly reboot; returns when nothing runs there any more."""
+        self.run(["systemctl", "reboot"])
+        self.process.wait(90)
+
+    def come_up(self) -> None:
+        """The second half; returns when somebody can enter."""
+        self.process = self._boot()
+        self.wait()
 
     def wait(self) -> None:
         """Until somebody can enter."""

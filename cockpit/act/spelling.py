@@ -56,6 +56,10 @@ def _direct(intent: Intent, confirm: str) -> list[str]:
             return ["cockpit", "exec", *on, "--timeout", f"{given['timeout']:g}", *user, *options, *argv]
         case "shell":
             return ["cockpit", "shell", *options, given.get("instance") or intent.targets[0], *argv]
+        case "artifact-build":
+            name, _, version = given["artifact"].partition("/")
+            return ["cockpit", "artifact", "build", "RECIPE", "--name", name, "--version", version,
+                    "--host", intent.targets[0], *options]  # fmt: skip
     return ["cockpit", "plugin", intent.verb.partition("-")[2], given["plugin"], *intent.targets, *options]
 
 

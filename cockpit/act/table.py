@@ -175,5 +175,7 @@ DIRECT: dict[str, Verb] = {v.name: v for v in (
          example="cockpit plugin push backup/1.2.0 --all"),
     Verb(name="plugin-remove", target="host", many=True, help="Unload a plug-in on hosts.",
          example="cockpit plugin remove backup --all"),
+    Verb(name="artifact-build", target="host", help="Run a build recipe on a host; the store gets what it makes.",
+         example="cockpit artifact build recipe.yaml --name web --version 1.2.0 --host b-1"),
 )}  # fmt: skip
 """What runs at once, without steps, and has a command of its own. Guards can name these too."""

@@ -105,6 +105,16 @@ def _shell_end(body: Any) -> str:
     return f"{_short(body)} {how} after {body['seconds']:.0f} s{user}  on {body['host']}  by {body['author']}"
 
 
+def _build(body: Any) -> str:
+    what = f"{body['artifact']} by {shlex.join(body['argv'])}"
+    return f"{_short(body)} {what}  on {body['host']}  by {body['author']}{_approved(body)}"
+
+
+def _build_end(body: Any) -> str:
+    how = "stopped" if body.get("stopped") else body.get("failed") or "in the store"
+    return f"{_short(body)} {body['artifact']}: {how}  on {body['host']}"
+
+
 def _join(body: Any) -> str:
     let = f"  let in by {body['author']}" if body.get("author") else ""
     return f"{body['as']} {body['name']} ({body['uuid']}) from {body['address'] or 'somewhere'}{let}"
@@ -135,6 +145,7 @@ _OTHERS: dict[str, Callable[[Any], str]] = {
     "exec": _exec, "exec-end": _exec_end, "plugin": _plugin, "schedule": _schedule, "revoked": _revoked,
     "token": _token, "join": _join, "request": _request, "approve": _decided, "refuse": _decided, "expire": _decided,
     "glass": _glass, "alert": _alert, "shell": _shell, "shell-end": _shell_end,
+    "build": _build, "build-end": _build_end,
 }
 
 

@@ -24,7 +24,7 @@ from cockpit.link.ways import BROKEN, SILENCE, SILENT, UNREACHABLE, WELCOME_TIME
 
 __all__ = ["EVERYTHING", "Link", "Outbox", "Overflow", "Owner", "pause"]
 
-LOOK = 20.0
+LOOK = 3.0
 """Seconds between two looks whether a better pair could be tried."""
 LONGEST_FRAME = 60.0
 """Seconds that one frame may take to come in."""
@@ -218,8 +218,9 @@ class Link:
                 found = await self._open(pair)
                 self._say(f"{pair.way} ({pair.transport}) answers again: moving there")
                 return found
-            except FAILURES:
-                self._chooser.not_better(pair, time.monotonic())
+            except FAILURES as e:
+                how = UNREACHABLE if isinstance(e, (Unreachable, BadProxy)) else SILENT
+                self._chooser.not_better(pair, how, time.monotonic())
             finally:
                 self._beside = False
 

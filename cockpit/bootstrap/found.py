@@ -56,6 +56,8 @@ class Found:
     """Unit -> SHA-256 of its file."""
     enabled: frozenset[str] = frozenset()
     active: frozenset[str] = frozenset()
+    elsewhere: str = ""
+    """The units are those of this other host directory: of another cluster, or of another host on this machine."""
     crontab: bool = False
     cron: str = ""
     """Name of the cron daemon that runs."""
@@ -109,6 +111,7 @@ def parse(text: str) -> Found:
         current=one("current"), sum=sum, program=program, records="records" in facts,
         agents=_numbers(facts.get("agent")), keepers=_numbers(facts.get("keeper")),
         units=dict(u.split(" ", 1) for u in facts.get("unit", []) if " " in u),
+        elsewhere=one("elsewhere"),
         enabled=frozenset(facts.get("enabled", [])), active=frozenset(facts.get("active", [])),
         crontab="crontab" in facts, cron=one("cron"), cronline=one("cronline"),
     )  # fmt: skip

@@ -76,7 +76,14 @@ for c in /proc/[0-9]*/cmdline; do
 done
 for u in cockpit-keeper.service cockpit-agent.service; do
   f=/etc/systemd/system/$u
-  [ -f "$f" ] && { s=$(sha256sum "$f"); say unit "$u ${s%% *}"; }
+  if [ -f "$f" ]; then
+    l="$(grep '^ExecStart=' "$f" 2>/dev/null) "
+    case "$l" in
+      *" --dir $dir "*) ;;
+      *" --dir "*) l=${l#* --dir }; say elsewhere "${l%% *}"; continue ;;
+    esac
+    s=$(sha256sum "$f"); say unit "$u ${s%% *}"
+  fi
   if command -v systemctl >/dev/null 2>&1 && [ -d /run/systemd/system ]; then
     systemctl is-enabled --quiet "$u" 2>/dev/null && say enabled "$u"
     systemctl is-active --quiet "$u" 2>/dev/null && say active "$u"

@@ -139,6 +139,11 @@ def _by_systemd(found: Found, program: list[str], directory: str, notes: list[st
     if (found.agents or found.keepers) and not ours:
         notes.append("keeper and agent run here without systemd: that stays so")
         return []
+    if found.elsewhere:
+        raise Refused(
+            f"the units of Cockpit on this machine are those of {found.elsewhere}, and there is one pair of them: "
+            f"--no-systemd lets what is in {directory} run without"
+        )
     wanted = {
         texts.KEEPER: texts.keeper_unit(program, directory, found.systemd),
         texts.AGENT: texts.agent_unit(program, directory),

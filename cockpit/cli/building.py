@@ -24,6 +24,7 @@ from cockpit.cli.common import (
     state_dir,
     warn,
 )
+from cockpit.cli.direct import add_ways, agreed
 
 
 def add(inner: Any) -> None:
@@ -37,6 +38,7 @@ def add(inner: Any) -> None:
     child.add_argument("--name", required=True, help="of the artifact")
     child.add_argument("--version", required=True, help="a version is never changed: each content has its own")
     child.add_argument("--host", default="", help="build here (default: the recipe's host)")
+    add_ways(child)
     add_state(child)
     add_json(child)
     child.set_defaults(run=build)
@@ -96,7 +98,7 @@ async def _watch(args: argparse.Namespace, request: dict[str, Any]) -> dict[str,
     await session.connect()
     last: dict[str, Any] = {}
     try:
-        async for item in session.stream("artifact_build", request):
+        async for item in session.stream("artifact_build", await agreed(session, "artifact-build", request, args)):
             for stream, text in item.get("lines", ()):
                 out = sys.stdout if stream == "out" and not args.json else sys.stderr
                 print(plain(str(text)), file=out, flush=True)

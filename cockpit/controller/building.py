@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import hashlib
 import os
 import shutil
 import stat
@@ -24,9 +25,12 @@ from cockpit.artifacts.building import MAX_INPUT_BYTES, digest
 from cockpit.artifacts.packed import Damaged
 from cockpit.artifacts.store import Exists, check_word
 from cockpit.artifacts.untar import is_tar
+from cockpit.controller.direct import Word
 from cockpit.link.hub import Answer, Hub
 from cockpit.model.problems import nearest
-from cockpit.plan.steps import Bad, Refused
+from cockpit.model.view import Who
+from cockpit.plan.direct import direct_plan
+from cockpit.plan.steps import Bad, Intent, Plan, Refused
 
 if TYPE_CHECKING:
     from cockpit.controller.core import Controller
@@ -44,7 +48,7 @@ Add = Callable[[Path, "Request", dict[str, Any]], Awaitable[dict[str, Any]]]
 """Puts an archive into the store with its build record; returns the artifact's record."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(Word, frozen=True, kw_only=True):
     """What a command asks for. `inputs` is a gzipped tar on this machine with its digest and size."""
 
     name: str
@@ -56,7 +60,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     size: int
     timeout: float
-    env: dict[str, str] = {}
+    env: dict[str, str] = msgspec.field(default_factory=dict)
     platform: str = "any"
 
 
@@ -80,7 +84,7 @@ class Builds:
 
         Raises Bad, Refused, and ConnectionError when the host gives no answer.
         """
-        self._check(request)
+        self.check(request)
         task = f"build-{uuid.uuid4().hex}"
         job = _Job(task, request.host, self._spool / task)
         self._jobs[task] = job
@@ -144,7 +148,8 @@ class Builds:
             await asyncio.to_thread(out.write, b"".join(waiting))
         return web.Response(status=200 if have == size else 400)
 
-    def _check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
+        """Raises Bad, Refused, ConnectionError."""
         try:
             for what in ("name", "version", "platform"):
                 check_word(what, getattr(request, what))
@@ -260,6 +265,39 @@ def builds_of(c: Controller) -> Builds:
     builds.clean()
     c.hub.build = builds.serve
     return builds
+
+
+def build_plan(c: Controller, request: Request, author: str) -> Plan:
+    """What it would do, where. Raises Bad, Refused, ConnectionError."""
+    c.builds.check(request)
+    rest = [sorted(request.env.items()), request.outputs, request.platform]  # the values are for nobody to see
+    params = {
+        "artifact": f"{request.name}/{request.version}", "argv": list(request.argv), "sha256": request.sha256,
+        "timeout": request.timeout, "rest": hashlib.sha256(msgspec.json.encode(rest)).hexdigest(),
+    }
+    intent = Intent(verb="artifact-build", targets=(request.host,), params=params, author=author)
+    return direct_plan(intent, c.world.revision)
+
+
+async def build(c: Controller, request: Request, who: Who) -> AsyncIterator[dict[str, Any]]:
+    """`Builds.run` where the guards let it. Raises Bad, Refused, ConnectionError."""
+    plan = build_plan(c, request, who.author)
+    facts = {"id": f"build-{uuid.uuid4().hex}", "artifact": plan.intent.params["artifact"], "host": request.host}
+    guarded = await c.direct.admit(plan, who, request, facts["id"])
+    c.ledger.note({
+        "kind": "build", **facts, "argv": list(request.argv), "inputs": request.sha256, "author": who.author,
+        **guarded,
+    })  # fmt: skip
+    ended = False
+    failed = ""
+    try:
+        async with contextlib.aclosing(c.builds.run(request, who.author)) as items:  # type: ignore[type-var]
+            async for item in items:
+                ended = ended or "record" in item or "failed" in item
+                failed = str(item.get("failed") or "")
+                yield item
+    finally:
+        c.ledger.note({"kind": "build-end", **facts, "stopped": not ended, "failed": failed})
 
 
 def _take_inputs(request: Request, job: _Job) -> None:

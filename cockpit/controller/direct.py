@@ -1,4 +1,4 @@
-"""Guards over what runs at once: `exec`, shells, plug-ins. Asked when it is looked at, and again before it runs."""
+"""Guards over what runs at once (`exec`, shells, plug-ins, builds): asked when it is shown, and before it runs."""
 
 from __future__ import annotations
 

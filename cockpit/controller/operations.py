@@ -109,6 +109,9 @@ def operations(c: Controller) -> dict[str, Op]:
             case "plugin-remove":
                 request = msgspec.convert(rest, plugging.Remove)
                 plan = plugging.remove_plan(c, request, who.author)
+            case "artifact-build":
+                request = msgspec.convert(rest, building.Request)
+                plan = building.build_plan(c, request, who.author)
             case other:
                 raise Bad(f"{other!r} is none of {', '.join(DIRECT)}")
         return c.direct.judged(plan, who, request.break_glass)
@@ -141,7 +144,7 @@ def streams(c: Controller) -> dict[str, Stream]:
     """The controller's ops that answer with many items."""
 
     def artifact_build(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
-        return c.builds.run(msgspec.convert(args, building.Request), who.author)
+        return building.build(c, msgspec.convert(args, building.Request), who)
 
     def run_exec(who: Who, args: dict[str, Any]) -> AsyncIterator[Any]:
         return c.executions.run(msgspec.convert(args, executing.Request), who)

@@ -60,12 +60,13 @@ def touched(plan: Plan, expected: Expected, where: Mapping[str, str] | None = No
 def _direct(plan: Plan, expected: Expected, where: Mapping[str, str]) -> tuple[Touched, ...]:
     """What runs on a host can reach all that is placed or runs there; a shell beside an instance is that one's."""
     hosts = frozenset(plan.intent.targets)
-    instance, plugin = plan.intent.params.get("instance", ""), plan.intent.params.get("plugin", "")
+    params = plan.intent.params
+    instance, named = params.get("instance", ""), params.get("plugin", "") or params.get("artifact", "")
     if instance:
         return tuple(Touched(instance, host, True) for host in hosts)
     found = dict.fromkeys(Touched(host, host, True) for host in plan.intent.targets)
-    if plugin:
-        found |= dict.fromkeys(Touched(plugin, host) for host in plan.intent.targets)
+    if named:
+        found |= dict.fromkeys(Touched(named, host) for host in plan.intent.targets)
     found |= dict.fromkeys(Touched(name, host) for name, host in expected.placement.items() if host in hosts)
     found |= dict.fromkeys(
         Touched(unit.rpartition(":")[0], host) for unit, host in where.items() if host in hosts
@@ -94,14 +95,25 @@ def _change(change: Change, expected: Expected, at: dict[str, list[str]], note: 
                 note(host, host)
     elif section == "schedules":
         note(f"schedules/{name}")
-        for schedule in _constraints(change):
-            for host, facts in expected.hosts.items():
-                if all(host_meets(host, facts, need) for need in schedule):
-                    note(f"schedules/{name}", host)
+        met = {
+            host for schedule in _constraints(change) for host, facts in expected.hosts.items()
+            if all(host_meets(host, facts, need) for need in schedule)
+        }
+        for host in sorted(met):
+            note(f"schedules/{name}", host)
+        if _runs(change):  # as a program that runs at once: it can reach all that is there
+            for instance, host in expected.placement.items():
+                if host in met:
+                    note(instance, host)
     elif section == "signers":
         note(f"signers/{name}")
     else:  # groups, relays, guards, name
         note(name or section)
+
+
+def _runs(change: Change) -> bool:
+    """Does something else run by the clock, or elsewhere, or at another time? A schedule that only goes does not."""
+    return change.path[0] == "schedules" and (len(change.path) > 2 or change.new is not None)
 
 
 def _constraints(change: Change) -> Iterable[tuple[str, ...]]:
@@ -139,6 +151,8 @@ def implied(plan: Plan, expected: Expected) -> frozenset[str]:
             verbs.add("stop" if change.new else "start")
         elif section == "modes":
             verbs.add("drain" if change.new else "start")
+        elif _runs(change):
+            verbs.add("exec")
         elif section == "hosts" and not rest and change.new is None:
             verbs.add("drain")
     return frozenset(verbs)

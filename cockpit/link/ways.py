@@ -24,6 +24,9 @@ REFUSED = (3.0, 6.0)
 """Seconds before the next try after a refusal in words."""
 RETURN = 300.0
 """Seconds that a link stands before a better pair is tried beside it."""
+NEAR = 15.0
+"""Seconds until a nearer way is tried where nobody listened, or that was never tried: to ask costs little. Doubled up
+to RETURN while nobody is there or links on it do not last."""
 SHORT = 20.0
 """Seconds: a link that the other side ends before was cut. Once is an accident, twice is a middlebox."""
 MAX_RETURN = 6 * 3600.0
@@ -64,6 +67,10 @@ class Chooser:
         self._trouble: Dict[Pair, int] = {}
         """How often a pair fell silent since it last stood for long."""
         self._not_before: Dict[Pair, float] = {}
+        self._short_lived: Dict[str, int] = {}
+        """How often a way had nobody who listens, tried beside a link, or ended a link before it stood for long."""
+        self._near_at: Dict[str, float] = {}
+        """When a way may be tried beside the present link."""
         self._broke: Optional[Pair] = None
         self._short = 0
         """How often `_broke` was ended soon after its welcome, one after another."""
@@ -81,6 +88,7 @@ class Chooser:
         self._done &= pairs
         self._trouble = {p: n for p, n in self._trouble.items() if p in pairs}
         self._not_before = {p: at for p, at in self._not_before.items() if p in pairs}
+        self._short_lived = {w: n for w, n in self._short_lived.items() if w in self._ways}
         if self._next not in pairs:
             self._next = None
 
@@ -99,6 +107,7 @@ class Chooser:
         self._last = self._present = pair
         self._since = now
         self._failures = 0
+        self._near_at = {way: now + self._near(way) for way in self._ways}
         self._begin(pair, 0.0)
 
     def failed(self, pair: Pair, how: str, now: float) -> None:
@@ -107,6 +116,9 @@ class Chooser:
         self._present = self._since = None
         if stood is not None and stood >= RETURN:
             self._trouble.pop(pair, None)
+            self._short_lived.pop(pair.way, None)
+        elif stood is not None:
+            self._lived_short(pair.way)
         if how == SILENT:
             self._suspect(pair, now)
         if stood is not None and how == BROKEN:
@@ -136,21 +148,36 @@ class Chooser:
 
     def better(self, now: float) -> Optional[Pair]:
         """A pair to try beside the link that stands, or None. A nearer way first, then a better transport."""
-        if self._present is None or self._since is None or now - self._since < RETURN:
+        present, since = self._present, self._since
+        if present is None or since is None:
             return None
         pairs = self.pairs
-        if self._present not in pairs:
+        if present not in pairs:
             ranked = pairs
         else:
-            ranked = pairs[: pairs.index(self._present)]
+            ranked = pairs[: pairs.index(present)]
         for pair in ranked:
-            if self._not_before.get(pair, now) <= now:
+            at = since + RETURN
+            if pair.way != present.way and pair not in self._trouble:
+                at = self._near_at.get(pair.way, at)
+            if max(at, self._not_before.get(pair, at)) <= now:
                 return pair
         return None
 
-    def not_better(self, pair: Pair, now: float) -> None:
-        """The try beside the link failed; the link stands."""
-        self._suspect(pair, now)
+    def not_better(self, pair: Pair, how: str, now: float) -> None:
+        """The try beside the link failed (UNREACHABLE or SILENT); the link stands."""
+        if how == UNREACHABLE:
+            self._lived_short(pair.way)
+            self._near_at[pair.way] = now + self._near(pair.way)
+        else:
+            self._suspect(pair, now)
+
+    def _near(self, way: str) -> float:
+        wait = min(RETURN, NEAR * 2.0 ** self._short_lived.get(way, 0))
+        return self._chance(wait / 2, wait)
+
+    def _lived_short(self, way: str) -> None:
+        self._short_lived[way] = min(self._short_lived.get(way, 0) + 1, 16)
 
     def _suspect(self, pair: Pair, now: float) -> None:
         count = self._trouble[pair] = min(self._trouble.get(pair, 0) + 1, 16)

@@ -1,5 +1,5 @@
-"""What runs at once, without steps: programs, shells, plug-ins. As plans, so that guards, typed names and a second
-person are for them what they are for verbs. Pure."""
+"""What runs at once, without steps: programs, shells, plug-ins, builds. As plans, so that guards, typed names and a
+second person are for them what they are for verbs. Pure."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ def direct_plan(intent: Intent, base: int) -> Plan:
     """The plan of an intent whose targets are hosts. It says what will be run, and on what.
 
     params: exec: argv, user, timeout. shell: instance (or empty), argv, user (where it is known). plugin-push: plugin
-    (`name/version`), sha256. plugin-remove: plugin (its name).
+    (`name/version`), sha256. plugin-remove: plugin (its name). artifact-build: artifact (`name/version`), argv,
+    timeout, sha256 (of its inputs), `rest` (a digest of what else its recipe says).
     """
     hosts = intent.targets
     what, touches = _words(intent)
     where = intent.params.get("instance") or (hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts")
+    undo = "nothing undoes it" if intent.verb in ("exec", "shell", "artifact-build") else ""
     return Plan(
-        intent=intent, base=base, title=f"{_cut(what, 100)} on {where}", touches=(*touches, _hosts(hosts)),
-        undo="nothing undoes it" if intent.verb in ("exec", "shell") else "", digest=_digest(intent),
+        intent=intent, base=base, title=f"{_cut(what, 100)} on {where}", touches=(*touches, _hosts(hosts)), undo=undo,
+        digest=_digest(intent),
     )
 
 
@@ -56,6 +58,12 @@ def _words(intent: Intent) -> tuple[str, list[str]]:
         case "plugin-push":
             return f"push plug-in {params['plugin']}", [
                 f"loads {params['plugin']} (sha256 {params['sha256'][:12]}) into the agent, without a restart"
+            ]
+        case "artifact-build":
+            return f"build {params['artifact']}", [
+                f"runs {_cut(argv, LONGEST)}, as the agent's user, for at most {params['timeout']:g} s",
+                f"on inputs with sha256 {params['sha256'][:12]}",
+                f"adds what it makes to the store as {params['artifact']}",
             ]
     return f"remove plug-in {params.get('plugin')}", [
         f"unloads {params.get('plugin')}; one of the agent's own serves again"

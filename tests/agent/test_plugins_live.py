@@ -51,11 +51,12 @@ WORDS = {
 
 
 def installed(
-    agent: AgentProcess, version: str, *, name: str = "tester", words: Any = None, main: str = MAIN
+    agent: AgentProcess, version: str, *, name: str = "tester", words: Any = None, main: str = MAIN,
+    more: Any = None,
 ) -> dict[str, Any]:
     """A release on the host, as `fetch` leaves it; the arguments of the word `plugin`."""
     words = WORDS if words is None else words
-    facts = {"name": name, "version": version, "words": words, "limits": {"memory": 64 << 20}}
+    facts = {"name": name, "version": version, "words": words, "limits": {"memory": 64 << 20}, **(more or {})}
     root = agent.dir / "releases" / name / version
     root.mkdir(parents=True)
     files = {}
@@ -202,3 +203,66 @@ async def test_schedules_run_and_metrics_flow(controller: FakeController, agent:
     end = (await until(ends))[0]
     assert end["code"] == 3 and end["last"] == ["said"] and end["missed"] > 100, end
     assert len({e["started"] for e in ends()}) == 1
+
+
+HEARING = """
+import os, time
+
+def start(host):
+    heard = []
+    host.on("settings", lambda: heard.append("settings"))
+    host.on("units", lambda: heard.append("units"))
+    host.on("connected", lambda: heard.append("connected"))
+    host.word("heard", lambda call: {
+        "version": host.version, "heard": heard, "settings": host.settings, "units": sorted(host.units),
+    })
+    open(GO + ".begun", "w").close()
+    while not os.path.exists(GO):
+        time.sleep(0.01)
+"""
+
+
+async def test_what_changes_while_it_starts_is_heard(
+    controller: FakeController, agent: AgentProcess, tmp_path: Path
+) -> None:
+    """A process takes its time until it is ready, and nothing is told twice."""
+    go = tmp_path / "go"
+    facts = {"words": {"heard": {"timeout": 60}}, "main": f"GO = {str(go)!r}\n{HEARING}",
+             "more": {"wants": ["units"], "settings": {"word": "text"}}}  # fmt: skip
+
+    async def meanwhile(task: str, word: str) -> dict[str, Any]:
+        """What it knows that was told `word`, and of a new unit, while a process of it started."""
+        await until((tmp_path / "go.begun").exists, what="its process has begun")
+        spec = unitspec(f"puzzle.{task}/0:1")
+        await controller.ok("prepare", spec=spec)
+        await controller.ok("start", unit=spec["unit"])
+        await controller.send({"t": "plugin-settings", "settings": {"tester": {"word": word}}})
+        await until(lambda: told(agent) == {"word": word}, what="the agent has the settings")
+        go.touch()
+        assert (await controller.result(task))["ok"]
+
+        async def known() -> bool:
+            answer = await controller.ok("heard")
+            return answer["settings"] == {"word": word} and spec["unit"] in answer["units"]
+
+        await until(known, what="it knows what came while it started")
+        go.unlink()
+        (tmp_path / "go.begun").unlink()
+        return await controller.ok("heard")
+
+    async def push(task: str, version: str) -> None:
+        await controller.send({
+            "t": "cmd", "task": task, "uuid": controller.hellos[-1][1], "word": "plugin",
+            "args": installed(agent, version, **facts),
+        })  # fmt: skip
+
+    await push("first", "1.0.0")
+    assert (await meanwhile("first", "a"))["version"] == "1.0.0"
+    await push("second", "1.1.0")
+    answer = await meanwhile("second", "b")
+    assert answer["version"] == "1.1.0" and answer["heard"].count("settings") == 1
+
+
+def told(agent: AgentProcess) -> Any:
+    kept = agent.dir / "plugins.json"
+    return json.loads(kept.read_text())["settings"].get("tester") if kept.exists() else None

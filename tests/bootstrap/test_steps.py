@@ -47,6 +47,15 @@ def test_with_systemd() -> None:
     assert "cockpit agent upgrade" in again.notes[0]
 
 
+def test_the_units_of_another_directory_stay_what_they_are() -> None:
+    """Of another cluster, or another host on the same machine."""
+    taken = replace(FRESH, directory="/srv/two", elsewhere="/var/lib/cockpit")
+    with pytest.raises(Refused, match="are those of /var/lib/cockpit.*--no-systemd lets what is in /srv/two run"):
+        steps.plan(taken, WISH, [ELF])
+    assert "start" in words(steps.plan(taken, replace(WISH, systemd=False), [ELF]))
+    assert "start" in words(steps.plan(replace(taken, uid=1000, user="ops"), WISH, [ELF]))
+
+
 @pytest.mark.parametrize("cut", range(6))
 def test_interrupted_it_goes_on_where_it_was(cut: int) -> None:
     plan = steps.plan(FRESH, WISH, [ELF])

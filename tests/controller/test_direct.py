@@ -12,6 +12,7 @@ import pytest
 
 from cockpit.act import journal
 from cockpit.act.telling import told
+from cockpit.artifacts.building import pack_inputs
 from cockpit.controller.core import Controller
 from cockpit.controller.serving import Options, controller
 from cockpit.model import guard_rows
@@ -25,7 +26,8 @@ guards:
   - {name: bulk, verbs: [exec], over_hosts: 1, effect: deny, reason: one at a time}
   - {name: ledger, verbs: [exec, shell], targets: [db], effect: deny, break_glass: true, reason: the ledger runs here}
   - {name: typed, verbs: [exec], hosts: [region=bj], effect: confirm, max: 1, reason: far away}
-  - {name: eyes, verbs: [shell, plugin-remove], regions: [bj], effect: approve, expires: 1h, reason: four eyes}
+  - {name: eyes, verbs: [shell, plugin-remove, artifact-build], regions: [bj], effect: approve, reason: four eyes}
+  - {name: compiler, verbs: [artifact-build], targets: [bad/*], effect: deny, break_glass: true, reason: not here}
   - {name: night, verbs: [plugin-remove], inside: {from: "00:00", to: "24:00"}, effect: deny, reason: never now}
   - {name: all-of-it, max: 1, effect: deny, reason: no verb is named}
 """
@@ -157,6 +159,52 @@ async def test_plug_ins(c: Controller, agents: dict[str, FakeAgent]) -> None:
     await guard_rows.approve(c.session(WU), "a1", plan.digest)
     assert (await run(c, "plugin_remove", name="backup", hosts=["b-1"]))[0]["state"] == "removed"
     assert "plugin-remove" not in agents["a-1"].words and agents["b-1"].words.count("plugin-remove") == 1
+
+
+def recipe(tmp_path: Path, host: str, name: str = "web", **more: Any) -> dict[str, Any]:
+    """What `artifact_build` wants, with inputs that lie there."""
+    (tmp_path / "hello").write_text("hello\n")
+    archive = tmp_path / "inputs"
+    archive.unlink(missing_ok=True)
+    sha256, size = pack_inputs({"hello": tmp_path / "hello"}, archive)
+    return {
+        "name": name, "version": "1", "host": host, "argv": ["make", "all"], "outputs": ["out"], "timeout": 20.0,
+        "inputs": str(archive), "sha256": sha256, "size": size, **more,
+    }  # fmt: skip
+
+
+async def test_builds(c: Controller, agents: dict[str, FakeAgent], tmp_path: Path) -> None:
+    request = recipe(tmp_path, "b-1", env={"KEY": "hidden"})
+    plan = await direct(c.session(LI), "artifact-build", request)
+    assert plan.guard is not None and (plan.guard.effect, plan.guard.rule) == (APPROVE, "eyes")
+    assert plan.touches[0].startswith("runs make all, as the agent's user") and "on b-1" in plan.touches
+    assert "hidden" not in repr(plan)
+    with pytest.raises(Refused, match="a1 build web/1 on b-1.*four eyes"):
+        await run(c, "artifact_build", **request)
+    assert "build" not in agents["b-1"].words and not await entries(c, "build")
+    await guard_rows.approve(c.session(WU), "a1", plan.digest)
+    assert (await guard_rows.approval(c.session(WU), "a1")).same
+    with pytest.raises(Refused, match="a2 build web/1"):
+        await run(c, "artifact_build", **{**request, "env": {"KEY": "other"}})
+    agents["b-1"].fails["build"] = ("busy", "2 builds are running on this host")
+    again = recipe(tmp_path, "b-1", env={"KEY": "hidden"})
+    last = (await run(c, "artifact_build", **again))[-1]
+    assert last["failed"] == "b-1: 2 builds are running on this host" and agents["b-1"].words.count("build") == 1
+    begun, ended = await entries(c, "build", "build-end")
+    assert (begun.body["request"], begun.body["approved"]) == ("a1", "wu@here")
+    assert "web/1 by make all  on b-1  by li@here" in told(begun) and "approved by wu@here" in told(begun)
+    assert "2 builds are running" in told(ended)
+
+
+async def test_what_a_build_makes_can_be_named(c: Controller, agents: dict[str, FakeAgent], tmp_path: Path) -> None:
+    request = recipe(tmp_path, "a-1", name="bad")
+    with pytest.raises(Refused, match=r'build bad/1 on a-1 is denied by guard "compiler".*not here'):
+        await run(c, "artifact_build", **request)
+    assert "build" not in agents["a-1"].words
+    agents["a-1"].fails["build"] = ("busy", "busy")
+    assert (await run(c, "artifact_build", **request, break_glass="fire"))[-1]["failed"] == "a-1: busy"
+    (glass,), (ran,) = await entries(c, "glass"), await entries(c, "build")
+    assert glass.body["action"] == ran.body["id"] and glass.body["verb"] == "artifact-build"
 
 
 async def test_a_guard_that_names_no_verb_lets_people_look(c: Controller) -> None:

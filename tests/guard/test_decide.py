@@ -301,6 +301,9 @@ def direct(verb: str, *hosts: str, **params: Any) -> Plan:
     return direct_plan(Intent(verb=verb, targets=hosts, params={**more.get(verb, {}), **params}), 1)
 
 
+BUILD = direct("artifact-build", "a-1", artifact="web/1", argv=["make"], sha256="0" * 64, timeout=9.0, rest="x")
+
+
 @pytest.mark.parametrize(("made", "guard", "holds"), [
     (direct("exec", "a-1"), {}, False),
     (direct("exec", "a-1"), {"verbs": ("exec",)}, True),
@@ -319,8 +322,35 @@ def direct(verb: str, *hosts: str, **params: Any) -> Plan:
     (direct("plugin-push", "a-1", plugin="backup/1.2", sha256="0" * 64),
      {"verbs": ("plugin-push",), "targets": ("backup/*",)}, True),
     (direct("plugin-remove", "a-1", plugin="backup"), {"verbs": ("plugin-push",)}, False),
+    (BUILD, {}, False),
+    (BUILD, {"verbs": ("artifact-build",)}, True),
+    (BUILD, {"verbs": ("artifact-build",), "targets": ("web/*",)}, True),
+    (BUILD, {"verbs": ("artifact-build",), "targets": ("batch",)}, True),
+    (BUILD, {"verbs": ("exec",)}, False),
 ])  # fmt: skip
 def test_what_runs_at_once(made: Plan, guard: dict[str, Any], holds: bool) -> None:
+    assert (said(made, no(**guard)).effect == DENY) is holds
+
+
+def scheduled(old: Any, new: Any, *more: str) -> Plan:
+    change = Change(path=("schedules", "tick", *more), old=old, new=new)
+    return Plan(intent=Intent(verb="apply"), base=1, changes=(change,))
+
+
+ON_SSD = {"cron": "@daily", "argv": ["df"], "hosts": ["disk=ssd"]}
+
+
+@pytest.mark.parametrize(("made", "guard", "holds"), [
+    (scheduled(None, ON_SSD), {"verbs": ("apply",), "targets": ("schedules/*",)}, True),
+    (scheduled(None, ON_SSD), {"verbs": ("apply",), "hosts": ("host=a-1",)}, True),
+    (scheduled(None, ON_SSD), {"verbs": ("exec",)}, True),
+    (scheduled(None, ON_SSD), {"verbs": ("exec",), "targets": ("batch",)}, True),
+    (scheduled(None, ON_SSD), {"verbs": ("exec",), "hosts": ("host=a-2",)}, False),
+    (scheduled(["df"], ["rm"], "argv"), {"verbs": ("exec",), "targets": ("shop.db",)}, True),
+    (scheduled(ON_SSD, None), {"verbs": ("exec",)}, False),
+    (scheduled(ON_SSD, None), {"verbs": ("apply",), "targets": ("schedules/tick",)}, True),
+])  # fmt: skip
+def test_what_runs_by_the_clock(made: Plan, guard: dict[str, Any], holds: bool) -> None:
     assert (said(made, no(**guard)).effect == DENY) is holds
 
 

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.helpers import answers, free_port, running, wait_for
+from tests.helpers import answers, free_port, running, sshd_below, wait_for
 
 PROGRAM = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
 
@@ -39,10 +39,9 @@ class Sshd:
         )
 
     def children(self) -> list[int]:
-        """Pids of the processes that serve one connection each."""
+        """Pids of the processes that serve connections."""
         assert self.process is not None
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(p) for p in path.read_text().split()]
+        return sshd_below(self.process.pid)
 
 
 @contextlib.contextmanager

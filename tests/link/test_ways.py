@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cockpit.link import ways
 from cockpit.link.channel import TRANSPORTS
-from cockpit.link.ways import BROKEN, REFUSED, RETURN, SILENT, UNREACHABLE, Chooser, Pair, pause, spread
+from cockpit.link.ways import BROKEN, NEAR, REFUSED, RETURN, SILENT, UNREACHABLE, Chooser, Pair, pause, spread
 
 A, B, C = "https://a:1", "https://b:1", "https://c:1"
 WS, H2, POLL = TRANSPORTS
@@ -97,15 +97,68 @@ def test_refused_in_words_there_is_no_hurry() -> None:
     assert made.attempt().pause >= REFUSED[0]
 
 
-def test_a_nearer_way_is_looked_for_after_some_minutes() -> None:
+def when_better(made: Chooser, now: float) -> float:
+    """Seconds until a better pair is tried."""
+    begin = now
+    while made.better(now) is None:
+        now += 1.0
+        assert now < begin + 2 * ways.MAX_RETURN
+    return now - begin
+
+
+def test_a_nearer_way_where_nobody_listened_is_tried_soon_and_then_ever_more_seldom() -> None:
     made = chooser()
     assert made.better(0.0) is None
     follow(made, UNREACHABLE)
-    made.welcomed(Pair(B, WS), 1000.0)
-    assert made.better(1000.0 + RETURN - 1) is None
-    assert made.better(1000.0 + RETURN) == Pair(A, WS)
-    made.welcomed(Pair(A, WS), 1400.0)
-    assert made.better(9999.0) is None
+    now = 1000.0
+    made.welcomed(Pair(B, WS), now)
+    waits = []
+    for _ in range(8):
+        waits.append(when_better(made, now))
+        now += waits[-1]
+        assert made.better(now) == Pair(A, WS)
+        made.not_better(Pair(A, WS), UNREACHABLE, now)
+    assert NEAR / 2 <= waits[0] <= NEAR and waits == sorted(waits) and RETURN / 2 <= waits[-1] <= RETURN
+    made.welcomed(Pair(A, WS), now)
+    assert made.better(now + 9999.0) is None
+
+
+def test_a_way_that_was_never_tried_is_tried_soon() -> None:
+    """A host that knows only its controller learns of its relay by the first welcome."""
+    made = chooser(B)
+    made.update([A, B])
+    made.welcomed(Pair(B, WS), 0.0)
+    assert when_better(made, 0.0) <= NEAR and made.better(NEAR) == Pair(A, WS)
+
+
+def test_a_nearer_way_that_does_not_last_is_left_alone_for_longer_each_time() -> None:
+    made = chooser()
+    now, waits = 0.0, []
+    for _ in range(4):
+        made.welcomed(Pair(A, WS), now)
+        made.failed(Pair(A, WS), BROKEN, now + 60.0)  # an accident: once more, where nobody listens now
+        made.failed(Pair(A, WS), UNREACHABLE, now + 61.0)
+        now += 61.0
+        made.welcomed(Pair(B, WS), now)
+        waits.append(when_better(made, now))
+        now += waits[-1]
+    assert waits == sorted(waits) and waits[-1] > 6 * waits[0] and waits[0] <= 2 * NEAR
+    made.welcomed(Pair(A, WS), now)
+    made.failed(Pair(A, WS), BROKEN, now + RETURN)  # it stood for long: all is forgiven
+    made.welcomed(Pair(B, WS), now + RETURN)
+    assert when_better(made, now + RETURN) <= NEAR
+
+
+def test_a_better_transport_or_a_way_that_fell_silent_is_looked_for_after_some_minutes() -> None:
+    made = chooser()
+    follow(made, SILENT)
+    follow(made, SILENT)
+    follow(made, SILENT)  # every transport of the nearer way
+    made.welcomed(Pair(B, POLL), 1000.0)
+    assert when_better(made, 1000.0) >= RETURN
+    made = chooser()
+    made.welcomed(Pair(A, POLL), 1000.0)
+    assert when_better(made, 1000.0) == RETURN
 
 
 def test_a_better_pair_that_does_not_work_is_tried_ever_more_seldom() -> None:
@@ -119,7 +172,7 @@ def test_a_better_pair_that_does_not_work_is_tried_ever_more_seldom() -> None:
         while made.better(now) is None:
             now += 10
         waits.append(now - begin)
-        made.not_better(Pair(A, WS), now)
+        made.not_better(Pair(A, WS), SILENT, now)
     assert waits[0] >= RETURN and waits == sorted(waits)
     assert waits[-1] <= ways.MAX_RETURN
 

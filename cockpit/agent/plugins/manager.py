@@ -222,6 +222,10 @@ class Plugins:
                 service.replace(loaded, process)
                 self._services[name] = service
                 self._own_words(service)
+                if before is None:  # nobody told it what changed while it started
+                    service.set(self._settings.get(name) or {})
+                    if service.wants("units"):
+                        service.send({"op": "units", "units": self._units})
             self._refused.pop(name, None)
             self._pushed[name] = pushed
             self._keep()

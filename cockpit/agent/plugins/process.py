@@ -119,6 +119,9 @@ class Process:
         except asyncio.TimeoutError:
             await self.kill(f"it was not ready within {START_TIME:g} s")
             raise PluginGone(self.why) from None
+        except asyncio.CancelledError:
+            kill_session(self.pid)  # nobody else knows it
+            raise
         return self
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import time
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Set
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set
 
 from cockpit.agent.files import make_dir
 from cockpit.agent.plugins.describe import Description, check_settings
@@ -56,6 +56,8 @@ class Service:
         """Why it is broken, or what is wrong with its settings."""
         self._place = place
         self._process: Optional[Process] = None
+        self._missed: List[Dict[str, Doc]] = []
+        """For each process that is starting: the last message of each kind that it cannot take before it is ready."""
         self._leaving: Set[Process] = set()
         """Processes of versions before this one that finish what they began."""
         self._starting = asyncio.Lock()
@@ -154,6 +156,9 @@ class Service:
             except CommandError as e:
                 self._failed(e.text)
                 raise
+            if self._gone():  # meanwhile
+                await process.end()
+                raise CommandError("broken", f"plug-in {self.name} was removed")
             self._process = process
             self._broken, self.text = False, "; ".join(self._wrong())
             self._spawn(self._guard(process))
@@ -171,10 +176,17 @@ class Service:
             "name": d.name, "version": d.version, "host": self._place.host, "host_dir": host_dir, "data": data,
             "settings": self.settings, "units": self._place.units() if "units" in d.wants else {},
         }
-        process = await Process.start(
-            d, loaded.directory, begin, mark=mark_of(host_dir, d.name, next(_numbers)), log=self._log,
-            tell=lambda data: self._place.tell(d.name, data),
-        )
+        missed: Dict[str, Doc] = {}
+        self._missed.append(missed)
+        try:
+            process = await Process.start(
+                d, loaded.directory, begin, mark=mark_of(host_dir, d.name, next(_numbers)), log=self._log,
+                tell=lambda data: self._place.tell(d.name, data),
+            )
+        finally:
+            self._missed = [m for m in self._missed if m is not missed]
+        for doc in missed.values():
+            process.send(doc)
         return process
 
     async def _guard(self, process: Process) -> None:
@@ -212,6 +224,9 @@ class Service:
 
     # without commands
 
+    def _gone(self) -> bool:
+        return self._closed
+
     def _by_use(self) -> bool:
         return self.loaded.description.start == "use"
 
@@ -248,6 +263,9 @@ class Service:
         return [f"settings: {text}" for text in check_settings(self.loaded.description, self.settings)]
 
     def send(self, doc: Doc) -> None:
+        for missed in self._missed:
+            missed.pop(doc["op"], None)  # the order is that of the last ones
+            missed[doc["op"]] = doc
         if self._process is not None:
             self._process.send(doc)
 

@@ -19,7 +19,7 @@ from backends.ssh.pool import Kept, Pool
 from backends.ssh.prompts import Prompts
 from backends.ssh.reach import Hop, ReachError, Settings, hops_of, parse_hop
 from tests.backends.ssh.world import Controller, Sshd, client_config, gateway, host_entry, make_key
-from tests.helpers import PATIENCE, answers, free_port, loopback, until
+from tests.helpers import PATIENCE, answers, free_port, loopback, sshd_below, until
 
 
 @pytest.mark.parametrize(
@@ -230,15 +230,8 @@ async def test_a_loss_is_told_and_mended(tmp_path: Path, key: Path) -> None:
 
 
 def sessions_of(server: Sshd) -> list[int]:
-    """The processes that hold logins of this server: children of the one that listens."""
-    ours = [int(p) for p in os.listdir("/proc") if p.isdigit()]
-    found = []
-    for pid in ours:
-        with contextlib.suppress(OSError):
-            ppid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            if str(server.dir / "config").encode() in Path(f"/proc/{ppid}/cmdline").read_bytes():
-                found.append(pid)
-    return found
+    """The processes that hold logins of this server; for a user who is not root two each."""
+    return sshd_below(server.pid)
 
 
 async def test_downlink_through_a_jump(tmp_path: Path, key: Path, server: Sshd) -> None:

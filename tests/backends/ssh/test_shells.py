@@ -6,9 +6,15 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.backends.ssh.test_own import entered
 from tests.backends.ssh.world import Controller, Sshd, spec
-from tests.helpers import alive, until
+from tests.helpers import alive, sshd_opens_terminals, until
+
+needs_terminals = pytest.mark.skipif(
+    not sshd_opens_terminals(), reason="sshd without root opens terminals only where /dev/pts is mounted with gid=5"
+)
 
 
 class Shell:
@@ -23,7 +29,8 @@ class Shell:
                  "credit": 65536, "idle": 60.0, "timeout": 60.0, **args}  # fmt: skip
         uuid = next(o["uuid"] for o in self.c.opens if o["host"] == "h")
         self._to({"t": "cmd", "task": self.task, "uuid": uuid, "word": "shell", "args": given})
-        await until(lambda: self.begun, what=f"it begins: {self.c.results.get(self.task)}")
+        await until(lambda: self.begun or self.c.results.get(self.task), what="it begins")
+        assert self.begun, self.c.results[self.task]
         return self
 
     def _to(self, frame: dict[str, Any]) -> None:
@@ -60,6 +67,7 @@ class Shell:
         return dict(answer["data"])
 
 
+@needs_terminals
 async def test_a_shell_by_ssh(tmp_path: Path, key: Path, server: Sshd) -> None:
     async with entered(tmp_path, key, server) as c:
         s = await Shell(c, "s1").open()
@@ -85,6 +93,7 @@ async def test_a_shell_by_ssh(tmp_path: Path, key: Path, server: Sshd) -> None:
         assert (done["code"], done["why"]) == (7, "") and done["bytes"] == len(s.out)
 
 
+@needs_terminals
 async def test_an_instance_pipes_and_the_end(tmp_path: Path, key: Path, server: Sshd) -> None:
     async with entered(tmp_path, key, server) as c:
         await c.good("h", "prepare", spec=spec("p.job/0", 1, ["sleep", "1000"]))

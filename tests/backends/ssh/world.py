@@ -39,6 +39,8 @@ class Sshd:
         self.address = address or loopback()
         self.port = free_port(self.address)
         self.extra = extra
+        self.pid = 0
+        """Of the process that listens."""
         make_key(dir / "host")
         shutil.copy(client_key.with_suffix(".pub"), dir / "authorized")
 
@@ -54,9 +56,11 @@ class Sshd:
             f"AuthorizedKeysFile {self.dir}/authorized\nUsePAM no\nStrictModes no\nPidFile none\n"
             f"PasswordAuthentication no\nPermitRootLogin yes\nSetEnv SHLVL=2\nLogLevel VERBOSE\n{self.extra}\n"
         )
-        Path("/run/sshd").mkdir(exist_ok=True)  # its privilege separation directory
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)  # its privilege separation directory
         log = str(self.dir / "log")
-        with running([SSHD, "-D", "-e", "-f", str(config)], stderr=open(log, "ab")):
+        with running([SSHD, "-D", "-e", "-f", str(config)], stderr=open(log, "ab")) as process:
+            self.pid = process.pid
             wait_for(lambda: answers(self.address, self.port), what="sshd answers")
             yield self
 
