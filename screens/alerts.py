@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.binding import BindingType
@@ -12,7 +11,7 @@ from cockpit.model.alert_rows import ACKNOWLEDGED, ENDED, FIRING, SILENCED
 from cockpit.model.view import ABSENT, PAUSED, AlertRow
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
-from screens.format import clean, since
+from screens.format import since
 from screens.keys import key
 from screens.look import Look, Piece
 from screens.rows import lead, quiet
@@ -58,31 +57,6 @@ def alert_columns(board: Board, look: Look) -> list[Column]:
         Column("what", "WHAT", what, grow=True, least=24, most=120, leave=6),
         Column("told", "TOLD", told, leave=5, most=60),
     ]  # fmt: skip
-
-
-class Bell:
-    """Rings the terminal when an alert begins to fire. COCKPIT_NOTIFY: `bell`, `osc9` (a notice on the desktop of
-    terminals that can), both with a comma, or `none`; a bell where it says nothing."""
-
-    def __init__(self, ways: str | None = None) -> None:
-        words = os.environ.get("COCKPIT_NOTIFY", "bell") if ways is None else ways
-        self.ways = {w.strip() for w in words.split(",")}
-        self._heard: set[str] | None = None
-
-    def news(self, alerts: Mapping[str, AlertRow], shown: Callable[[str], str]) -> str:
-        """What to write to the terminal now; empty when nothing has begun."""
-        firing = {id: row for id, row in alerts.items() if row.state == FIRING}
-        heard, self._heard = self._heard, set(firing)
-        fresh = [row for id, row in firing.items() if heard is not None and id not in heard]
-        if not fresh:
-            return ""
-        more = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
-        return self.ring(f"{fresh[0].when} of {shown(fresh[0].group)}: {fresh[0].text}{more}")
-
-    def ring(self, words: str) -> str:
-        """What to write to the terminal so that somebody looks."""
-        out = "\a" if "bell" in self.ways else ""
-        return out + (f"\x1b]9;{clean(f'cockpit: {words}', 200)}\x07" if "osc9" in self.ways else "")
 
 
 class AlertsScreen(TableScreen):

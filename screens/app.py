@@ -19,14 +19,16 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
 from textual.screen import Screen
+from textual.widget import AwaitMount
 
+from cockpit.model.view import Snapshot
 from cockpit.plan.steps import Bad, Refused
 from cockpit.ports import Session
 from screens import mouse
 from screens.address import Address, write
 from screens.aim import NOTHING, Aim
-from screens.alerts import Bell
 from screens.base import ClusterScreen
+from screens.bell import Bell
 from screens.board import Board, Changed
 from screens.colourless import NoColours
 from screens.colours import dumb
@@ -39,6 +41,7 @@ from screens.look import Look, choose_ascii
 from screens.memory import Memory, Spot
 from screens.overview import OverviewScreen
 from screens.places import PLACES, made_by
+from screens.preload import Preload
 from screens.remarks import Messages
 from screens.sent import Sent, only_new
 from screens.starting import begin_verb
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
 RETRY = 1.0
 """Seconds between two tries to reach a controller that does not answer."""
 PROBE = "●▲"
+SOON = 0.05
+"""Seconds that the first picture waits for the cluster; then it says that the controller is asked."""
 DEEPEST = 30
 """Screens on the stack; the oldest above the overview is left out when there would be more."""
 
@@ -70,6 +75,8 @@ class CockpitApp(App[int], inherit_bindings=False):
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {FIRST: OverviewScreen}
     away = False
     """The terminal is another program's: nothing may be written to it."""
+    pressed_at = 0.0
+    """time.monotonic() of the last key."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c,ctrl+q", "leave", "quit", tooltip="Leave; the cluster and its actions go on.",
                 id="leave", priority=True, show=False),
@@ -104,6 +111,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         self.board = Board(clock)
         self._read_only = read_only_reason
         self._address: str | None = address
+        self._first: asyncio.Task[Snapshot] | None = None
+        self._loaded: Changed | None = None
         self._retry = retry
         self.sticky = ""
         """A filter that holds on every list."""
@@ -129,6 +138,8 @@ class CockpitApp(App[int], inherit_bindings=False):
 
     def on_ready(self) -> None:
         opening.work(keep=True)
+        if not self.is_headless:
+            self._preload = Preload(self)
 
     async def on_mount(self) -> None:
         self._feeder = self.run_worker(self._feed(), name="feed")
@@ -177,12 +188,24 @@ class CockpitApp(App[int], inherit_bindings=False):
         self.session = session
         self._feeder = self.run_worker(self._feed(), name="feed")
 
+    async def ask_first(self) -> None:
+        """Ask for the cluster before anything is drawn. One that is told at once is in the first picture."""
+        self._first = asyncio.ensure_future(self.session.snapshot())
+        await asyncio.wait([self._first], timeout=SOON)
+        if self._first.done() and self._first.exception() is None:
+            self._loaded = self.board.load(self._first.result())
+
+    async def _whole(self) -> Changed:
+        """The cluster as it is now, on the board."""
+        first, loaded, self._first, self._loaded = self._first, self._loaded, None, None
+        return loaded or self.board.load(await (first or self.session.snapshot()))
+
     async def _feed(self) -> None:
         """Snapshot, then changes, for ever: whatever breaks is begun again."""
         while True:
             why = "the connection was closed"
             try:
-                self._show(self.board.load(await self.session.snapshot()))
+                self._show(await self._whole())
                 async for delta in self.session.changes():
                     self._show(self.board.apply(delta))
             except (ConnectionError, OSError, Bad, Refused) as error:
@@ -306,6 +329,12 @@ class CockpitApp(App[int], inherit_bindings=False):
             lines = [pieces, strip] if strip else [pieces]
             bar.show(lines, {(0, n): d for n, d in doors.items()} | {(1, n): d for n, d in tabs.items()})
 
+    def _get_screen(self, screen: Screen[Any] | str) -> tuple[Screen[Any], AwaitMount]:
+        found, mounted = super()._get_screen(screen)
+        if found._css_update_count < 0:  # new: its style sheets were just read, with the colours as they are
+            found._css_update_count = self._css_update_count
+        return found, mounted
+
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         super()._display(screen, only_new(self.sent, renderable, self.size.width))
 
@@ -314,6 +343,8 @@ class CockpitApp(App[int], inherit_bindings=False):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Resize):
             self.sent.forget()
+        elif isinstance(event, events.Key):
+            self.pressed_at = time.monotonic()
         screen = self.screen if self._screen_stack_ready else None
         if isinstance(screen, KeyScreen) and not event.is_forwarded:
             if isinstance(event, events.Key) and await screen.take_key(event):
@@ -437,6 +468,7 @@ async def run_async(
             from screens import frames
 
             frames.watch(app, Path(measured))
+        await app.ask_first()
         code = await app.run_async(mouse=not app.mouse_off)
     finally:
         opening.work()

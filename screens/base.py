@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.plan.steps import Bad, Refused
-from screens import everywhere, finding, foot, tour, userkeys
+from screens import everywhere, finding, foot, userkeys
 from screens.aim import NOTHING, Aim
 from screens.board import Changed
 from screens.format import wrap
@@ -258,8 +258,11 @@ class ClusterScreen(KeyScreen[None]):
             self.cockpit.messages.seen(self._remark)
             self._remark = None
             self.show_bottom()
-        if self.cockpit.comfort.tour is not None and await tour.take_key(self, event):
-            return True
+        if self.cockpit.comfort.tour is not None:
+            from screens import tour
+
+            if await tour.take_key(self, event):
+                return True
         if self.field is None:
             if self.cockpit.travel is not None and await self.cockpit.travel.take_key(self, event):
                 return True

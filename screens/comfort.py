@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.color import ColorSystem
+from textual.app import App
 from textual.theme import BUILTIN_THEMES, Theme
 
 from screens import colours, themes, words
@@ -59,7 +60,13 @@ class Comfort:
         name = colours.SYSTEMS[self.depth]
         if not app.is_headless:
             app.console._color_system = ColorSystem[name] if name else None
-        self._show()
+        # as if the theme had always been this one: a change would read every style sheet anew
+        theme = self.textual_theme(app.look)
+        app.register_theme(theme)
+        app.set_reactive(App.theme, theme.name)
+        app.set_class(theme.dark, "-dark-mode", update=False)
+        app.set_class(not theme.dark, "-light-mode", update=False)
+        app.stylesheet.set_variables(app.get_css_variables())
 
     def textual_theme(self, look: Look) -> Theme:
         """The same for what Textual itself draws: the grounds."""

@@ -74,6 +74,13 @@ class KeyScreen(Screen[R], Generic[R], inherit_bindings=False):
     def on_unmount(self) -> None:
         self._styles_cache.clear()  # see `let_go` in screens/widgets/lines.py
 
+    def _compositor_refresh(self) -> None:
+        if self.app._batch_count:
+            # while the application starts Textual draws, and throws away what it drew: draw once, and all of it
+            self._compositor._dirty_regions.add(self._compositor.size.region)
+            return
+        super()._compositor_refresh()
+
     async def take_key(self, event: events.Key) -> bool:
         """True when the key was used and is not to be looked up."""
         return False

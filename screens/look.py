@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from rich.style import Style
@@ -27,7 +26,7 @@ _NOTHING = Style()
 
 @cache
 def _glyph_sets() -> dict[str, Any]:
-    return tomllib.loads(files("themes").joinpath("glyphs.toml").read_text("utf-8"))
+    return tomllib.loads((themes.PLACE / "glyphs.toml").read_text("utf-8"))
 
 
 @cache

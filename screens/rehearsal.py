@@ -8,8 +8,8 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.act import timeline
-from cockpit.act.score import seconds_text
 from cockpit.model.rehearsal_rows import Bar, Fault, Forecast
+from cockpit.model.units import seconds_text
 from cockpit.plan.steps import HEALTHY, Bad, Intent, Plan, Refused
 from cockpit.session.rehearse import Working, rehearse
 from screens.board import Board, Changed

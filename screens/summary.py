@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from cockpit.explain.asked import needs_you
-from cockpit.explain.causes import FEW
-from cockpit.explain.facts import Facts
+from cockpit.explain.wrong import CALM
 from cockpit.model.alert_rows import FIRING
 from cockpit.model.guard_rows import RequestRow
 from cockpit.model.view import BADNESS, DRIFT, OK, PAUSED, UNKNOWN, ActionRow, HostRow
@@ -21,8 +20,9 @@ from screens.item import Item
 from screens.look import Look, Piece
 from screens.rows import action_door, action_mark, instance_word, took
 
-FOLD = FEW
-"""More silent hosts of one region for the same reason than this are one line."""
+if TYPE_CHECKING:
+    from cockpit.explain.facts import Facts
+
 SHARE = 20
 """So many times as long as it took, it is not worked out again: a twentieth of the time at most."""
 MOST = 60
@@ -50,17 +50,28 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 def facts_of(board: Board) -> Facts:
     """What the engine can be told from the board alone. Nothing is copied."""
+    from cockpit.explain.facts import Facts
+
     return Facts(
         now=board.now, wrong=board.wrong, instances=board.instances, hosts=board.hosts, relays=board.relays,
         nodes=board.nodes, drift=board.drift, actions=board.actions, short=board.short,
     )  # fmt: skip
 
 
+def _findings(board: Board) -> tuple[list[Finding], int]:
+    """Root causes. Where nothing is wrong the first picture does not wait for what looks for them."""
+    if board.wrong.nothing and not board.running() and all(relay.mark in CALM for relay in board.relays.values()):
+        return [], 0
+    from cockpit.explain.asked import needs_you
+
+    return needs_you(facts_of(board), MOST)
+
+
 def needs(board: Board) -> list[Need]:
     """Root causes: worst first, then the latest. What hangs on one of them is told by its line."""
     stuck: list[Need] = []
     out: list[Need] = []
-    told, more = needs_you(facts_of(board), MOST)
+    told, more = _findings(board)
     for found in told:
         if found.kind == "action":
             if found.word == "interrupted" or found.perhaps:

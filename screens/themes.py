@@ -10,13 +10,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rich.errors import StyleSyntaxError
 from rich.style import Style
 
+import themes
 from cockpit.homes import config_home
 
 SHIPPED = (
@@ -31,6 +31,8 @@ FREE = ("colourless",)
 """Fields that may be left out."""
 MOST = 1 << 16
 DEEPEST = 5
+PLACE = Path(themes.__path__[0])
+"""Where the shipped ones are."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}|ansi_default")
 
@@ -91,9 +93,9 @@ def words() -> frozenset[str]:
 
 
 def _shipped(name: str) -> tuple[dict[str, Any], str, Path]:
-    path = files("themes").joinpath(f"{name}.toml")
+    path = PLACE / f"{name}.toml"
     source = path.read_text("utf-8")
-    return tomllib.loads(source), source, Path(str(path))
+    return tomllib.loads(source), source, path
 
 
 def _source(name: str, folder: Path, after: tuple[Path, ...]) -> tuple[Path, str]:
@@ -194,7 +196,7 @@ def _check(path: Path, source: str, given: Mapping[str, Any], data: Mapping[str,
             wrong.append((at, f"{key}: {why}"))
     styles = given.get("styles", {})
     if isinstance(styles, dict):
-        known = words() if (name, path.parent) != ("dark", Path(str(files("themes")))) else frozenset(styles)
+        known = words() if (name, path.parent) != ("dark", PLACE) else frozenset(styles)
         for word, value in styles.items():
             at = _line(source, word, "styles")
             if word not in known:

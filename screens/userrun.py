@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
-from cockpit.act.score import seconds_text
+from cockpit.model.units import seconds_text
 from cockpit.plan.steps import Bad, Refused
 from cockpit.useractions.config import UserAction
 from cockpit.useractions.run import Ended, Job, Said, run

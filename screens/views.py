@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -27,6 +26,8 @@ class Views:
             return {}
         try:
             with (self._dir / FILE).open("rb") as file:
+                import json  # mostly there is no file
+
                 data = json.loads(file.read(LARGEST))
         except (OSError, ValueError, RecursionError):
             return {}
@@ -44,6 +45,8 @@ class Views:
         """Remember these columns, or (None) forget them; why that failed, else nothing. Blocks."""
         if self._dir is None:
             return "The columns hold until you leave: the cluster has no name yet."
+        import json
+
         data = self._read()
         kept = data.get("columns")
         kept = dict(kept) if isinstance(kept, dict) else {}

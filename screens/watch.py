@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from cockpit.act.score import seconds_text
+from cockpit.model.units import seconds_text
 from cockpit.model.view import ABSENT, BADNESS, OK
 from screens.aim import ACTION, HOST, INSTANCE, NODE, Aim
 from screens.board import ENDED, Board

@@ -11,9 +11,10 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import themes
 from cockpit.model.view import MARKS
 from screens.format import cells
 
@@ -38,7 +39,7 @@ def catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
     """Section -> English phrase -> phrase. Empty for English."""
     if language == "en":
         return {name: {} for name in SECTIONS}
-    data = tomllib.loads(files("themes").joinpath("words", f"{language}.toml").read_text("utf-8"))
+    data = tomllib.loads(Path(themes.__path__[0], "words", f"{language}.toml").read_text("utf-8"))
     return {name: data.get(name, {}) for name in SECTIONS}
 
 

@@ -7,6 +7,7 @@ from statistics import median
 
 from cockpit.act.messages import DONE, FAILED
 from cockpit.model.rehearsal_rows import Forecast, Lowest, Score
+from cockpit.model.units import seconds_text
 from cockpit.model.view import ActionRow, StepRow
 
 
@@ -91,13 +92,3 @@ def experience(rows: list[ActionRow], verb: str, name: str, expect: float | None
     elif not rows:
         parts.append("How long it takes is not known yet: no run of it was recorded.")
     return " ".join(parts)
-
-
-def seconds_text(seconds: float) -> str:
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min" + (f" {rest} s" if rest else "")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cockpit.act.score import seconds_text
 from cockpit.model.rehearsal_rows import Bar, Batch, Forecast, Part
+from cockpit.model.units import seconds_text
 from cockpit.plan.steps import ACTIVATE, DRAIN, FETCH, HEALTHY, PREPARE, REMOVE, SIGNAL, START, STOP, UPGRADE, WARM
 
 LETTERS = {

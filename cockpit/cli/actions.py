@@ -52,14 +52,15 @@ async def _actions(args: argparse.Namespace) -> int:
 
 
 def _took(row: Any, now: float) -> str:
-    from cockpit.act.score import seconds_text
+    from cockpit.model.units import seconds_text
 
     return seconds_text((row.ended if row.ended is not None else now) - row.started)
 
 
 async def _action(args: argparse.Namespace) -> int:
-    from cockpit.act.score import seconds_text, sentences
+    from cockpit.act.score import sentences
     from cockpit.act.spelling import command_of_row
+    from cockpit.model.units import seconds_text
 
     id = "#" + args.id.lstrip("#")
     session = connect(args)

@@ -11,15 +11,41 @@ from collections.abc import Callable
 from cockpit import __version__
 from cockpit.cli.common import BAD, DONE, Fail, warn
 
-FAMILIES = (
-    "serve", "show", "verbs", "records", "artifacts", "hosts", "revoking", "relay", "ssh", "exec", "plugins",
-    "importing", "bootstrap", "backup", "alerts", "graph", "approvals", "editing", "why", "actions", "history",
-    "logs", "keys", "snapshot", "bundle", "web", "shell", "advice",
-)  # fmt: skip
-"""Modules of this package; each has `add(subparsers)`."""
+FAMILIES = {
+    "serve": "demo run serve attach",
+    "show": "status pushes check schema export",
+    "verbs": "",  # the names of the table's verbs, and `plan`
+    "records": "log replay recover",
+    "artifacts": "artifact",
+    "hosts": "agent",
+    "revoking": "ca",
+    "relay": "relay",
+    "ssh": "ssh",
+    "exec": "exec",
+    "plugins": "plugin",
+    "importing": "import",
+    "bootstrap": "bootstrap",
+    "backup": "backup restore",
+    "alerts": "alerts",
+    "graph": "graph top",
+    "approvals": "approvals approve refuse",
+    "editing": "edit",
+    "why": "explain timeline",
+    "actions": "actions action",
+    "history": "history",
+    "logs": "logs",
+    "keys": "keys",
+    "snapshot": "snapshot",
+    "bundle": "bundle",
+    "web": "web",
+    "shell": "shell",
+    "advice": "advice",
+}
+"""Module of this package, which has `add(subparsers)` -> the commands that it adds."""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """Of every command; of those beside `command` only, when it is known here: the rest is not imported then."""
     parser = argparse.ArgumentParser(
         prog="cockpit",
         description="What should run and what does run, side by side, with every verb previewed and recorded.",
@@ -28,7 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cockpit {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for family in FAMILIES:
+    families = [family for family, names in FAMILIES.items() if command in names.split()]
+    for family in families or FAMILIES:
         importlib.import_module(f"cockpit.cli.{family}").add(commands)
     return parser
 
@@ -45,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str] | None) -> int:
-    parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
+    parser = build_parser(argv[0] if argv else "")
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help(sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import sys
 import time
 from typing import Any
@@ -75,6 +74,8 @@ async def answer_prompts(session: Any, *, settle: float = 0.0) -> None:
 
 
 def _ask(text: str, secret: bool) -> str:
+    import getpass
+
     try:
         return getpass.getpass(text) if secret else input(text)
     except (EOFError, KeyboardInterrupt):

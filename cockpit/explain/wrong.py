@@ -128,6 +128,11 @@ class Wrong:
         """Keys of differences that belong to no instance."""
         self._held: dict[str, Sort | tuple[str, str]] = {}
 
+    @property
+    def nothing(self) -> bool:
+        """Is nothing at all wrong with instances, hosts and differences?"""
+        return not (self.groups or self.silent or self.hosts or self.odd)
+
     @classmethod
     def of(
         cls, instances: Mapping[str, InstanceRow], hosts: Mapping[str, HostRow], drift: Mapping[str, DriftRow]

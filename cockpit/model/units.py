@@ -131,3 +131,14 @@ def age(seconds: float | None) -> str:
     if whole < 48 * 3600:
         return f"{whole // 3600}h"
     return f"{whole // 86400}d"
+
+
+def seconds_text(seconds: float) -> str:
+    """`3.2 s`, `47 s`, `2 min 5 s`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min" + (f" {rest} s" if rest else "")

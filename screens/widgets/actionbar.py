@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cockpit.act.score import seconds_text
+from cockpit.model.units import seconds_text
 from cockpit.model.view import ActionRow
 from screens.board import Board
 from screens.format import bar, cells, cut, plural, span

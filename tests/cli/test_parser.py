@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from cockpit import __version__
 from cockpit.act.table import VERBS
-from cockpit.cli.main import build_parser, main
+from cockpit.cli.main import FAMILIES, build_parser, main
 from tests.cli.conftest import Run
 
 PROMISED = [
@@ -110,3 +111,19 @@ def test_the_package_is_the_command() -> None:
 def test_main_takes_its_words_from_the_process(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     monkeypatch.setattr("sys.argv", ["cockpit", "schema"])
     assert main() == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_known_by_its_commands(family: str) -> None:
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers()
+    importlib.import_module(f"cockpit.cli.{family}").add(subparsers)
+    names = set(FAMILIES[family].split())
+    assert names == set(subparsers.choices) or family == "verbs"
+
+
+def test_one_command_is_built_without_the_others() -> None:
+    only = [words[0] for words in dict(commands(build_parser("attach"))) if len(words) == 1]
+    assert only == FAMILIES["serve"].split()
+    assert dict(commands(build_parser("deploy"))).keys() == EVERY.keys()
+    assert dict(commands(build_parser("nonsense"))).keys() == EVERY.keys()

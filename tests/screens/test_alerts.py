@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cockpit.model.view import AlertRow
-from screens.alerts import Bell
+from screens.bell import Bell
 from tests.screens.canned import NOW, CannedSession
 from tests.screens.drive import driven, until
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cockpit.act.table import VERBS
+from cockpit.explain.causes import FEW
 from cockpit.model.view import MARKS, AlertRow, Delta, DriftRow, NodeRow
 from cockpit.plan.steps import Intent
 from screens.aim import ACTION, ARTIFACT, HOST, INSTANCE, NODE, NOTHING, Aim, targets, why_not
@@ -22,7 +23,7 @@ from screens.format import cells
 from screens.look import Look
 from screens.plain import overview_text
 from screens.rows import action_mark, heard
-from screens.summary import FOLD, needs, running_items
+from screens.summary import needs, running_items
 from tests.screens.canned import NOW, rows, snapshot
 from tests.screens.puzzle import relay_lost
 
@@ -321,7 +322,7 @@ def test_much_of_the_same_is_one_line() -> None:
         )
         for k in sick
     }
-    assert len(sick) > FOLD
+    assert len(sick) > FEW
     told = [n for n in needs(board(instances={**rows(), **sick}, drift=found)) if n.name.startswith("puzzle.batch")]
     assert [(n.name, n.word, n.door) for n in told] == [
         ("puzzle.batch", "6 wrong version", ("instances", "puzzle.batch"))

@@ -9,7 +9,7 @@ import pytest
 
 from cockpit.model.view import HostRow, InstanceRow, NodeRow
 from screens.aim import HOST, INSTANCE, NODE, Aim
-from screens.alerts import Bell
+from screens.bell import Bell
 from screens.board import Board
 from screens.watch import MOST, State, Watch, sentence
 from tests.screens.canned import NOW, CannedSession, snapshot
