@@ -1,27 +1,43 @@
-"""Memory that was freed goes back to the system.
+"""A process that works for weeks stays as large as what it holds.
 
-glibc keeps what is freed between blocks that are in use, and takes new memory where no gap fits: a process that
-works for weeks grows though it holds no more. `malloc_trim(3)` returns those gaps.
+glibc gives threads arenas of their own, and keeps what is freed between blocks that are in use; where no gap fits it
+takes new memory. So: no arenas beyond those that there are (Python's threads take turns anyway), and now and then
+`malloc_trim(3)`, which returns the gaps to the system.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
+from typing import Any
 
 EVERY = 60.0
 """Seconds between two trims."""
+ARENA_MAX = -8
+"""M_ARENA_MAX of `mallopt(3)`."""
+
+
+def one_arena() -> None:
+    """For threads to come. Nothing where the C library knows no `mallopt`."""
+    if found := _known("mallopt"):
+        found(ARENA_MAX, 1)
 
 
 def trim() -> None:
     """Nothing where the C library knows no `malloc_trim`."""
-    found = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if found is not None:
+    if found := _known("malloc_trim"):
         found(0)
 
 
-async def trimming() -> None:
-    """Until cancelled. In a thread: other threads wait only while their own arena is gone through."""
+def _known(name: str) -> Any:
+    import ctypes  # milliseconds, before a first picture too
+
+    return getattr(ctypes.CDLL(None), name, None)
+
+
+async def trimming(after: float = 0.0) -> None:
+    """Until cancelled; begins after so many seconds."""
+    await asyncio.sleep(after)
+    one_arena()
     while True:
         await asyncio.sleep(EVERY)
-        await asyncio.to_thread(trim)
+        await asyncio.to_thread(trim)  # other threads wait only while their own arena is gone through

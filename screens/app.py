@@ -21,6 +21,7 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import AwaitMount
 
+from cockpit.memory import trimming
 from cockpit.model.view import Snapshot
 from cockpit.plan.steps import Bad, Refused
 from cockpit.ports import Session
@@ -41,7 +42,7 @@ from screens.look import Look, choose_ascii
 from screens.memory import Memory, Spot
 from screens.overview import OverviewScreen
 from screens.places import PLACES, made_by
-from screens.preload import Preload
+from screens.preload import AFTER, Preload
 from screens.remarks import Messages
 from screens.sent import Sent, only_new
 from screens.starting import begin_verb
@@ -140,6 +141,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         opening.work(keep=True)
         if not self.is_headless:
             self._preload = Preload(self)
+            self.run_worker(trimming(AFTER), name="trimming")
 
     async def on_mount(self) -> None:
         self._feeder = self.run_worker(self._feed(), name="feed")
