@@ -38,9 +38,11 @@ class SqliteStore:
         return tables
 
     async def commit(self, writes: Sequence[Write]) -> None:
-        """All or nothing; returns when it is on disk. Raises OSError when the file is gone."""
-        rows = [(t, k, None if v is None else msgspec.json.encode(v)) for t, k, v in writes]
-        await self._run(self._write, rows)
+        """All or nothing; returns when it is on disk. Raises OSError when the file is gone.
+
+        A value is written as it is at that moment: one that grows meanwhile may be a little newer.
+        """
+        await self._run(self._write, tuple(writes))
 
     async def lost(self) -> bool:
         """True when the file was deleted or replaced under us."""
@@ -72,8 +74,9 @@ class SqliteStore:
             tables.setdefault(kind, {})[key] = msgspec.json.decode(value)
         return tables
 
-    def _write(self, rows: list[tuple[str, str, bytes | None]]) -> None:
+    def _write(self, writes: Sequence[Write]) -> None:
         db = self._db
+        rows = [(t, k, None if v is None else msgspec.json.encode(v)) for t, k, v in writes]
         if db is None or self._gone():
             raise OSError(f"the state file {self.path} is gone")
         db.execute("begin immediate")

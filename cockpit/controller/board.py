@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,8 +25,11 @@ from cockpit.model.view import TABLES, ActionRow, AlertRow, Delta, DriftRow, Hea
 
 SLICE = 200
 """Rows that are recomputed before the loop has its turn: some 5 ms."""
+TURNS = 1000
+"""So many slices, and who waits for all rows waits no more for what changes meanwhile."""
 BACKLOG = 200
 """Deltas a slow subscriber may lag behind before they are merged into one."""
+T = TypeVar("T")
 
 
 class Board:
@@ -49,7 +52,7 @@ class Board:
         """Instance id or host -> keys of its drift rows."""
         self._changed: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
         self._subscribers: set[Subscriber] = set()
-        self._endpoints_seen = -1
+        self._endpoints_seen = False
         self._head: Head | None = None
 
     def snapshot(self, now: float) -> Snapshot:
@@ -113,7 +116,15 @@ class Board:
             delta = Delta(head=head, notices=self.notices, **changed)
             for subscriber in self._subscribers:
                 subscriber.push(delta)
-        return bool(world.dirty or world.dirty_hosts or world.dirty_relays)
+        return bool(world.dirty or world.dirty_hosts or world.dirty_relays or world.registry.moved)
+
+    async def drawn(self) -> None:
+        """Every row is as the world is now, but for what changes meanwhile; others have their turn between."""
+        for _ in range(TURNS):
+            if not self.refresh(time.time(), SLICE):
+                return
+            await asyncio.sleep(0)
+        self.refresh(time.time())
 
     def subscribe(self) -> Subscriber:
         subscriber = Subscriber(self)
@@ -130,7 +141,9 @@ class Board:
         before, self._drawn = self._drawn, world.expected
         self._digests = Digests(world.expected)
         self._rollup.rebase(world.expected)
-        self._placed = placed_counts(world.expected)
+        now = world.expected
+        if before is None or (before.placement, before.stopped) != (now.placement, now.stopped):
+            self._placed = placed_counts(world.expected)
         self._nodes.update(self.tables["nodes"], self._rollup.rows())
         # a host may have changed while a revision that was never drawn placed other instances there
         world.dirty |= {i for i, host in world.expected.placement.items() if host in world.dirty_hosts}
@@ -166,7 +179,7 @@ class Board:
             self._host(host, actual, now)
         for name in _take(world.dirty_relays, limit):
             self._put("relays", name, relay_row(name, world.expected, world.relays.get(name)))
-        self._endpoints()
+        self._endpoints(limit)
 
     def _host(self, host: str, actual: Actual, now: float) -> None:
         world = self.world
@@ -178,16 +191,14 @@ class Board:
             row = host_row(host, world.expected, actual, instances=live, want=self._placed[host])
         self._put("hosts", host, row)
 
-    def _endpoints(self) -> None:
+    def _endpoints(self, limit: int | None) -> None:
         registry = self.world.registry
-        if registry.rows == self._endpoints_seen:
-            return
-        keys = registry.endpoints.keys() if self._endpoints_seen < 0 else registry.moved
-        for key in keys:
+        if not self._endpoints_seen:
+            self._endpoints_seen = True
+            registry.moved.update(registry.endpoints)
+        for key in _take(registry.moved, limit):
             endpoint = registry.endpoints.get(key)
             self._put("endpoints", "|".join(key), endpoint_row(endpoint) if endpoint is not None else None)
-        registry.moved.clear()
-        self._endpoints_seen = registry.rows
 
     def _drift(self, target: str, found: tuple[DriftRow, ...]) -> None:
         rows = {drift_key(r.kind, r.target): r for r in found}
@@ -218,13 +229,15 @@ def touched(before: Expected, after: Expected, instances: Iterable[str]) -> set[
     paths = before.services.keys() | after.services.keys()
     other = {p for p in paths if before.services.get(p) != after.services.get(p)}
     old, new, was, now = before.placement, after.placement, before.stopped, after.stopped
+    if old == new and was == now:  # the most frequent, and much sooner looked through
+        return {i for i in instances if i.rpartition("/")[0] in other} if other else set()
     return {
         i for i in instances
         if old.get(i) != new.get(i) or i.rpartition("/")[0] in other or was.get(i) != now.get(i)
     }
 
 
-def _take(items: set[str], limit: int | None) -> set[str]:
+def _take(items: set[T], limit: int | None) -> set[T]:
     """Takes so many out of the set; all of them without a limit."""
     if limit is None or len(items) <= limit:
         taken = set(items)

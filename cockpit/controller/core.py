@@ -32,7 +32,7 @@ from cockpit.controller.metrics import Metrics
 from cockpit.controller.names import NamesFeed
 from cockpit.controller.operations import operations, streams
 from cockpit.controller.origin import Origin, OriginError
-from cockpit.controller.plugins import HostPlugins
+from cockpit.controller.plugins import AT_ONCE, HostPlugins
 from cockpit.controller.pushes import Pushes
 from cockpit.controller.rehearsing import Rehearsals
 from cockpit.controller.relays import settings
@@ -59,7 +59,7 @@ from cockpit.model.topology import Doc
 from cockpit.model.view import InstanceDetail, Who
 from cockpit.naming.registry import Registry
 from cockpit.plan.steps import Bad
-from cockpit.ports import StateStore, Write
+from cockpit.ports import StateStore
 
 FIRST_LOOK = 5.0
 """Seconds a fresh controller waits for all known hosts before it makes a plan."""
@@ -117,7 +117,7 @@ class Controller:
             cluster = self.world.expected.name
         if saved := tables.get("meta", {}).get("names"):
             with contextlib.suppress(ValueError):  # damaged: the hosts report what there is
-                self.world.registry = Registry.load(saved)
+                self.world.registry = Registry.load_kept(saved, tables.get("names", {}).values())
         self.world.gens = dict(tables.get("meta", {}).get("gens", {}))
         ca = self.state / "ca"
         self.authority = Authority.load(ca) if ca.exists() else Authority.create(ca, cluster)
@@ -221,12 +221,15 @@ class Controller:
         """A local host or relay may have to be started: look at once."""
         self._local_wake.set()
 
-    def set_expected(self, doc: Doc, revision: int) -> None:
-        """A new head: rows, names, and the copies on the hosts follow."""
-        self.world.set_expected(doc, revision)
+    def set_expected(self, doc: Doc, revision: int, mark: str = "") -> None:
+        """A new head: rows, names, and the copies on the hosts follow. `mark`: its digest, where that is known."""
+        self.world.set_expected(doc, revision, mark)
         self._shorts = short_names(self.world.expected.services)
         self.plugins.expected_changed()
-        self.send_head(*self.hub.links)
+        if len(self.hub.links) <= AT_ONCE:
+            self.send_head(*self.hub.links)
+        else:
+            self.spawn(self._send_heads(revision))
         self.trunks.review()
         self.gateway.look()
         self._local_wake.set()
@@ -250,7 +253,7 @@ class Controller:
         head = self.ledger.revisions[-1] if self.ledger.revisions else None
         mine = [a for a in tables["actions"].values() if {id, row.service} & set(a.targets)]
         return InstanceDetail(
-            row=row, diffs=instance_diffs(id, self.world.expected, self.world.actual()),
+            row=row, diffs=instance_diffs(id, self.world.expected, self.world.actual_of(id)),
             expected_by=f"rev {head.number}, {head.author}, {clock(head.time)}" if head else "",
             drift=tuple(r for r in tables["drift"].values() if r.target == id),
             depends=tuple(tables["nodes"][d] for d in (service.depends if service else ())),
@@ -340,10 +343,9 @@ class Controller:
             await asyncio.sleep(TICK)
 
     async def _save_names(self) -> None:
-        names = self.names.unsaved()
-        if names is not None:
-            writes: list[Write] = [("meta", "names", names), ("meta", "gens", self.world.gens)]
-            await self.ledger.commit(writes)
+        writes = await self.names.unsaved()
+        if writes:
+            await self.ledger.commit([*writes, ("meta", "gens", self.world.gens)])
 
     async def _open_origin(self, address: str) -> None:
         """The process that serves artifacts. It keeps its port, because relays are told of it."""
@@ -375,6 +377,17 @@ class Controller:
             for turn in range(PING_TURNS):
                 await asyncio.sleep(PING / PING_TURNS)
                 self.hub.ping(turn, PING_TURNS)
+
+    async def _send_heads(self, revision: int) -> None:
+        """To every host, a relay or a host of its own at a time: the document is large, and written for each."""
+        groups: dict[object, list[str]] = {}
+        for host, link in self.hub.links.items():
+            groups.setdefault(getattr(link, "trunk", link), []).append(host)
+        for hosts in groups.values():
+            if self.world.revision != revision:
+                return  # who sends the later one begins anew
+            self.send_head(*hosts)
+            await asyncio.sleep(0)
 
     def send_head(self, *hosts: str) -> None:
         doc, revision = self.world.doc, self.world.revision

@@ -15,11 +15,11 @@ from cockpit.act.duration import Durations
 from cockpit.act.followup import RETURNED, conclude, followup, made_stable, return_sentence, return_versions
 from cockpit.act.table import VERBS
 from cockpit.controller.guarding import Beside, enforce, judged, opened, undo_words
-from cockpit.controller.ledger import ActionRecord, number_of
+from cockpit.controller.ledger import ActionRecord, Begun, number_of
 from cockpit.model import view
 from cockpit.model.guard_rows import APPROVE
 from cockpit.model.patch import Conflict
-from cockpit.model.view import ActionDetail, ActionRow, StepRow, Who
+from cockpit.model.view import ActionDetail, ActionRow, Who
 from cockpit.plan.context import PlanContext
 from cockpit.plan.steps import Bad, Intent, Plan, Refused
 from cockpit.plan.undo import return_plan
@@ -55,6 +55,8 @@ class Desk:
         """Service -> the last version that an action finished with."""
         self._turn = asyncio.Lock()
         """One large plan at a time: each holds a copy of the world."""
+        self._begun: Begun | None = None
+        """Of the last large plan that was to begin at once."""
 
     def context(self) -> PlanContext:
         c = self.c
@@ -85,8 +87,9 @@ class Desk:
         for _ in range(TRIES if firm else 1):
             async with self._turn:
                 stamp, ctx = self._stamp(), self.context()
-                plan = await asyncio.to_thread(make, ctx)
+                plan, begun = await asyncio.to_thread(_made, make, ctx, firm)
             if stamp == self._stamp() or not firm:
+                self._begun = begun or self._begun
                 return plan
         raise Refused("other actions and revisions come and go faster than this can be planned: try again")
 
@@ -168,10 +171,10 @@ class Desk:
             row = await self._begin(plan)
         except (Bad, Refused, Conflict) as e:
             self._note(record, f"{stop(reason)}Could not return by itself: {e}", **self._end(outcome))
-            await self.c.ledger.commit([("action", record.row.id, record)])
+            await self.c.ledger.commit(self.c.ledger.kept(record))
             return
         self._note(record, f"{stop(reason)}Returning by {row.id}.")
-        await self.c.ledger.commit([("action", record.row.id, record)])
+        await self.c.ledger.commit(self.c.ledger.kept(record))
         self.c.runner.spawn(self._returned(record, row.id, outcome, reason))
 
     def go_on_returning(self, record: ActionRecord) -> None:
@@ -199,7 +202,7 @@ class Desk:
         else:
             why = row.note or "; ".join(back.plan.warnings)
             self._note(record, f"{stop(reason)}The return {id} is {row.state}: {why}", **self._end(outcome))
-        await self.c.ledger.commit([("action", record.row.id, record)])
+        await self.c.ledger.commit(self.c.ledger.kept(record))
 
     def _followup(self, record: ActionRecord, outcome: str) -> Intent | None:
         return followup(record.plan, outcome, record.row.id, undo=record.undo)
@@ -253,20 +256,16 @@ class Desk:
             params={k: v for k, v in intent.params.items() if k != "document"},
             eta=now + plan.estimate if plan.estimate else None,
         )
-        steps = {
-            s.id: StepRow(
-                id=s.id, kind=s.kind, text=s.text, state="waiting", instance=s.instance, host=s.host, needs=s.needs
-            )
-            for s in plan.steps
-        }
-        record = ActionRecord(row=row, plan=plan, steps=steps)
+        begun = self._begun if self._begun is not None and self._begun.plan is plan else Begun.of(plan)
+        self._begun = None
+        record = ActionRecord(row=row, plan=plan, steps=begun.steps)
         if doc is not None and revision is not None:
             writes += c.ledger.revision_writes(doc, revision)
         if intent.verb == "apply" and "base" not in intent.params:  # an edit of the head is no import
             writes += c.ledger.import_writes(intent.params["document"])
         if beside.text:
             writes += c.ledger.text_writes(beside.text)
-        writes += c.ledger.action_writes(record)
+        writes += c.ledger.action_writes(record, begun.text)
         writes.append(("meta", "gens", c.world.gens))
         mark = revision.mark if revision else c.world.digest
         foretold = c.rehearsals.foretell(plan)
@@ -278,7 +277,7 @@ class Desk:
         c.ledger.note(entry)
         await c.ledger.commit(writes)
         if doc is not None and revision is not None and revision.number > c.world.revision:
-            c.set_expected(doc, revision.number)
+            c.set_expected(doc, revision.number, revision.mark)
         c.board.set_action(row)
         c.runner.start(record)
         c.runner.foretold(id, foretold)
@@ -295,17 +294,16 @@ class Desk:
         names = {p: s.artifact for p, s in c.world.expected.services.items() if s.artifact}
         self.durations.record(record.plan, record.steps.values(), outcome, c.world.artifacts, names)
         self.stable.update(made_stable(record.plan, outcome))
-        c.board.refresh(now)
-        versions = {
-            i: r.version_actual for i, r in c.board.tables["instances"].items() if i in record.plan.locks
-        }
+        await c.board.drawn()
+        rows = c.board.tables["instances"]
+        versions = {i: rows[i].version_actual for i in record.plan.locks if i in rows}
         seconds = now - record.row.started
         c.runner.judge(record, outcome, seconds)
         c.ledger.note(journal.outcome(record.row.id, outcome, reason, versions, seconds=seconds, score=record.score))
         c.board.set_action(record.row)
         await c.ledger.commit(
             [
-                ("action", record.row.id, record), ("meta", "durations", self.durations.dump()),
+                *c.ledger.kept(record), ("meta", "durations", self.durations.dump()),
                 ("meta", "stable", self.stable),
             ]
         )
@@ -340,6 +338,7 @@ class Desk:
             if step.state in (ex.FAILED, ex.SKIPPED):  # as after a pause: they are tried once more
                 record.steps[id] = msgspec.structs.replace(step, state=ex.WAITING, note="again", ended=None)
                 record.attempts[id] = record.attempts.get(id, 1) + 1
+                self.c.ledger.moved(record.row.id, id)
         record.row = msgspec.structs.replace(
             record.row, state="running", mark=view.CHANGING, note=f"resumed by {author}"
         )
@@ -387,6 +386,11 @@ class Desk:
             row=record.row, steps=tuple(record.steps.values()), log=tuple(record.log),
             undo=undo, forecast=record.forecast, score=record.score,
         )
+
+
+def _made(make: Callable[[PlanContext], Plan], ctx: PlanContext, firm: bool) -> tuple[Plan, Begun | None]:
+    plan = make(ctx)
+    return plan, Begun.of(plan) if firm else None
 
 
 def stop(reason: str) -> str:

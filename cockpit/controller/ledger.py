@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,7 @@ from cockpit.model.topology import Doc, digest
 from cockpit.model.view import ActionRow, Change, RevisionRow, StepRow
 from cockpit.plan.steps import Intent, Plan
 from cockpit.ports import StateStore, Write
+from cockpit.session.spelling import spelled
 
 KEPT_ACTIONS = 500
 
@@ -48,6 +49,43 @@ class ActionRecord(msgspec.Struct, kw_only=True):
     """Why its time cannot be compared with what was foretold."""
 
 
+class Brief(msgspec.Struct, frozen=True, kw_only=True):
+    """A record without its plan, which never changes, and its steps, of which each is kept by itself."""
+
+    row: ActionRow
+    log: list[str]
+    undo: bool
+    outcome: str
+    reason: str
+    forecast: Forecast | None
+    score: Score | None
+    lowest: dict[str, int]
+    held: str
+
+
+class Begun(NamedTuple):
+    """What beginning a plan needs and may be made beside the loop: for 20,000 steps that takes a while."""
+
+    plan: Plan
+    text: msgspec.Raw
+    """The plan as JSON."""
+    steps: dict[str, StepRow]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Begun:
+        return cls(plan, msgspec.Raw(b"".join(spelled(plan))), waiting(plan))
+
+
+def waiting(plan: Plan) -> dict[str, StepRow]:
+    """The steps of a plan before any began."""
+    return {
+        s.id: StepRow(
+            id=s.id, kind=s.kind, text=s.text, state="waiting", instance=s.instance, host=s.host, needs=s.needs
+        )
+        for s in plan.steps
+    }
+
+
 class Ledger:
     """Revisions and actions, in memory and in the store."""
 
@@ -58,6 +96,10 @@ class Ledger:
         self.actions: dict[str, ActionRecord] = {}
         self.last_import: Doc | None = None
         self.meta: dict[str, Any] = {}
+        self._moved: dict[str, set[str]] = {}
+        """Action -> steps that are not any more as they are kept."""
+        self._whole: set[str] = set()
+        """Actions that an earlier version has kept in one piece."""
         self._next = 1
         self._notes: list[Mapping[str, Any]] = []
         self._writing = asyncio.Lock()
@@ -68,8 +110,21 @@ class Ledger:
         self.last_import = self.meta.get("import")
         rows = [msgspec.convert(r, RevisionRow) for r in tables.get("revision", {}).values()]
         self.revisions = sorted(rows, key=lambda r: r.number)
+        moved: dict[str, list[Any]] = {}
+        for key, (row, attempt) in tables.get("step", {}).items():
+            moved.setdefault(key.partition("|")[0], []).append((msgspec.convert(row, StepRow), attempt))
         for key, raw in tables.get("action", {}).items():
-            self.actions[key] = msgspec.convert(raw, ActionRecord)
+            if "plan" in raw:  # as an earlier version kept it: whole
+                self.actions[key] = record = msgspec.convert(raw, ActionRecord)
+                self._whole.add(key)
+                continue
+            plan = msgspec.convert(tables["plan"][key], Plan)
+            brief = msgspec.convert(raw, Brief)
+            record = self.actions[key] = ActionRecord(**msgspec.structs.asdict(brief), plan=plan, steps=waiting(plan))
+            for step, attempt in moved.get(key, ()):
+                record.steps[step.id] = step
+                if attempt:
+                    record.attempts[step.id] = attempt
         self._next = 1 + max((number_of(k) for k in self.actions), default=int(self.meta.get("last_action", 0)))
 
     @property
@@ -104,16 +159,39 @@ class Ledger:
         self.revisions.append(row)
         return [("meta", "head", self.meta["head"]), ("revision", f"{row.number:09d}", row)]
 
-    def action_writes(self, record: ActionRecord) -> list[Write]:
-        self.actions[record.row.id] = record
-        writes: list[Write] = [
-            ("action", record.row.id, record),
-            ("meta", "last_action", number_of(record.row.id)),
-        ]
+    def action_writes(self, record: ActionRecord, text: msgspec.Raw) -> list[Write]:
+        """Of an action that begins; `text` is its plan as JSON."""
+        id = record.row.id
+        self.actions[id] = record
+        writes: list[Write] = [("plan", id, text), *self.kept(record), ("meta", "last_action", number_of(id))]
         old = sorted((k for k, a in self.actions.items() if a.row.ended is not None), key=number_of)
         for key in old[: max(0, len(old) - KEPT_ACTIONS)]:
-            del self.actions[key]
-            writes.append(("action", key, None))
+            gone = self.actions.pop(key)
+            self._moved.pop(key, None)
+            self._whole.discard(key)
+            writes += [("action", key, None), ("plan", key, None)]
+            writes += [("step", f"{key}|{s.id}", None) for s in gone.steps.values() if s.state != "waiting"]
+        return writes
+
+    def moved(self, id: str, step: str) -> None:
+        """A step of an action is another one now; `kept` writes it."""
+        self._moved.setdefault(id, set()).add(step)
+
+    def unkept(self, id: str) -> bool:
+        return bool(self._moved.get(id))
+
+    def kept(self, record: ActionRecord) -> list[Write]:
+        """What of a record is not on disk yet, to be committed at once."""
+        id, steps = record.row.id, self._moved.pop(record.row.id, set())
+        brief = Brief(**{name: getattr(record, name) for name in Brief.__struct_fields__})
+        writes: list[Write] = [("action", id, brief)]
+        if id in self._whole:
+            self._whole.discard(id)
+            steps = {s.id for s in record.steps.values() if s.state != "waiting"} | set(record.attempts)
+            writes.append(("plan", id, record.plan))
+        writes += [
+            ("step", f"{id}|{step}", (record.steps[step], record.attempts.get(step, 0))) for step in sorted(steps)
+        ]
         return writes
 
     def import_writes(self, doc: Doc) -> list[Write]:

@@ -34,6 +34,10 @@ HEADLINE = 3
 """Changes of a revision that are told."""
 
 
+PIECE = 2000
+"""Moments or units that are looked at in one turn of the loop."""
+
+
 class About(NamedTuple):
     """The object whose life is told, and what belongs to it."""
 
@@ -77,20 +81,25 @@ async def life_of(c: Controller, kind: str, name: str, limit: int) -> Life:
         except (OSError, Bad) as e:
             unknown.append(f"{word} could not be read: {e}")
     every += _gaps(c, every)
+    every = await asyncio.to_thread(_once, every) if len(every) > PIECE else _once(every)
+    left = max(0, len(every) - limit)
+    return Life(
+        kind=kind, name=name, now=time.time(), moments=tuple(every[left:]), left_out=left, unknown=tuple(unknown)
+    )
+
+
+def _once(every: list[Moment]) -> list[Moment]:
+    """In order, and each only once."""
     every.sort(key=lambda m: m.source, reverse=True)
     # the same fact is kept in several places: who watched tells it
     firsts = {(round(m.at, 2), m.kinds, m.text): m for m in reversed(every)}
     every = sorted(firsts.values(), key=lambda m: (m.at, m.source, m.text))
     seen = {(m.kinds, int(m.at) + d, "ended" in m.text) for m in every if m.source == "watched" and m.kind == "run"
             for d in (-1, 0, 1)}  # fmt: skip
-    every = [
+    return [
         m for m in every
         if m.source != "exits" or (m.kinds, int(m.at), "started" not in m.text) not in seen
     ]  # fmt: skip
-    left = max(0, len(every) - limit)
-    return Life(
-        kind=kind, name=name, now=time.time(), moments=tuple(every[left:]), left_out=left, unknown=tuple(unknown)
-    )
 
 
 def _gaps(c: Controller, moments: list[Moment]) -> list[Moment]:
@@ -120,7 +129,7 @@ async def _watched(c: Controller, about: About) -> list[Moment]:
         )
         if near:
             out.append(_named(c, about, moment))
-        if number % 4000 == 0:
+        if number % PIECE == 0:
             await asyncio.sleep(0)
     return out
 
@@ -168,9 +177,13 @@ def _concerns(about: About, path: tuple[str, ...]) -> bool:
 
 
 async def _actions(c: Controller, about: About) -> list[Moment]:
-    out = []
-    for record in c.ledger.actions.values():
+    out, looked = [], 0
+    for record in list(c.ledger.actions.values()):
         row = record.row
+        looked += len(record.steps)
+        if looked >= PIECE:
+            looked = 0
+            await asyncio.sleep(0)
         steps = [
             s for s in record.steps.values()
             if about.kind not in (CLUSTER, ACTION) and (about.instance(s.instance) or about.place(s.host))

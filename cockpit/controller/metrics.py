@@ -142,12 +142,7 @@ class Metrics:
 
     async def look(self) -> None:
         """Work out `calls` in pieces, so that explanations find them ready."""
-        doors: dict[tuple[str, int], str] = {}
-        if self.peers:
-            for n, endpoint in enumerate(list(self.c.world.registry.endpoints.values()), 1):
-                doors[endpoint.address, endpoint.port] = endpoint.service
-                if n % PIECE == 0:
-                    await asyncio.sleep(0)
+        doors = await self._doors() if self.peers else {}
         found: dict[str, set[str]] = {}
         for host, instances in list(self.peers.items()):
             if host not in self.c.hub.links:
@@ -240,15 +235,15 @@ class Metrics:
             told.difference_update(gone)
             yield dict.fromkeys(gone)
 
-    def traffic(self, now: float) -> Traffic:
-        """What is seen of services: who is connected to whom, and what their instances take."""
-        world = self.c.world
-        doors = {(e.address, e.port): e.service for e in world.registry.endpoints.values()}
+    async def traffic(self, now: float) -> Traffic:
+        """What is seen of services: who is connected to whom, and what their instances take. In pieces, as `look`."""
+        doors = await self._doors()
         seen: dict[tuple[str, str], list[float]] = {}
         outside: dict[str, int] = {}
-        for host, instances in self.peers.items():
+        for host, instances in list(self.peers.items()):
             if host not in self.c.hub.links:
                 continue
+            at = self._peers_at.get(host, 0.0)
             for instance, ends in instances.items():
                 caller = service_path(instance)
                 for address, port, count in ends:
@@ -258,10 +253,11 @@ class Metrics:
                     elif callee != caller:
                         pair = seen.setdefault((caller, callee), [0, 0.0])
                         pair[0] += count
-                        pair[1] = max(pair[1], self._peers_at[host])
-        services = world.expected.services
+                        pair[1] = max(pair[1], at)
+            await asyncio.sleep(0)
+        loads, services = await self._services(now), self.c.world.expected.services
         return Traffic(
-            services=self._services(now),
+            services=loads,
             calls=tuple(
                 Call(caller=a, callee=b, declared=a in services and b in services[a].depends,
                      connections=int(count), seen=at)
@@ -270,9 +266,20 @@ class Metrics:
             outside=outside, watched=sum(1 for h in self.peers if h in self.c.hub.links),
         )  # fmt: skip
 
-    def _services(self, now: float) -> dict[str, ServiceLoad]:
+    async def _doors(self) -> dict[tuple[str, int], str]:
+        """Address and port of every endpoint -> its service."""
+        doors: dict[tuple[str, int], str] = {}
+        for n, endpoint in enumerate(list(self.c.world.registry.endpoints.values()), 1):
+            doors[endpoint.address, endpoint.port] = endpoint.service
+            if n % PIECE == 0:
+                await asyncio.sleep(0)
+        return doors
+
+    async def _services(self, now: float) -> dict[str, ServiceLoad]:
         found: dict[str, dict[str, list[float]]] = {}
-        for instance, units in self.c.world.units.items():
+        for n, (instance, units) in enumerate(list(self.c.world.units.items()), 1):
+            if n % PIECE == 0:
+                await asyncio.sleep(0)
             mine = found.setdefault(service_path(instance), {n: [] for n in ServiceLoad.__struct_fields__})
             for unit in units.values():
                 if unit.connections is not None:
@@ -301,7 +308,7 @@ class Metrics:
             return msgspec.to_builtins(found)
 
         async def traffic(who: Who, args: dict[str, Any]) -> Any:
-            return msgspec.to_builtins(self.traffic(time.time()))
+            return msgspec.to_builtins(await self.traffic(time.time()))
 
         return {"metrics": metrics, "traffic": traffic}
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from cockpit.controller.world import World
 from cockpit.link.hub import Hub
+from cockpit.ports import Write
+from cockpit.session.spelling import written
 
 HELD = 10.0
 """Seconds a fresh controller waits for all known hosts before it publishes names."""
@@ -22,6 +25,7 @@ class NamesFeed:
         self.world = world
         self.saved = -1
         self._sent = -1
+        self._asked = False
         self._until = time.monotonic() + HELD
         world.registry.settle(known)
 
@@ -36,6 +40,17 @@ class NamesFeed:
                 self.hub.broadcast({"t": "names", "version": version, "full": False, "services": services})
             self._sent = registry.version
         return registry.version
+
+    def soon(self) -> int:
+        """`send` before anything else has its turn, once for all that ask meanwhile; the version that will be out."""
+        if not self._asked:
+            self._asked = True
+            asyncio.get_running_loop().call_soon(self._now)
+        return self.world.registry.version
+
+    def _now(self) -> None:
+        self._asked = False
+        self.send()
 
     def out(self, version: int) -> bool:
         """Was this version published? A new controller holds names back until the known hosts have reported."""
@@ -59,12 +74,18 @@ class NamesFeed:
         self.send()
         return self._full()
 
-    def unsaved(self) -> dict[str, Any] | None:
-        """The registry to keep, when it changed since the last call."""
-        if self.world.registry.version == self.saved:
-            return None
-        self.saved = self.world.registry.version
-        return self.world.registry.dump()
+    async def unsaved(self) -> list[Write]:
+        """What to keep of the registry when it changed since the last call: each service that did is a row."""
+        registry = self.world.registry
+        if registry.version == self.saved:
+            return []
+        self.saved, services = registry.version, sorted(registry.unkept)
+        registry.unkept.clear()
+        writes: list[Write] = [("meta", "names", registry.kept())]
+        for service in services:
+            kept = registry.kept_of(service)
+            writes.append(("names", service, None if kept is None else await written(kept)))
+        return writes
 
     def _held(self) -> bool:
         registry = self.world.registry

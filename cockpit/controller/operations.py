@@ -166,7 +166,7 @@ def twin_seed(c: Controller) -> dict[str, Any]:
     """Everything a simulated copy of this cluster starts from (see `cli.replaying`)."""
     return {
         "doc": to_doc(c.world.expected), "revision": c.world.revision, "actual": c.world.actual(),
-        "durations": c.desk.durations.dump(), "gens": c.world.gens, "revisions": c.ledger.revisions,
+        "durations": c.desk.durations.dump(), "gens": dict(c.world.gens), "revisions": list(c.ledger.revisions),
         "last_import": c.ledger.last_import, "stable": c.desk.stable,
         "actions": max((number_of(a) for a in c.ledger.actions), default=0),
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 MAX_PLUGINS = 100
 KEPT_ENDS = 20
 PERIOD = 5.0
+AT_ONCE = 200
+"""Hosts that are told before the loop has its turn."""
 
 Settings = dict[str, dict[str, Any]]
 
 
-def settings_of(expected: Expected, host: str) -> Settings:
-    """Plug-in -> its settings on one host. Pure."""
+def settings_of(expected: Expected, host: str, instances: Iterable[str] | None = None) -> Settings:
+    """Plug-in -> its settings on one host. Pure. `instances`: those that are placed there, where that is known."""
     where = expected.hosts.get(host)
     if where is None:
         return {}
@@ -34,7 +37,9 @@ def settings_of(expected: Expected, host: str) -> Settings:
         }
         for name, s in expected.schedules.items() if all(host_meets(host, where, need) for need in s.hosts)
     }
-    services = {service_path(instance) for instance, place in expected.placement.items() if place == host}
+    if instances is None:
+        instances = (instance for instance, place in expected.placement.items() if place == host)
+    services = {service_path(instance) for instance in instances}
     logs = {
         path: dict(s.logs) for path in sorted(services) if (s := expected.services.get(path)) is not None and s.logs
     }
@@ -130,16 +135,25 @@ class HostPlugins:
         self._send(host)
 
     def expected_changed(self) -> None:
-        for host in list(self.c.hub.links):
+        hosts = list(self.c.hub.links)
+        for host in hosts[:AT_ONCE]:
             self._send(host)
+        if len(hosts) > AT_ONCE:
+            self.c.spawn(self._send_rest(hosts[AT_ONCE:]))
         known = self.c.world.expected.hosts
         gone = [h for h in self.tables if h not in known]
         for host in gone:
             for table in (self.tables, self.metrics, self.ends, self.next, self._sent, self._noted):
                 table.pop(host, None)
 
+    async def _send_rest(self, hosts: list[str]) -> None:
+        for n in range(0, len(hosts), AT_ONCE):
+            await asyncio.sleep(0)
+            for host in hosts[n : n + AT_ONCE]:
+                self._send(host)
+
     def _send(self, host: str) -> None:
-        settings = settings_of(self.c.world.expected, host)
+        settings = settings_of(self.c.world.expected, host, self.c.world.placed_on(host))
         if self._sent.get(host) != settings and self.c.hub.send(host, {"t": "plugin-settings", "settings": settings}):
             self._sent[host] = settings
 

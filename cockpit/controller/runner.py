@@ -67,6 +67,8 @@ class Runner:
         self.running: dict[str, Running] = {}
         self.ended: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._keeping: set[str] = set()
+        """Actions whose steps are being written."""
 
     # life of an action
 
@@ -164,19 +166,23 @@ class Runner:
     def _feed(self, running: Running, event: ex.Event) -> None:
         if running.record.row.id not in self.running:
             return
-        for command in running.executor.handle(event, steady()):
+        commands = running.executor.handle(event, steady())
+        row, drained = running.record.row, [c.unit for c in commands if isinstance(c, ex.SetDraining)]
+        if drained:
+            self.c.world.registry.drain_all(drained, row.author, row.title, time.time())
+        for command in commands:
             self._do(running, command)
+        states = {c.state for c in commands if isinstance(c, ex.StepChanged)}
+        if states:
+            self._counted(running, ex.DONE in states)
 
     def _do(self, running: Running, command: ex.Command) -> None:
         match command:
             case ex.Send():
                 self._send(running, command)
             case ex.SetDraining(unit=unit, step=step):
-                now = time.time()
-                running.ready.drain(unit, True)
-                self.c.world.registry.drain(unit, running.record.row.author, running.record.row.title, now)
-                version = self.c.names.send()
-                running.names.append((version, 0.0, step))
+                running.ready.drain(unit, True)  # `_feed` has told the registry already
+                running.names.append((self.c.names.soon(), 0.0, step))
                 self.spawn(self._names_deadline(running))
                 self._check_names(running)
             case ex.ClearDraining(unit=unit):
@@ -330,14 +336,28 @@ class Runner:
             started=before.started or (now if state == "running" else None),
             ended=now if state in ("done", "failed", "skipped") else None,
         )
-        done = running.executor.done_count
-        eta = running.eta.moved(done, record.row.total, now) if state == ex.DONE else running.eta.at
-        self._row(running, done=done, eta=eta if record.row.state == "running" else None)
+        self.c.ledger.moved(record.row.id, step)
         if state in ("done", "failed"):
+            self._keep_soon(record)
+
+    def _counted(self, running: Running, done: bool) -> None:
+        """Some steps are others now, once for all of them; `done`: some of them are done."""
+        row, count = running.record.row, running.executor.done_count
+        eta = running.eta.moved(count, row.total, time.time()) if done else running.eta.at
+        self._row(running, done=count, eta=eta if row.state == "running" else None)
+
+    def _keep_soon(self, record: ActionRecord) -> None:
+        """What ends while others are being written goes with the next ones."""
+        if record.row.id not in self._keeping:
+            self._keeping.add(record.row.id)
             self.spawn(self._keep(record))
 
     async def _keep(self, record: ActionRecord) -> None:
-        await self.c.ledger.commit([("action", record.row.id, record)])
+        try:
+            while self.c.ledger.unkept(record.row.id):
+                await self.c.ledger.commit(self.c.ledger.kept(record))
+        finally:
+            self._keeping.discard(record.row.id)
 
     def _row(self, running: Running, **facts: Any) -> None:
         record = running.record

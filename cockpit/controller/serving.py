@@ -16,6 +16,7 @@ import msgspec
 from cockpit.act.journal import Tampered
 from cockpit.agent.files import make_dir
 from cockpit.artifacts.packed import Damaged
+from cockpit.controller.collecting import Collecting
 from cockpit.controller.core import Controller, open_backend
 from cockpit.controller.local import keeper_answers
 from cockpit.history.writing import Limits
@@ -92,6 +93,8 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
             await store.close()
             raise Refused(f"the controller cannot start: {_trouble(e, options.state)}") from None
         server = SessionServer(options.state, c.session, operators=options.operators)
+        collecting = Collecting()
+        collecting.start()
         try:
             if c.world.revision == 0:
                 lost_state(options.state, c.hosts_root)
@@ -100,6 +103,7 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
                 await first_import(c, expected, options.file, options.text)
             yield c
         finally:
+            collecting.stop()
             await server.stop()
             await c.stop()
 

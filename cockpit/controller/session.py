@@ -44,6 +44,7 @@ class EngineSession:
 
     async def snapshot(self) -> Snapshot:
         board = self._controller.board
+        await board.drawn()
         snapshot = board.snapshot(time.time())
         for subscriber in self._open:  # what they have not read yet is in the snapshot
             subscriber.clear()

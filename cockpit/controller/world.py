@@ -5,7 +5,7 @@ Mutable on purpose and owned by one loop; everything that leaves it is immutable
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -39,6 +39,10 @@ class World:
         self._by_service: dict[str, dict[str, None]] = {}
         """Service -> its instances that have units."""
         self.where: dict[str, str] = {}
+        """Unit id -> the host that tells of it; with `_on`, which is the same by host."""
+        self._on: dict[str, dict[str, None]] = {}
+        self._placed: dict[str, list[str]] = {}
+        """Host -> instances that are expected there."""
         self.artifacts: dict[str, str] = {}
         self.kinds: dict[str, str] = {}
         self.moves: dict[str, Moves] = {}
@@ -53,10 +57,15 @@ class World:
         self.everything = True
         """The whole board must be drawn anew (expected changed)."""
 
-    def set_expected(self, doc: Doc, revision: int) -> None:
-        """Raises msgspec.ValidationError and changes nothing when the document is not one."""
-        expected = from_doc(doc)
-        self.doc, self.expected, self.revision, self.digest = doc, expected, revision, digest(doc)
+    def set_expected(self, doc: Doc, revision: int, mark: str = "") -> None:
+        """Raises msgspec.ValidationError and changes nothing when the document is not one. `mark`: its digest, where
+        that is known."""
+        expected, before = from_doc(doc), self.expected.placement
+        self.doc, self.expected, self.revision, self.digest = doc, expected, revision, mark or digest(doc)
+        if expected.placement != before:
+            self._placed = {}
+            for instance, host in expected.placement.items():
+                self._placed.setdefault(host, []).append(instance)
         for name in expected.hosts:
             self.hosts.setdefault(name, HostActual(name=name))
         for name in [n for n in self.hosts if n not in expected.hosts and not self._holds(n)]:
@@ -70,7 +79,7 @@ class World:
         self.everything = True
 
     def _holds(self, host: str) -> bool:
-        return self.hosts[host].presence != UNKNOWN or host in self.where.values()
+        return self.hosts[host].presence != UNKNOWN or host in self._on
 
     def actual(self) -> Actual:
         """An immutable copy for planning: a few ms with 100,000 units."""
@@ -82,6 +91,14 @@ class World:
             artifacts=dict(self.artifacts),
             kinds=dict(self.kinds),
             moves=dict(self.moves),
+        )
+
+    def actual_of(self, instance: str) -> Actual:
+        """What there is to know of one instance; nothing is copied, so it holds only until the loop's next turn."""
+        units = self._by_gen.get(instance)
+        return Actual(
+            hosts=self.hosts, units={instance: units} if units else {}, where=self.where, artifacts=self.artifacts,
+            kinds=self.kinds, moves=self.moves,
         )
 
     def connected(
@@ -100,7 +117,7 @@ class World:
         """The full set of a host. Returns the unit ids that vanished there."""
         self.registry.at_least(frame.names)
         reported = {u.unit for u in frame.units}
-        gone = [u for u, h in self.where.items() if h == host and u not in reported]
+        gone = [u for u in self._on.get(host, ()) if u not in reported]
         for unit in gone:
             self.gone(host, unit, now)
         for unit_now in frame.units:
@@ -127,11 +144,24 @@ class World:
             return
         units[unit.unit] = unit
         self._order(unit.instance, units)
-        self.where[unit.unit] = host
+        self._put(unit.unit, host)
         self.gens[unit.instance] = max(self.gens.get(unit.instance, 0), unit.gen)
         self.dirty.add(unit.instance)
         self.dirty_hosts.add(host)
         self._name(host, unit, now)
+
+    def _put(self, unit: str, host: str | None) -> None:
+        """This host tells of the unit now; None: nobody does."""
+        old = self.where.get(unit)
+        if old is not None and old != host:
+            del self._on[old][unit]
+            if not self._on[old]:
+                del self._on[old]
+        if host is None:
+            self.where.pop(unit, None)
+        else:
+            self.where[unit] = host
+            self._on.setdefault(host, {})[unit] = None
 
     def _order(self, instance: str, units: Mapping[str, Unit]) -> None:
         """Its units are others now."""
@@ -144,6 +174,10 @@ class World:
             del self._by_service[service][instance]
             if not self._by_service[service]:
                 del self._by_service[service]
+
+    def placed_on(self, host: str) -> Sequence[str]:
+        """The instances that are expected there."""
+        return self._placed.get(host, ())
 
     def units_of(self, services: Iterable[str]) -> list[tuple[Unit, str]]:
         """The units of these services, each with the host that tells of it."""
@@ -162,7 +196,7 @@ class World:
     def gone(self, host: str, unit_id: str, now: float) -> None:
         if self.where.get(unit_id) != host:
             return
-        del self.where[unit_id]
+        self._put(unit_id, None)
         instance = unit_id.rpartition(":")[0]
         units = self.units.get(instance, {})
         units.pop(unit_id, None)
@@ -267,8 +301,8 @@ class World:
 
     def _touch(self, host: str) -> None:
         """Every instance on a host looks different when its presence changes."""
-        self.dirty.update(u.rpartition(":")[0] for u, h in self.where.items() if h == host)
-        self.dirty.update(i for i, h in self.expected.placement.items() if h == host)
+        self.dirty.update(u.rpartition(":")[0] for u in self._on.get(host, ()))
+        self.dirty.update(self._placed.get(host, ()))
 
     def up(self) -> Iterable[str]:
         return [h.name for h in self.hosts.values() if h.presence == UP]

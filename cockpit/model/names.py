@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from itertools import islice
 
 from cockpit.plan.steps import Bad
 
@@ -49,11 +50,15 @@ def resolve(name: str, paths: Collection[str], what: str = "name") -> str:
     raise Bad(f"no {what} {name!r}" + near(name, paths))
 
 
+MANY = 1000
+"""Words that are compared letter by letter; of more than that only those that have a part of the name in them."""
+
+
 def near(name: str, words: Iterable[str]) -> str:
     """`; did you mean a or b?`, or what there is when the list is short, or nothing."""
-    every = list(words)
+    every = words if isinstance(words, Collection) else list(words)
     by_word: dict[str, str] = {}
-    for word in every:
+    for word in every if len(every) <= MANY else _likely(name, every):
         by_word.setdefault(word, word)
         by_word.setdefault(word.rpartition(".")[2], word)
     close = difflib.get_close_matches(name, by_word, n=3, cutoff=0.6)
@@ -63,3 +68,14 @@ def near(name: str, words: Iterable[str]) -> str:
     if 0 < len(every) <= 6:
         return f"; there is {', '.join(sorted(every))}"
     return ""
+
+
+def _likely(name: str, every: Iterable[str]) -> list[str]:
+    """At most MANY of very many words: those that have most of the name's beginning, or of its end."""
+    for share in (4, 2):
+        length = max(1, len(name) - len(name) // share)
+        for stem in (name[:length], name[-length:]):
+            found = list(islice((w for w in every if stem in w), MANY))
+            if found:
+                return found
+    return list(islice(every, MANY))

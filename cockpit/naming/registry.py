@@ -22,6 +22,7 @@ import msgspec
 
 from cockpit.model.actual import Endpoint, Unit
 from cockpit.model.states import ENDED, FAILING, LIVE, WAITING, State
+from cockpit.naming.tracks import Dump, Hold, Track
 
 READY = "ready"
 DRAINING = "draining"
@@ -40,53 +41,6 @@ Key = tuple[str, str]
 _T = TypeVar("_T")
 
 
-class _Hold(msgspec.Struct):
-    """An operator's word that a unit takes no new traffic."""
-
-    by: str
-    why: str
-    since: float
-
-
-class _Track(msgspec.Struct):
-    """What is known of one unit."""
-
-    unit: str
-    instance: str
-    service: str
-    host: str
-    address: str
-    ports: dict[str, int]
-    attributes: dict[str, str]
-    run: int = 0
-    alive: bool = False
-    """A process exists that may answer."""
-    good: bool = False
-    """It is RUNNING and healthy as far as anybody checks."""
-    leaving: bool = False
-    """It ended and nobody wants it back: it no longer counts for the floor."""
-    served: bool = False
-    """It was ready at least once, in this run or an earlier one: it counts for the floor."""
-    proved: bool = False
-    """It was good in this run."""
-    heard: bool = True
-    """False after its host was lost, until the unit is reported again."""
-    why: str = ""
-    """Why it is not good."""
-    since: float = 0.0
-    """When `good` last changed."""
-    flaps: list[float] = []
-    damped: bool = False
-
-
-class _Dump(msgspec.Struct):
-    version: int
-    tracks: list[_Track]
-    endpoints: list[Endpoint]
-    held: dict[str, _Hold]
-    changed: dict[str, int]
-
-
 class Registry:
     """All endpoints of a cluster, and a version that grows with every published change.
 
@@ -102,13 +56,13 @@ class Registry:
         self.endpoints: dict[Key, Endpoint] = {}
         """By (unit, port name); read only for others."""
         self._floor = floor
-        self._tracks: dict[str, _Track] = {}
-        self._by_service: dict[str, dict[str, _Track]] = {}
+        self._tracks: dict[str, Track] = {}
+        self._by_service: dict[str, dict[str, Track]] = {}
         self._by_host: dict[str, set[str]] = {}
         self._keys: dict[str, set[Key]] = {}
         """Service -> keys of its endpoints."""
         self._unit_keys: dict[str, set[Key]] = {}
-        self._held: dict[str, _Hold] = {}
+        self._held: dict[str, Hold] = {}
         self._changed: dict[str, int] = {}
         """Service -> version of its last published change."""
         self._rendered: dict[str, list[dict[str, Any]]] = {}
@@ -118,6 +72,8 @@ class Registry:
         """Services of which a unit failed or flapped when they were settled last."""
         self._waiting: set[str] = set()
         self._latest = 0.0
+        self.unkept: set[str] = set()
+        """Services that are not any more what `kept_of` gave; whoever keeps them clears it."""
 
     # observations
 
@@ -137,7 +93,7 @@ class Registry:
         if service not in self._changed:
             self._touch(service)
         old = self._tracks.get(unit.unit)
-        track = _Track(
+        track = Track(
             unit=unit.unit, instance=unit.instance, service=service, host=host_name, address=host_address,
             ports=dict(unit.ports), attributes=dict(attributes), run=unit.run, alive=unit.state in LIVE,
             good=unit.serving, proved=unit.serving, why="" if unit.serving else _reason(unit), since=now,
@@ -158,10 +114,12 @@ class Registry:
             if track == old:
                 return False
             if (old.service, old.host) != (service, host_name):
+                self.unkept.add(old.service)
                 self._unlink(old)
         self._tracks[unit.unit] = track
         self._by_service.setdefault(service, {})[unit.unit] = track
         self._by_host.setdefault(host_name, set()).add(unit.unit)
+        self.unkept.add(service)
         return self._settle(track, now)
 
     def host_lost(self, host: str) -> None:
@@ -183,12 +141,18 @@ class Registry:
 
     def drain(self, unit: str, by: str, why: str, now: float) -> bool:
         """No new traffic for this unit, also when it is not known yet. Passes always."""
+        return self.drain_all((unit,), by, why, now)
+
+    def drain_all(self, units: Iterable[str], by: str, why: str, now: float) -> bool:
+        """The same for several: each of their services is decided anew once."""
         self._latest = max(self._latest, now)
-        if unit in self._held:
-            return False
-        self._held[unit] = _Hold(by, why, now)
-        track = self._tracks.get(unit)
-        return self._settle_service(track.service, now) if track is not None else False
+        services: dict[str, None] = {}
+        for unit in units:
+            if unit not in self._held:
+                self._held[unit] = Hold(by, why, now)
+                if (track := self._tracks.get(unit)) is not None:
+                    services[track.service] = None
+        return any([self._settle_service(service, now) for service in services])
 
     def undrain(self, unit: str, now: float | None = None) -> bool:
         """Back to what its health says."""
@@ -258,15 +222,41 @@ class Registry:
     def dump(self) -> dict[str, Any]:
         """Everything worth keeping, as JSON."""
         tracks, endpoints = list(self._tracks.values()), list(self.endpoints.values())
-        doc = msgspec.to_builtins(_Dump(self.version, tracks, endpoints, self._held, self._changed))
+        doc = msgspec.to_builtins(Dump(self.version, tracks, endpoints, self._held, self._changed))
         assert isinstance(doc, dict)
         return doc
+
+    def kept_of(self, service: str) -> dict[str, Any] | None:
+        """What is worth keeping of one service, to be written as JSON soon; None: there is nothing of it any more."""
+        tracks = list(self._by_service.get(service, {}).values())
+        endpoints = [self.endpoints[key] for key in self._keys.get(service, ())]
+        return {"tracks": tracks, "endpoints": endpoints} if tracks or endpoints else None
+
+    def kept(self) -> dict[str, Any]:
+        """The rest of what is worth keeping."""
+        held = {unit: msgspec.to_builtins(hold) for unit, hold in self._held.items()}
+        return {"version": self.version, "held": held, "changed": dict(self._changed)}
+
+    @classmethod
+    def load_kept(cls, rest: Mapping[str, Any], services: Iterable[Mapping[str, Any]]) -> Registry:
+        """The last known good, from what `kept` and `kept_of` gave. Raises ValueError when they are not that.
+
+        What an earlier version kept as one is taken as well.
+        """
+        tracks, endpoints = list(rest.get("tracks", ())), list(rest.get("endpoints", ()))
+        for one in services:
+            tracks += one.get("tracks", ())
+            endpoints += one.get("endpoints", ())
+        new = cls.load({**rest, "tracks": tracks, "endpoints": endpoints})
+        if "tracks" in rest:
+            new.unkept.update(new._by_service, new._keys)
+        return new
 
     @classmethod
     def load(cls, doc: Mapping[str, Any], *, floor: float = 0.5) -> Registry:
         """The last known good. Raises ValueError when `doc` is not what `dump` gave."""
         try:
-            kept = msgspec.convert(doc, _Dump)
+            kept = msgspec.convert(doc, Dump)
         except msgspec.ValidationError as e:
             raise ValueError(f"kept names are damaged: {e}") from None
         new = cls(floor=floor)
@@ -292,24 +282,24 @@ class Registry:
     def _time(self, now: float | None) -> float:
         return self._latest if now is None else now
 
-    def _flapped(self, track: _Track, now: float) -> None:
+    def _flapped(self, track: Track, now: float) -> None:
         track.flaps = [t for t in track.flaps if now - t < FLAP_WINDOW] + [now]
         track.since = now
         if len(track.flaps) > FLAPS:
             track.damped = True
             self._damped.add(track.unit)
 
-    def _least(self, tracks: Iterable[_Track]) -> int:
+    def _least(self, tracks: Iterable[Track]) -> int:
         served = sum(1 for t in tracks if t.served and not t.leaving and t.unit not in self._held)
         return max(1, math.ceil(served * self._floor))
 
-    def _settle(self, track: _Track, now: float) -> bool:
+    def _settle(self, track: Track, now: float) -> bool:
         """Decide one unit anew, and the others of its service where they hang on each other."""
         if track.service not in self._uneasy and (alone := self._settle_alone(track, now)) is not None:
             return alone
         return self._settle_service(track.service, now)
 
-    def _settle_alone(self, t: _Track, now: float) -> bool | None:
+    def _settle_alone(self, t: Track, now: float) -> bool | None:
         """Decide a unit by itself; None for one that fails or flaps: it may have to stay for the floor."""
         hold = self._held.get(t.unit)
         if not t.alive or not t.proved:
@@ -321,6 +311,7 @@ class Registry:
 
     def _settle_service(self, service: str, now: float) -> bool:
         """Decide every unit of one service anew. O(its units)."""
+        self.unkept.add(service)
         tracks = self._by_service.get(service, {})
         changed = False
         sure, shaky, failing = 0, [], []
@@ -352,10 +343,10 @@ class Registry:
                 changed |= self._take_out(t, t.why, "health check", now)
         return changed
 
-    def _is_ready(self, track: _Track) -> bool:
+    def _is_ready(self, track: Track) -> bool:
         return any(self.endpoints[key].state == READY for key in self._unit_keys.get(track.unit, ()))
 
-    def _put(self, track: _Track, state: str, why: str, by: str, since: float) -> bool:
+    def _put(self, track: Track, state: str, why: str, by: str, since: float) -> bool:
         """Set all endpoints of a unit; ports that it no longer has go."""
         track.served = track.served or state == READY
         changed = False
@@ -373,7 +364,7 @@ class Registry:
             changed |= self._write(key, new)
         return changed
 
-    def _take_out(self, track: _Track, why: str, by: str, now: float, *, again: bool = False) -> bool:
+    def _take_out(self, track: Track, why: str, by: str, now: float, *, again: bool = False) -> bool:
         """All endpoints of a unit are gone. Those that were keep their first reason unless `again`."""
         keys = sorted(self._unit_keys.get(track.unit, ()))
         return any(
@@ -392,11 +383,12 @@ class Registry:
         if track is None:
             return False
         changed = self._take_out(track, why, hold.by if hold else "keeper", now)
+        self.unkept.add(track.service)
         self._unlink(track)
         self._damped.discard(unit)
         return (track.service in self._uneasy and self._settle_service(track.service, now)) or changed
 
-    def _unlink(self, track: _Track) -> None:
+    def _unlink(self, track: Track) -> None:
         units = self._by_service.get(track.service, {})
         units.pop(track.unit, None)
         if not units:
@@ -410,8 +402,10 @@ class Registry:
         self.endpoints[key] = new
         self.rows += 1
         self.moved.add(key)
+        self.unkept.add(new.service)
         if old is not None and old.service != new.service:
             _discard(self._keys, old.service, key)
+            self.unkept.add(old.service)
             self._touch(old.service)
         self._index(key, new)
         (self._gone.add if new.state == GONE else self._gone.discard)(key)
@@ -433,6 +427,7 @@ class Registry:
         self.rows += 1
         self.moved.add(key)
         self._gone.discard(key)
+        self.unkept.add(endpoint.service)
         _discard(self._keys, endpoint.service, key)
         _discard(self._unit_keys, endpoint.unit, key)
 

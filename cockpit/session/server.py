@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import grp
+import itertools
 import os
 import pwd
 import socket
 import stat
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cockpit.plan.steps import Bad, Intent, Refused
 from cockpit.ports import Session
 from cockpit.session.batches import batched
 from cockpit.session.ops import CHANGING, OBSERVING, OPERATORS, STREAMS, permit
+from cockpit.session.spelling import spelled
 
 MAX_REQUEST = 8 * 1024 * 1024
 MAX_OPEN = 1000
@@ -131,6 +133,7 @@ class _Connection:
         self.writer = writer
         self.lock = asyncio.Lock()
         self.tasks: dict[Id, asyncio.Task[None]] = {}
+        self.writing: set[asyncio.Task[None]] = set()
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -150,7 +153,7 @@ class _Connection:
         except (ValueError, ConnectionError, RecursionError, msgspec.DecodeError):
             pass  # a client that does not speak the protocol is cut off
         finally:
-            tasks = list(self.tasks.values())
+            tasks = [*self.tasks.values(), *self.writing]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -232,11 +235,34 @@ class _Connection:
         await self._send({"id": number, "ok": False, "code": code, "text": text})
 
     async def _send(self, message: dict[str, Any]) -> None:
-        data = msgspec.json.encode(message) + b"\n"
+        pieces = spelled(message)
+        first, second = next(pieces), next(pieces, None)
+        if second is None:
+            async with self.lock:
+                with contextlib.suppress(ConnectionError):
+                    self.writer.write(first + b"\n")
+                    await self.writer.drain()
+            return
+        # a line that was begun is finished, whoever is not interested any more
+        writing = asyncio.create_task(self._pieces(itertools.chain((first, second), pieces)))
+        self.writing.add(writing)
+        writing.add_done_callback(self.writing.discard)
+        await asyncio.shield(writing)
+
+    async def _pieces(self, pieces: Iterator[bytes]) -> None:
+        """A long line; others have their turn between its pieces. One that cannot be finished ends the connection."""
         async with self.lock:
-            with contextlib.suppress(ConnectionError):
-                self.writer.write(data)
-                await self.writer.drain()
+            try:
+                for piece in pieces:
+                    self.writer.write(piece)
+                    await self.writer.drain()  # which may give nobody a turn
+                    await asyncio.sleep(0)
+                self.writer.write(b"\n")
+            except ConnectionError:
+                pass
+            except BaseException:
+                self.writer.transport.abort()
+                raise
 
 
 def _who(writer: asyncio.StreamWriter, role: str) -> Who:

@@ -16,8 +16,8 @@ import traceback
 from tests.bench import table
 
 MODULES = (
-    "delta", "drift", "fanout", "flood", "graph", "history", "hub", "keeper", "live", "paint", "push", "quiet",
-    "score", "screens", "told", "twin",
+    "delta", "drift", "fanout", "flood", "graph", "history", "hub", "keeper", "late", "live", "paint", "push",
+    "quiet", "score", "screens", "told", "twin",
 )  # fmt: skip
 
 

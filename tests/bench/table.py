@@ -98,6 +98,7 @@ BUDGETS: dict[str, Budget] = {
     "serving": Budget("a source or relay serves over mutual TLS", 150, "MB/s of a core", least=True),
     "delta": Budget("next version of a bundle, 2 of 12 packages changed, of its size", 0.02, "x"),
     "peer-memory": Budget("RSS of the peer at most, 512 MiB received and passed on", 64, "MiB"),
+    "late": Budget("longest callback of the controller's loop, 100k instances on 10k hosts, every op once", 50, "ms"),
     "twin": Budget("twin: a rolling deploy over 1,000 hosts x 100 instances", 5, "s"),
     "score": Budget("time of a deploy against its rehearsal, median error of 50", 15, "%"),
     "graph": Budget("graph layout of 200 nodes", 50, "ms"),

@@ -131,7 +131,7 @@ async def test_calls_that_are_seen(c: Controller, a: FakeAgent) -> None:
     }
     await a.send(t="plugin", name="metrics", data={"peers": peers})
     await until(lambda: c.metrics.peers)
-    found = c.metrics.traffic(time.time())
+    found = await c.metrics.traffic(time.time())
     calls = [(x.caller, x.callee, x.declared, x.connections) for x in found.calls]
     assert calls == [("shop.db", "batch", False, 5), ("shop.web", "shop.db", True, 2)]
     assert found.outside == {"shop.web": 1} and found.watched == 1

@@ -25,6 +25,7 @@ DOCS: list[Doc] = [
     to_doc(expected({"p.web": service(count=2), "p.db": service(count=1)}, 3)),
     to_doc(expected({"p.web": service("2.0.0", 3, depends=("p.db",)), "p.db": service(count=1)}, 3)),
     to_doc(expected({"p.web": service(count=1), "q.batch": service(count=2)}, 2)),
+    to_doc(msgspec.structs.replace(expected({"p.web": service(count=2)}, 3), modes={"sh-1": "draining"})),
     to_doc(msgspec.structs.replace(
         expected({"p.web": service(count=2)}, 3), stopped={"p.web/0": True}, modes={"sh-1": "draining"}
     )),

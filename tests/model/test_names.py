@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cockpit.model.names import resolve, short_names
+from cockpit.model.names import near, resolve, short_names
 from cockpit.plan.steps import Bad
 
 PATHS = st.sets(st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map(".".join), max_size=6)
@@ -39,3 +39,11 @@ def test_resolve() -> None:
         resolve("sudoko", paths)
     with pytest.raises(Bad, match="no name 'zzz'; there is p.sudoku, p.web, p.web/0, q.web"):
         resolve("zzz", paths)
+
+
+def test_of_very_many_names_only_likely_ones_are_compared() -> None:
+    many = [f"shop.web/{n}" for n in range(5000)] + [f"h-{n}" for n in range(5000)] + ["shop.database"]
+    assert "shop.web/4999" in near("web/49990", many)
+    assert "shop.database" in near("databse", many) and "shop.database" in near("datbase", many)
+    assert "h-4999" in near("h-49999", many)
+    assert near("zzz", many) == ""

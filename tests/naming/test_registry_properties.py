@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +45,13 @@ class Thorough(Registry):
         self._uneasy = _All()
 
 
+def canonical(registry: Registry) -> Any:
+    """What it holds, in an order of its own; whether a host was heard is not kept."""
+    doc = registry.dump()
+    tracks = sorted(({**t, "heard": False} for t in doc["tracks"]), key=lambda t: t["unit"])
+    return {**doc, "tracks": tracks, "endpoints": sorted(doc["endpoints"], key=lambda e: (e["unit"], e["name"]))}
+
+
 class World:
     """Applies events, and keeps by itself who served, who is held and who ended."""
 
@@ -52,6 +60,8 @@ class World:
         self.registry = kind()
         self.now = 1000.0
         self.runs = dict.fromkeys(range(SLOTS), 1)
+        self.rows: dict[str, bytes] = {}
+        """Service -> what is kept of it."""
         self.known: set[int] = set()
         self.served: set[int] = set()
         self.held: set[int] = set()
@@ -67,6 +77,15 @@ class World:
     def floor(self) -> int:
         return max(1, math.ceil(len(self.served - self.held - self.ended) / 2))
 
+    def keep(self) -> None:
+        for service in self.registry.unkept:
+            kept = self.registry.kept_of(service)
+            if kept is None:
+                self.rows.pop(service, None)
+            else:
+                self.rows[service] = msgspec.json.encode(kept)
+        self.registry.unkept.clear()
+
     def apply(self, event: str, slot: int, after: float) -> None:
         self.now += after
         unit, host, r = f"{SERVICE}/{slot}:1", f"h{slot % HOSTS}", self.registry
@@ -78,7 +97,11 @@ class World:
             elif event == "tick":
                 r.expire(self.now)
             else:
-                self.registry = self.kind.load(json.loads(json.dumps(r.dump())))
+                whole = self.kind.load(json.loads(json.dumps(r.dump())))
+                self.keep()
+                rows = [json.loads(row) for row in self.rows.values()]
+                self.registry = self.kind.load_kept(json.loads(json.dumps(r.kept())), rows)
+                assert canonical(self.registry) == canonical(whole), "what is kept by what changed is the whole"
         elif event == "drain":
             r.drain(unit, "li", "asked", self.now)
             self.held.add(slot)

@@ -108,6 +108,23 @@ async def test_many_requests_at_once_are_answered_by_their_ids(house: House) -> 
     await session.close()
 
 
+async def test_a_long_answer_is_whole_whatever_goes_on_beside_it(house: House) -> None:
+    """It is written in pieces: others of the same client wait for it, and one that was given up is still finished."""
+    many = {str(n): "x" * 50 for n in range(20_000)}
+    async with raw(house) as client:
+        client.send({"id": 1, "op": "export", "args": many})
+        client.send({"id": 2, "op": "who"})
+        found = [await client.read(), await client.read()]
+        assert {a["id"] for a in found} == {1, 2}
+        assert next(a for a in found if a["id"] == 1)["result"].items() >= many.items()
+        client.send({"id": 3, "op": "export", "args": many})
+        client.send({"op": "cancel", "stream": 3})
+        client.send({"id": 4, "op": "who"})
+        while (answer := await client.read())["id"] != 4:
+            assert answer["id"] == 3
+        assert answer["ok"]
+
+
 async def test_an_id_that_is_under_way_is_not_taken_twice(house: House) -> None:
     async with raw(house) as client:
         client.send({"id": 1, "op": "plan", "args": {"intent": {"verb": "deploy"}}})
