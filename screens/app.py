@@ -54,6 +54,7 @@ from screens.widgets.bars import TopLine, lay, top_parts
 
 if TYPE_CHECKING:
     from screens.past import Travel
+    from screens.transfer import Under
 
 RETRY = 1.0
 """Seconds between two tries to reach a controller that does not answer."""
@@ -74,6 +75,8 @@ class CockpitApp(App[int], inherit_bindings=False):
     """Has the first address been opened? Before that nothing is kept."""
     DEFAULT_MODE = FIRST
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {FIRST: OverviewScreen}
+    copy: Under | None = None
+    """The copy of a file that is under way."""
     away = False
     """The terminal is another program's: nothing may be written to it."""
     pressed_at = 0.0
@@ -393,6 +396,11 @@ class CockpitApp(App[int], inherit_bindings=False):
             from screens import paging
 
             await paging.go(self, name, " ".join((*rest, filter)).strip())
+            return
+        if name == "cp":
+            from screens import transfer
+
+            await transfer.go(self, " ".join((*rest, filter)).strip())
             return
         if name == "overview":
             while self.deep:

@@ -172,6 +172,8 @@ class ClusterScreen(KeyScreen[None]):
             lines += remark_lines(self._remark.text, self._remark.mark, width, self.look)
         if self.cockpit.comfort.tour is not None:
             lines += self.cockpit.comfort.tour.lines(self, width)
+        if (under := self.cockpit.copy) is not None:
+            lines.append(under.line(self.look, width))
         if (running := actionbar.for_screen(self, width)) is not None:
             lines.append(running)
         if self.field is not None:

@@ -66,6 +66,7 @@ PLACES: dict[str, Place] = {
     "between": Place("what changed between two moments", "screens.between:BetweenScreen"),
     "page": Place("this view, every row of it, in $PAGER"),
     "save": Place("this view, every row of it, in a new file: NAME.csv, NAME.json, else text"),
+    "cp": Place("copy one file from the host or instance under the cursor, or to it; `cp SOURCE TARGET`, `cp stop`"),
     "theme": Place("the colours: dark, light, high-contrast, deuteranopia and others; one of your own"),
     "language": Place("the language of the screens: en or zh"),
     "tour": Place("a first look in eight steps; changes nothing"),

@@ -37,6 +37,7 @@ SPOKEN_SIZE = (500, 60)
 """Text and data are read from the widgets; so wide that no sentence is cut for want of room."""
 NO_VIEWS = {
     "quit": "it leaves", "past": "say --at MOMENT with a view", "theme": "say --theme NAME with a view",
+    "cp": "it copies a file: `cockpit cp`",
     "page": "the output of this command is it", "save": "say -o FILE with a view",
     "language": "it is a choice, for the screens alone", "tour": "it leads from view to view",
 }  # fmt: skip

@@ -33,6 +33,8 @@ NOT_HERE = {
     "activate": "data cannot be activated on a host without an agent: put it into the release",
     "build": "builds need an agent: this host is entered by SSH",
     "unbuild": "builds need an agent: this host is entered by SSH",
+    "copy": "copies of files need an agent: this host is entered by SSH, so take scp or sftp",
+    "copy-end": "copies of files need an agent",
     "hold": "a transfer over SSH cannot be held, only stopped",
     "end": "there is nothing of Cockpit's to end on a host without an agent",
 }

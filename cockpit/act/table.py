@@ -171,6 +171,8 @@ DIRECT: dict[str, Verb] = {v.name: v for v in (
     Verb(name="exec", target="host", many=True, help="Run one program on hosts.", example="cockpit exec -- uptime"),
     Verb(name="shell", target="any", help="Open a shell on a host or beside an instance.",
          example="cockpit shell sh-1"),
+    Verb(name="copy", target="any", help="Copy one file from or to a host, or beside an instance.",
+         example="cockpit cp web/2:app.log ."),
     Verb(name="plugin-push", target="host", many=True, help="Load a plug-in on hosts.",
          example="cockpit plugin push backup/1.2.0 --all"),
     Verb(name="plugin-remove", target="host", many=True, help="Unload a plug-in on hosts.",

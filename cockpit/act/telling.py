@@ -115,6 +115,23 @@ def _build_end(body: Any) -> str:
     return f"{_short(body)} {body['artifact']}: {how}  on {body['host']}"
 
 
+def _copy(body: Any) -> str:
+    return f"{_short(body)} {_copied(body)}  by {body['author']}{_approved(body)}"
+
+
+def _copy_end(body: Any) -> str:
+    size = f"{body['size']} bytes" if body.get("size") or not body.get("why") else ""
+    digest = f"sha256 {body['sha256'][:12]}" if body.get("sha256") else ""
+    how = ", ".join(part for part in (body.get("why") or "done", size, digest) if part)
+    user = f" as {body['user']}" if body.get("user") else ""
+    return f"{_short(body)} {how} after {body['seconds']:.0f} s{user}  {_copied(body)}  by {body['author']}"
+
+
+def _copied(body: Any) -> str:
+    over = " (overwrite)" if body.get("overwrite") else ""
+    return f"{body['way']} {body.get('instance') or body['host']}:{body['path']}{over}  on {body['host']}"
+
+
 def _join(body: Any) -> str:
     let = f"  let in by {body['author']}" if body.get("author") else ""
     return f"{body['as']} {body['name']} ({body['uuid']}) from {body['address'] or 'somewhere'}{let}"
@@ -146,6 +163,7 @@ _OTHERS: dict[str, Callable[[Any], str]] = {
     "token": _token, "join": _join, "request": _request, "approve": _decided, "refuse": _decided, "expire": _decided,
     "glass": _glass, "alert": _alert, "shell": _shell, "shell-end": _shell_end,
     "build": _build, "build-end": _build_end,
+    "copy": _copy, "copy-end": _copy_end,
 }
 
 

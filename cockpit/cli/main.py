@@ -40,6 +40,7 @@ FAMILIES = {
     "web": "web",
     "shell": "shell",
     "advice": "advice",
+    "copying": "cp",
 }
 """Module of this package, which has `add(subparsers)` -> the commands that it adds."""
 

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 async def _shell(session: Any, args: argparse.Namespace) -> int:
     from cockpit.session.passage import opened, standard, write
 
-    request = {**await _named(session, args.name), "argv": args.argv}
+    request = {**await named(session, args.name), "argv": args.argv}
     request = await agreed(session, "shell", request, args)
     ends = standard()
     async with opened(session, request, ends) as way:
@@ -75,7 +75,7 @@ async def _shell(session: Any, args: argparse.Namespace) -> int:
     return end.code
 
 
-async def _named(session: Any, name: str) -> dict[str, str]:
+async def named(session: Any, name: str) -> dict[str, str]:
     """{"host"} or {"instance"}. Raises Bad."""
     from cockpit.model.names import resolve
 

@@ -19,6 +19,7 @@ from cockpit.controller.artifacts import Shelf
 from cockpit.controller.board import SLICE, Board
 from cockpit.controller.building import builds_of
 from cockpit.controller.catalog import Catalog
+from cockpit.controller.copies import Copies
 from cockpit.controller.desk import Desk
 from cockpit.controller.direct import Direct
 from cockpit.controller.executing import Executions
@@ -140,6 +141,7 @@ class Controller:
         self.executions = Executions(self)
         self.rehearsals = Rehearsals(self)
         self.shells = Shells(self)
+        self.copies = Copies(self)
         self.shelf = Shelf(self)
         self.runner = Runner(self)
         self.desk = Desk(self)

@@ -1,4 +1,4 @@
-"""Guards over what runs at once (`exec`, shells, plug-ins, builds): asked when it is shown, and before it runs."""
+"""Guards over what runs at once (`exec`, shells, copies, plug-ins, builds): asked when shown, and before it runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from cockpit.act.guard import confirms
 from cockpit.controller.guarding import LONGEST_REASON, Beside, enforce
 from cockpit.guard.decide import Subject, decide
+from cockpit.guard.scope import implied
 from cockpit.model.guard_rows import APPROVE, CONFIRM, Verdict
 from cockpit.model.view import Who
 from cockpit.plan.direct import direct_plan, name_of
@@ -38,8 +39,9 @@ class Direct:
         """The plan with the verdict of the guards, and the name to type where they ask for it. Raises Bad."""
         if len(glass) > LONGEST_REASON:
             raise Bad(f"the reason to break the glass has at most {LONGEST_REASON} characters")
-        expected, verb = self.c.world.expected, plan.intent.verb
-        if not any(verb in guard.verbs for guard in expected.guards):
+        expected = self.c.world.expected
+        verbs = implied(plan, expected)
+        if not any(verbs.intersection(guard.verbs) for guard in expected.guards):
             return plan
         ctx = self.c.desk.context()
         subject = Subject(author=plan.intent.author or who.author, groups=who.groups)

@@ -20,6 +20,7 @@ from cockpit.controller import (
     advising,
     approvals,
     building,
+    copies,
     earlier,
     executing,
     guarding,
@@ -103,6 +104,9 @@ def operations(c: Controller) -> dict[str, Op]:
             case "shell":
                 request = msgspec.convert(rest, shells.Request)
                 plan = c.shells.plan(request, who)
+            case "copy":
+                request = msgspec.convert(rest, copies.Request)
+                plan = c.copies.plan(request, who)
             case "plugin-push":
                 request = msgspec.convert(rest, plugging.Push)
                 plan = plugging.push_plan(c, request, who.author)
@@ -129,7 +133,7 @@ def operations(c: Controller) -> dict[str, Op]:
 
     return {
         **c.security.operations(), **c.alerts.operations(), **c.metrics.operations(), **history.operations(c),
-        **c.shells.operations(),
+        **c.shells.operations(), **c.copies.operations(),
         "export": export, "artifact_add": artifact_add,
         "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
         "direct": direct,
@@ -158,7 +162,7 @@ def streams(c: Controller) -> dict[str, Stream]:
     return {
         "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,
         "plugin_remove": plugin_remove, **c.metrics.streams(), **rehearsing.streams(c), **history.streams(c),
-        **c.shells.streams(),
+        **c.shells.streams(), **c.copies.streams(),
     }
 
 

@@ -71,7 +71,7 @@ class Reports:
             case messages.Log():
                 self.c.logs.frame(frame)
             case messages.Progress(task=task, data=data):
-                takers = (self.c.builds, self.c.executions, self.c.shells)
+                takers = (self.c.builds, self.c.executions, self.c.shells, self.c.copies)
                 if not any(taker.progress(task, data) for taker in takers):
                     self.c.runner.progress(task, data)
             case messages.Plugins():

@@ -182,7 +182,7 @@ class Shells:
             raise Bad("shell: the command begins with a program")
         if sum(len(a.encode()) for a in request.argv) > MAX_ARGV:
             raise Bad(f"these words are longer than {MAX_ARGV} bytes")
-        host = request.host or self._host_of(request.instance)
+        host = request.host or self.host_of(request.instance)
         if host not in expected.hosts:
             raise Bad(f"no host {host!r}{near(host, expected.hosts)}")
         if why := forbidden(expected, host):
@@ -196,7 +196,8 @@ class Shells:
             raise ConnectionError(f"no answer from {host}: no shell can be opened on it now")
         return host
 
-    def _host_of(self, instance: str) -> str:
+    def host_of(self, instance: str) -> str:
+        """Where it runs, else where it is placed. Raises Bad."""
         unit = serving_unit(tuple(self.c.world.units.get(instance, {}).values()))
         if unit is not None:
             return self.c.world.where[unit.unit]

@@ -58,7 +58,7 @@ def touched(plan: Plan, expected: Expected, where: Mapping[str, str] | None = No
 
 
 def _direct(plan: Plan, expected: Expected, where: Mapping[str, str]) -> tuple[Touched, ...]:
-    """What runs on a host can reach all that is placed or runs there; a shell beside an instance is that one's."""
+    """What runs on a host can reach all that is placed or runs there; a shell or a copy of an instance is its."""
     hosts = frozenset(plan.intent.targets)
     params = plan.intent.params
     instance, named = params.get("instance", ""), params.get("plugin", "") or params.get("artifact", "")
@@ -134,6 +134,8 @@ def implied(plan: Plan, expected: Expected) -> frozenset[str]:
         sent = SIGNALS.get(str(plan.intent.params.get("signal")))
         if sent is not None and sent.takes:  # the keeper starts what ended again; what is frozen stays so
             verbs.add("stop" if sent.name == "STOP" else "restart")
+    if plan.intent.verb == "copy":
+        verbs.add("shell")  # who may not type there, may not bring or take files either
     if plan.intent.verb != "apply" or not expected.services:
         return frozenset(verbs)
     for change in plan.changes:

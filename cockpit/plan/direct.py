@@ -1,5 +1,5 @@
-"""What runs at once, without steps: programs, shells, plug-ins, builds. As plans, so that guards, typed names and a
-second person are for them what they are for verbs. Pure."""
+"""What runs at once, without steps: programs, shells, copies, plug-ins, builds. As plans, so that guards, typed names
+and a second person are for them what they are for verbs. Pure."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ LONGEST = 2000
 def direct_plan(intent: Intent, base: int) -> Plan:
     """The plan of an intent whose targets are hosts. It says what will be run, and on what.
 
-    params: exec: argv, user, timeout. shell: instance (or empty), argv, user (where it is known). plugin-push: plugin
+    params: exec: argv, user, timeout. shell: instance (or empty), argv, user (where it is known). copy: instance,
+    path, put (there, else from there), overwrite, size and sha256 (where they are known). plugin-push: plugin
     (`name/version`), sha256. plugin-remove: plugin (its name). artifact-build: artifact (`name/version`), argv,
     timeout, sha256 (of its inputs), `rest` (a digest of what else its recipe says).
     """
     hosts = intent.targets
     what, touches = _words(intent)
+    lasts = intent.verb in ("exec", "shell", "artifact-build") or bool(intent.params.get("put"))
     where = intent.params.get("instance") or (hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts")
-    undo = "nothing undoes it" if intent.verb in ("exec", "shell", "artifact-build") else ""
+    undo = "nothing undoes it" if lasts else ""
     return Plan(
         intent=intent, base=base, title=f"{_cut(what, 100)} on {where}", touches=(*touches, _hosts(hosts)), undo=undo,
         digest=_digest(intent),
@@ -55,6 +57,8 @@ def _words(intent: Intent) -> tuple[str, list[str]]:
         case "shell":
             what = f"runs {_cut(argv, LONGEST)}" if argv else "opens a shell, in which anything can be typed"
             return f"shell {argv}".rstrip(), [what]
+        case "copy":
+            return _copied(params)
         case "plugin-push":
             return f"push plug-in {params['plugin']}", [
                 f"loads {params['plugin']} (sha256 {params['sha256'][:12]}) into the agent, without a restart"
@@ -68,6 +72,16 @@ def _words(intent: Intent) -> tuple[str, list[str]]:
     return f"remove plug-in {params.get('plugin')}", [
         f"unloads {params.get('plugin')}; one of the agent's own serves again"
     ]
+
+
+def _copied(params: dict[str, Any]) -> tuple[str, list[str]]:
+    path = params["path"]
+    if not params["put"]:
+        return f"copy from {path}", [f"reads {_cut(path, LONGEST)}; whoever copies it has what is in it"]
+    size = "of unknown size" if params["size"] is None else f"of {params['size']} bytes"
+    what = f"a file {size}" + (f" (sha256 {params['sha256'][:12]})" if params["sha256"] else "")
+    over = ", over the one that is there" if params["overwrite"] else ", if nothing is there yet"
+    return f"copy to {path}", [f"writes {_cut(path, LONGEST)}: {what}{over}"]
 
 
 def _hosts(hosts: Sequence[str]) -> str:

@@ -156,6 +156,8 @@ class Table:
         """Commands of `exec` that run, by their task."""
         self.shells: set[str] = set()
         """The same of `shell`."""
+        self.copies: set[str] = set()
+        """The same of `copy`."""
         self._heads: dict[str, bytes] = {}
 
     def full(self, frame: Full) -> None:
@@ -186,6 +188,8 @@ class Table:
             self.execs.add(task)
         elif word == "shell":
             self.shells.add(task)
+        elif word == "copy":
+            self.copies.add(task)
         if word not in ("logs", "unlog", "build", "head"):
             return
         try:
@@ -205,6 +209,7 @@ class Table:
         self.builds.discard(frame.task)
         self.execs.discard(frame.task)
         self.shells.discard(frame.task)
+        self.copies.discard(frame.task)
         head = self._heads.pop(frame.task, None)
         if head is not None and frame.ok:
             self.head = head
@@ -217,10 +222,12 @@ class Table:
         found += [(f"{MINE}{task}", "unbuild", {"build": task}) for task in sorted(self.builds)]
         found += [(f"{MINE}{task}", "unexec", {"task": task}) for task in sorted(self.execs)]
         found += [(f"{MINE}{task}", "shell-end", {"task": task}) for task in sorted(self.shells)]
+        found += [(f"{MINE}{task}", "copy-end", {"task": task}) for task in sorted(self.copies)]
         self.streams.clear()
         self.builds.clear()
         self.execs.clear()
         self.shells.clear()
+        self.copies.clear()
         self._heads.clear()
         return found
 

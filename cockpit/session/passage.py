@@ -209,8 +209,8 @@ class Way:
             await self._session.call(op, {"shell": self._shell, **args})
 
     async def _read(self) -> None:
-        async with contextlib.aclosing(_blocks(self.ends.keys)) as blocks:
-            async for keys in blocks:
+        async with contextlib.aclosing(blocks(self.ends.keys)) as found:
+            async for keys in found:
                 if self.ends.tty:
                     keys, leave, help = self._escapes.feed(keys)
                     if help:
@@ -293,7 +293,7 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-async def _blocks(fd: int) -> AsyncGenerator[bytes, None]:
+async def blocks(fd: int) -> AsyncGenerator[bytes, None]:
     """What can be read, until its end. A thread of its own reads: any kind of file will do, none is made non-blocking
     for the other programs that have it, and one that says nothing keeps no loop from ending."""
     loop = asyncio.get_running_loop()

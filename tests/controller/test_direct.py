@@ -74,6 +74,9 @@ async def test_a_denied_program_runs_nowhere_and_the_attempt_is_written_down(
     with pytest.raises(Refused, match="ledger"):
         await run(c, "shell", instance="shop.db/0")
     assert not await entries(c, "shell")
+    with pytest.raises(Refused, match="copy from /etc/passwd on a-1 is denied by guard .ledger"):
+        await run(c, "copy", host="a-1", path="/etc/passwd")
+    assert not await entries(c, "copy") and "copy" not in agents["a-1"].words
 
 
 async def test_more_hosts_than_the_maximum(c: Controller, agents: dict[str, FakeAgent]) -> None:
@@ -131,6 +134,23 @@ async def test_a_second_person_and_then_it_runs_once(c: Controller, agents: dict
     with pytest.raises(Refused, match="a4 shell top"):
         await run(c, "shell", **shell)
     assert agents["b-1"].words.count("shell") == 1, "an approval is for one time"
+
+
+async def test_what_is_copied_is_what_was_approved(c: Controller, agents: dict[str, FakeAgent]) -> None:
+    copy = {"host": "b-1", "path": "/etc/x", "put": True, "size": 3, "sha256": "ab" * 32}
+    with pytest.raises(Refused, match="a1 copy to /etc/x on b-1.*cockpit approve a1"):
+        await run(c, "copy", **copy)
+    found = await guard_rows.approval(c.session(WU), "a1")
+    assert found.plan is not None and "sha256 abababababab" in found.plan.touches[0]
+    await guard_rows.approve(c.session(WU), "a1", found.row.digest)
+    with pytest.raises(Refused, match="a2 copy to"):
+        await run(c, "copy", **{**copy, "sha256": "cd" * 32})
+    agents["b-1"].fails["copy"] = ("exists", "/etc/x is there already")
+    with pytest.raises(Refused, match="b-1: /etc/x is there already; --overwrite replaces it"):
+        await run(c, "copy", **copy)
+    (begun,), (end,) = await entries(c, "copy"), await entries(c, "copy-end")
+    assert (begun.body["sha256"], begun.body["approved"]) == ("ab" * 32, "wu@here")
+    assert "is there already" in end.body["why"] and "is there already" in told(end)
 
 
 async def test_an_approval_that_nobody_used_expires_and_outlives_a_restart(short_dir: Path) -> None:

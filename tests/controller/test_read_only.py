@@ -174,6 +174,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "alert_ack": {}, "alert_silence": {}, "alert_unsilence": {}, "alert_test": {},
     "shell": {"host": "a-1"}, "shell_type": {"shell": "x"}, "shell_took": {"shell": "x", "bytes": 1},
     "shell_resize": {"shell": "x", "rows": 1, "cols": 1}, "shell_end": {"shell": "x"},
+    "copy": {"host": "a-1", "path": "/etc/hostname"}, "copy_send": {"copy": "x", "data": ""},
+    "copy_took": {"copy": "x", "bytes": 1}, "copy_end": {"copy": "x"},
 }
 
 

@@ -297,6 +297,7 @@ def test_what_is_touched() -> None:
 def direct(verb: str, *hosts: str, **params: Any) -> Plan:
     more: dict[str, dict[str, Any]] = {
         "exec": {"argv": ["df"], "user": "", "timeout": 60.0}, "shell": {"argv": []},
+        "copy": {"path": "/etc/x", "put": True, "overwrite": False, "size": 3, "sha256": "ab" * 32},
     }  # fmt: skip
     return direct_plan(Intent(verb=verb, targets=hosts, params={**more.get(verb, {}), **params}), 1)
 
@@ -319,6 +320,13 @@ BUILD = direct("artifact-build", "a-1", artifact="web/1", argv=["make"], sha256=
     (direct("shell", "b-1", instance="shop.web/2"), {"verbs": ("shell",), "targets": ("shop.db",)}, False),
     (direct("shell", "b-1", instance="shop.web/2"), {"verbs": ("shell",), "targets": ("shop",)}, True),
     (direct("shell", "b-1", instance="shop.web/2"), {"verbs": ("shell",), "targets": ("b-1",)}, True),
+    (direct("copy", "b-1"), {}, False),
+    (direct("copy", "b-1"), {"verbs": ("copy",)}, True),
+    (direct("copy", "b-1"), {"verbs": ("shell",)}, True),
+    (direct("copy", "b-1"), {"verbs": ("exec",)}, False),
+    (direct("shell", "b-1"), {"verbs": ("copy",)}, False),
+    (direct("copy", "b-1", instance="shop.web/2"), {"verbs": ("copy",), "targets": ("shop.db",)}, False),
+    (direct("copy", "b-1", instance="shop.web/2"), {"verbs": ("shell",), "targets": ("shop",)}, True),
     (direct("plugin-push", "a-1", plugin="backup/1.2", sha256="0" * 64),
      {"verbs": ("plugin-push",), "targets": ("backup/*",)}, True),
     (direct("plugin-remove", "a-1", plugin="backup"), {"verbs": ("plugin-push",)}, False),
@@ -369,6 +377,11 @@ def test_the_digest_is_of_what_will_be_run_and_where() -> None:
                 direct("exec", "a-1", "b-1", user="root").digest}) == 4
     assert name_of(first.intent) == "2-hosts" and name_of(direct("exec", "a-1").intent) == "a-1"
     assert name_of(direct("shell", "b-1", instance="shop.web/2").intent) == "web/2"
+    copy = direct("copy", "b-1")
+    assert len({copy.digest, direct("copy", "b-1", path="/etc/y").digest, direct("copy", "b-1", put=False).digest,
+                direct("copy", "b-1", sha256="cd" * 32).digest, direct("copy", "b-1", overwrite=True).digest}) == 5
+    assert copy.touches[0] == "writes /etc/x: a file of 3 bytes (sha256 abababababab), if nothing is there yet"
+    assert "reads /etc/x" in direct("copy", "b-1", put=False).touches[0] and copy.undo == "nothing undoes it"
     many = direct("exec", *(f"h-{n}" for n in range(100)))
     assert many.touches[-1].startswith("on 100 hosts: h-0, ") and many.touches[-1].endswith(" and 40 more")
 

@@ -86,7 +86,7 @@ def test_heads_streams_and_builds_are_remembered_as_they_pass() -> None:
         ("h", "head", {"document": {}, "revision": 7, "digest": "d"}), ("l", "logs", {"stream": "s-1"}),
         ("m", "logs", {"stream": "s-2"}), ("n", "unlog", {"stream": "s-2"}), ("b", "build", {}), ("c", "build", {}),
         ("e", "exec", {"task": "e", "argv": ["x"]}), ("f", "exec", {"task": "f", "argv": ["x"]}),
-        ("i", "shell", {"task": "i"}), ("j", "shell", {"task": "j"}),
+        ("i", "shell", {"task": "i"}), ("j", "shell", {"task": "j"}), ("k", "copy", {"task": "k"}),
     ):  # fmt: skip
         made.from_above(enc(t="to", sid=found.sid, frame={"t": "cmd", "task": task, "word": word, "args": args}), 0.0)
     made.heard(found, enc(t="result", task="h", ok=True), 0.0)
@@ -98,7 +98,7 @@ def test_heads_streams_and_builds_are_remembered_as_they_pass() -> None:
     made.upstream_lost()
     assert [(c["word"], c["args"], c["uuid"]) for c in line.got] == [
         ("unlog", {"stream": "s-1"}, "u-h"), ("unbuild", {"build": "b"}, "u-h"), ("unexec", {"task": "e"}, "u-h"),
-        ("shell-end", {"task": "j"}, "u-h"),
+        ("shell-end", {"task": "j"}, "u-h"), ("copy-end", {"task": "k"}, "u-h"),
     ]  # fmt: skip
     made.heard(found, enc(t="result", task=line.got[0]["task"], ok=True), 0.0)
     welcome(made)
