@@ -18,7 +18,7 @@ from cockpit.plan.steps import FETCH, HEALTHY, Bad, Refused
 from screens.aim import ACTION, Aim
 from screens.base import ClusterScreen
 from screens.board import ENDED, Changed
-from screens.format import age, bar, cells, clock, wrap
+from screens.format import age, bar, cells, when, wrap
 from screens.item import line, text
 from screens.keys import key, verb_keys
 from screens.look import Piece
@@ -204,15 +204,16 @@ class ActionScreen(ClusterScreen):
             if length >= 4:
                 first.append((bar(row.done, row.total, length, look.sign("full"), look.sign("empty")), mark))
         first += times
-        second = f"   by {row.author}, {clock(row.started)}"
-        second += f", ended {clock(row.ended)}, {age(self.board.now - row.ended)} ago" if row.ended else ""
+        now = self.board.now
+        second = f"   by {row.author}, {when(row.started, now)}"
+        second += f", ended {when(row.ended, now)}, {age(now - row.ended)} ago" if row.ended else ""
         second += f", rev {row.revision}" if row.revision else ""
         second += f", because of {row.cause}" if row.cause else ""
         lines: list[list[Piece]] = [first, [(second, "muted")]]
         note = look.text(row.note)
         if row.gives_up is not None and row.state == "running":
             left = max(0, int(row.gives_up - self.board.now))
-            note += f"{', ' if note else ''}gives up at {clock(row.gives_up)} (in {left}s)"
+            note += f"{', ' if note else ''}gives up at {when(row.gives_up, self.board.now)} (in {left}s)"
             note += "".join(f"; {why}" for why in self._held_by())
         for part in wrap(note, width - 4, 3, look.sign("more")):
             lines.append([("   " + part, "text" if row.ended is None else mark)])

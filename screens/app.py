@@ -20,7 +20,9 @@ from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import AwaitMount
+from textual.worker import Worker
 
+from cockpit.locales import charset
 from cockpit.memory import trimming
 from cockpit.model.view import Snapshot
 from cockpit.plan.steps import Bad, Refused
@@ -107,7 +109,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         super().__init__(driver_class=driver() if self.comfort.guessed else None)
         self.session = session
         self._probing = ascii is None
-        encoding = sys.__stdout__.encoding if sys.__stdout__ else "ascii"
+        encoding = charset(os.environ, sys.__stdout__.encoding) if sys.__stdout__ else "ascii"
         self.comfort.write_in(encoding)
         self.look = Look(
             theme=self.comfort.theme, words=self.comfort.words, ascii=choose_ascii(ascii, encoding)
@@ -118,6 +120,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         self._first: asyncio.Task[Snapshot] | None = None
         self._loaded: Changed | None = None
         self._retry = retry
+        self.expecting: Worker[None] | None = None
+        self.board.expected.ask = self._look_behind_expected
         self.sticky = ""
         """A filter that holds on every list."""
         self.memory = memory or Memory()
@@ -167,9 +171,10 @@ class CockpitApp(App[int], inherit_bindings=False):
     def on_cursor_position(self, event: events.CursorPosition) -> None:
         """The terminal's answer: where it stands after two status glyphs.
 
-        Terminals for East Asian text may draw them two cells wide; then only ASCII keeps lines straight.
+        Terminals for East Asian text may draw them two cells wide, and those without UTF-8 show each of their bytes;
+        then only ASCII keeps lines straight.
         """
-        if self._probing and event.x == 2 * len(PROBE):
+        if self._probing and event.x >= 2 * len(PROBE):
             self._probing = False
             self.look.ascii = True
             self._look_changed()
@@ -313,8 +318,15 @@ class CockpitApp(App[int], inherit_bindings=False):
     def _tick(self) -> None:
         for screen in self._seen():
             screen.tick()
+        if self.board.expected.wanted:
+            self._look_behind_expected()
         self.comfort.tick()
         self._keep()
+
+    def _look_behind_expected(self) -> None:
+        from screens import expecting
+
+        expecting.look(self)
 
     def _keep(self) -> None:
         if self._begun:
@@ -392,6 +404,12 @@ class CockpitApp(App[int], inherit_bindings=False):
         if name in WORDS:
             self.comfort.go(name, (*rest, *filter.split()))
             return
+        if name == "columns":
+            from screens import owncolumns
+
+            if isinstance(here, ClusterScreen):
+                await owncolumns.change(here, " ".join((*rest, filter)).split())
+            return
         if name in ("page", "save"):
             from screens import paging
 
@@ -462,7 +480,8 @@ async def run_async(
     if dumb(os.environ):
         from screens.plain import overview_text
 
-        text = overview_text(await session.snapshot(), ascii=choose_ascii(ascii, sys.stdout.encoding))
+        written = charset(os.environ, sys.stdout.encoding)
+        text = overview_text(await session.snapshot(), ascii=choose_ascii(ascii, written))
         sys.stdout.write(text)
         sys.stderr.write("TERM is dumb: this is the overview as text; the screens need a real terminal.\n")
         return 0

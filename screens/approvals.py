@@ -13,7 +13,7 @@ from cockpit.model.guard_rows import APPROVED, WAITING, RequestRow
 from cockpit.plan.steps import Bad, Intent, Refused
 from screens.ask import AskScreen, Question
 from screens.board import Board, Changed
-from screens.format import age, clock, since
+from screens.format import age, since, when
 from screens.keys import key
 from screens.look import Look, Piece
 from screens.plan import PlanScreen
@@ -33,14 +33,14 @@ def request_mark(row: RequestRow) -> str:
     return MARKS.get(row.state, "absent")
 
 
-def outcome(row: RequestRow) -> str:
+def outcome(row: RequestRow, now: float) -> str:
     """What became of it, in words."""
     by = f" by {row.by}" if row.by else ""
     if row.state == WAITING:
         return row.reason
     if row.state == APPROVED and row.verb in DIRECT:
         return f"approved{by}: " + (f"it ran as {row.action[:11]}" if row.action else
-                                    f"{row.author} may run it once, until {clock(row.expires)}")
+                                    f"{row.author} may run it once, until {when(row.expires, now)}")
     if row.state == APPROVED:
         return f"approved{by}: it is {row.action}"
     return f"{row.note or row.state}{by}"
@@ -61,7 +61,8 @@ def request_columns(board: Board, look: Look) -> list[Column]:
         Column("age", "AGE", lambda r: (since(r.asked, board.now), "muted"), leave=5, right=True,
                sort=lambda r: -r.asked),
         Column("rule", "GUARD", lambda r: (look.text(r.rule), "muted"), leave=4, most=24),
-        Column("why", "WHY", lambda r: (look.text(outcome(r)), "muted"), leave=1, grow=True, least=24, most=120),
+        Column("why", "WHY", lambda r: (look.text(outcome(r, board.now)), "muted"), leave=1, grow=True, least=24,
+               most=120),
     ]  # fmt: skip
 
 
@@ -97,7 +98,7 @@ class ApprovalsScreen(TableScreen):
         row = self.board.requests.get(getattr(self, "watched", ""))
         if row is not None and row.state != WAITING and row.id not in self._told:
             self._told.add(row.id)
-            self.say(f"{row.id} {row.title}: {outcome(row)}", request_mark(row))
+            self.say(f"{row.id} {row.title}: {outcome(row, self.board.now)}", request_mark(row))
 
     def heading(self) -> list[Piece]:
         waiting = sum(1 for r in self.board.requests.values() if r.state == WAITING)
@@ -113,7 +114,7 @@ class ApprovalsScreen(TableScreen):
         elif row.action and row.verb not in DIRECT:
             await self.cockpit.goto(("action", row.action))
         else:
-            self.say(f"{row.id} {row.title}: {outcome(row)}", request_mark(row))
+            self.say(f"{row.id} {row.title}: {outcome(row, self.board.now)}", request_mark(row))
 
     async def action_refuse(self) -> None:
         row: RequestRow | None = self.grid.current
@@ -132,8 +133,9 @@ async def ask_refuse(screen: Any, row: RequestRow) -> None:
         if made is not None:
             screen.say(f"{row.id} {row.title}: {made.note}", "ok")
 
+    asked = f"{row.author} asked at {when(row.asked, screen.board.now)}"
     question = Question(
-        title=f"refuse {row.id} {row.title}", label="why:", about=(f"{row.author} asked at {clock(row.asked)}",),
+        title=f"refuse {row.id} {row.title}", label="why:", about=(asked,),
         check=lambda value: "" if value.strip() else "A word why, or Esc.",
     )
     await screen.app.push_screen(AskScreen(question, refused))
@@ -184,7 +186,7 @@ class RequestScreen(PlanScreen):
         self.intent, self.plan = found.intent, found.plan
         self.fill()
         self.show_bottom()
-        self.say(f"{row.author} asks, {clock(row.asked)}. {row.rule}: {row.reason}", "paused")
+        self.say(f"{row.author} asks, {when(row.asked, self.board.now)}. {row.rule}: {row.reason}", "paused")
 
     async def action_refuse(self) -> None:
         if self.cockpit.read_only:
@@ -214,7 +216,7 @@ class RequestScreen(PlanScreen):
 
     def _leave_for_list(self, made: RequestRow) -> None:
         """Whoever asked runs it."""
-        words = f"{made.id} {made.title}: {outcome(made)}"
+        words = f"{made.id} {made.title}: {outcome(made, self.board.now)}"
         if self.app.screen is self:
             self.app.pop_screen()
             self.cockpit.tell(words, "ok")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +29,9 @@ from cockpit.model.view import (
     Snapshot,
 )
 from screens.format import age, short_names
+
+if TYPE_CHECKING:
+    from cockpit.model.topology import Host, Relay, Service
 
 SHAPING = ("nodes", "instances")
 """Tables whose keys make the tree and the short names."""
@@ -61,6 +64,24 @@ class Changed(msgspec.Struct, kw_only=True):
     whole: bool = False
 
 
+class ExpectedNow:
+    """What is expected in full, for columns and filters that look behind `expected`; see screens/expecting.py."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        """Somebody looks."""
+        self.ask: Callable[[], None] = lambda: None
+        """Called when somebody begins to look; the app asks the controller."""
+        self.revision = -1
+        self.services: dict[str, Service] = {}
+        self.hosts: dict[str, Host] = {}
+        self.relays: dict[str, Relay] = {}
+
+    def want(self) -> None:
+        self.wanted = True
+        self.ask()
+
+
 class Board:
     """The client's copy of the tables. `load` and `apply` are its only writers."""
 
@@ -85,6 +106,7 @@ class Board:
         self.events: deque[Event] = deque(maxlen=50)
         self.marked: dict[str, set[str]] = {}
         """Instances by mark, for every mark but ok: what is wrong is found without a look at what is not."""
+        self.expected = ExpectedNow()
         self.wrong = Wrong()
         """Troubles in groups, kept row by row: see `cockpit.explain`."""
         self.version = 0

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen
 
-from screens.ask import Box
-from screens.format import cells, fit
+from cockpit.model.problems import Wrong
+from screens.ask import AskScreen, Box, Option, Question
+from screens.format import cells, cut, fit
 from screens.item import Item, text
 from screens.keys import KeyScreen, key
 from screens.look import Piece
 from screens.widgets.columns import presets
 from screens.widgets.grid import Grid
 
-WIDTH = 44
+if TYPE_CHECKING:
+    from screens.base import ClusterScreen
+
+WIDTH = 48
+
+
+class PathScreen(AskScreen):
+    YES = "add it"
 
 
 class ChooseScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
@@ -34,18 +42,22 @@ class ChooseScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         key("2", "preset('usual')", "usual", "The columns that are on by themselves.", "choose.usual"),
         key("3", "preset('all')", "all", "Every column; w scrolls through them.", "choose.all"),
         key("r", "reset", "reset", "The usual columns again, in their usual order.", "choose.reset"),
+        key("a,+", "add", "add", "A column of your own: a path such as host.labels.rack.", "choose.add"),
         key("enter", "keep", "keep", "Keep these columns, also for the next time.", "choose.keep"),
         key("escape", "no", "as it was", "Close; the columns are as before.", "choose.no"),
     ]
     DEFAULT_CSS = """
     ChooseScreen { align: center middle; background: transparent; }
-    ChooseScreen Box { width: 48; }
+    ChooseScreen Box { width: 52; }
     """
 
-    def __init__(self, grid: Grid[Any], name: str, keep: Callable[[list[str] | None], Awaitable[None]]) -> None:
+    def __init__(
+        self, grid: Grid[Any], screen: ClusterScreen, keep: Callable[[list[str] | None], Awaitable[None]]
+    ) -> None:
         super().__init__()
         self.grid = grid
-        self.view = name
+        self.under = screen
+        self.view = screen.NAME
         self.keep = keep
         self.before = [c.id for c in grid.columns]
         self.order: list[str] = []
@@ -74,6 +86,7 @@ class ChooseScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
 
     def show(self) -> None:
         look, width = self.look, WIDTH
+        more = look.sign("more")
         titles = {c.id: c.title for c in self.grid.every}
         seen = max(3, min(len(self.order), self.app.size.height - 8))
         first = max(0, min(self.at - seen // 2, len(self.order) - seen))
@@ -85,12 +98,13 @@ class ChooseScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
                 (look.sign("head") + " " if here else "  ", "picked"),
                 ("[x] " if on else "[ ] ", "key" if on else "muted"),
                 (titles[id], "strong" if here else "text" if on else "muted"),
+                (f" {cut(id, WIDTH - 10 - cells(titles[id]), more)}" if id in self.grid.own else "", "muted"),
                 (" always first" if number == 0 else "", "muted"),
             ])
         rest = len(self.order) - first - seen
         lines.append([(f"  {rest} more below" if rest > 0 else "", "muted")])
         lines.append([("space", "key"), (" on, off  ", "muted"), ("left right", "key"), (" move  ", "muted"),
-                      ("r", "key"), (" reset", "muted")])
+                      ("a", "key"), (" add  ", "muted"), ("r", "key"), (" reset", "muted")])
         lines.append([("1", "key"), (" narrow ", "muted"), ("2", "key"), (" usual ", "muted"), ("3", "key"),
                       (" all  ", "muted"), (look.sign("enter"), "key"), (" keep  ", "muted"), ("Esc", "key"),
                       (" no", "muted")])
@@ -133,12 +147,41 @@ class ChooseScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
     def action_reset(self) -> None:
         self.action_preset("usual")
 
+    async def action_add(self) -> None:
+        """Ask for a path; its column is on, and under the cursor."""
+        from screens import owncolumns
+
+        def check(path: str) -> str:
+            try:
+                owncolumns.have(self.grid, path, self.board)
+            except Wrong as error:
+                return f"{error}; the nearest is {error.hint}" if error.hint else f"{error}"
+            return ""
+
+        async def done(path: str) -> None:
+            on = [*(id for id in self.ids() if id != path), path]
+            self._lay(on)
+            self.at = len(on) - 1
+            self._changed()
+
+        options = [Option(path, path) for path in owncolumns.paths_of(self.under, self.grid)]
+        await self.app.push_screen(PathScreen(Question(
+            title=f"a column for {self.view}", label="path:", options=options, check=check,
+            about=("A field of the row, or of what it leads to: host.labels.rack, expected.limits.memory.",),
+        ), done))  # fmt: skip
+
     async def action_keep(self) -> None:
+        from screens import owncolumns
+
         ids = self.ids()
         usual = ids == presets(self.grid.every)["usual"]
+        owncolumns.drop(self.grid, self.grid.own.difference(ids))
         await self.app.pop_screen()
         await self.keep(None if usual else ids)
 
     async def action_no(self) -> None:
+        from screens import owncolumns
+
         self.grid.choose(self.before)
+        owncolumns.drop(self.grid, self.grid.own.difference(self.before))
         await self.app.pop_screen()

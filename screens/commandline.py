@@ -97,6 +97,10 @@ class CommandLine:
         """Whole lines that could follow; behind an alias, those of what it stands for."""
         own = self.own
         whole = own.expand(text)
+        if text.startswith("columns "):
+            from screens.owncolumns import completions as paths
+
+            return paths(self._app.screen, text)
         if " " in text and whole != text:
             word = text.partition(" ")[0]
             return [word + line[len(own.aliases[word]):] for line in completions(whole, self._app.board)]

@@ -19,12 +19,12 @@ from screens.aim import ACTION, HOST, INSTANCE, NODE, NOTHING, Aim
 from screens.base import ClusterScreen
 from screens.board import ENDED, Board, Changed
 from screens.filled import FilledScreen
-from screens.format import clock, date, fit, plural, since, wrap
+from screens.format import fit, plural, since, when, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import verb_keys
 from screens.look import Look, Piece
 from screens.overview import VERB_NAMES
-from screens.rows import quiet
+from screens.rows import lately_unwell, quiet
 from screens.sentences import key_for
 from screens.summary import facts_of
 from screens.widgets.bars import Bar, Hint
@@ -151,7 +151,19 @@ def _finding(
 
 def moment(at: float, now: float) -> str:
     """The time of day, with the day where that is another one."""
-    return clock(at) if now - at < 12 * 3600 else date(at)[5:16]
+    return when(at, now, 11)
+
+
+def _lately(answer: Findings, look: Look, width: int) -> list[Item]:
+    """What happened to something that is well again."""
+    out = [BLANK, text(" WITHIN THE LAST DAY", "head")] if answer.lately else []
+    for number, each in enumerate(answer.lately):
+        at = f"   {when(each.at, answer.now, 11):<11}  "
+        parts = wrap(look.text(each.text), max(20, width - len(at) - 4), 3, look.sign("more")) or [""]
+        first = ((at, "muted"), (f"{look.glyph(each.mark)} ", each.mark), (parts[0], quiet(each.mark)))
+        out.append(Item(first, f"lately {number}", bool(each.door), each.door))
+        out += [Item(((" " * (len(at) + 2) + part, "text"),), f"lately {number}") for part in parts[1:]]
+    return out
 
 
 def _style(proof: Evidence) -> str:
@@ -254,8 +266,10 @@ class ExplainScreen(FilledScreen):
         )
         if not answer.findings:
             door = self._calm_door()
-            calm = ((f" {look.glyph(OK)} ", OK), (look.text(answer.calm), "text"))
-            items = [Item(calm, "calm", True, door), *items]
+            first, *more = wrap(look.text(answer.calm), max(20, width - 4), 5, look.sign("more"))
+            calm = ((f" {look.glyph(OK)} ", OK), (first, "text"))
+            told = [Item((("   " + part, "text"),), "calm") for part in more]
+            items = [Item(calm, "calm", True, door), *told, *_lately(answer, look, width), *items]
         if self._alone:
             items.append(text(f" from the board only: {look.text(self._alone)}", "muted"))
         self.sheet.fill(items)
@@ -339,7 +353,7 @@ async def begin(screen: ClusterScreen) -> None:
     name, board = aim.ids[0], screen.board
     if aim.kind == "region":
         await screen.cockpit.goto(("explain",))
-    elif unwell(board, aim.kind, name):
+    elif unwell(board, aim.kind, name) or (aim.kind == INSTANCE and lately_unwell(board, name)):
         await screen.cockpit.goto(("explain", name))
     else:
         places = {INSTANCE: ("node", name), NODE: ("instances", name), HOST: ("host", name), ACTION: ("action", name)}

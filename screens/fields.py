@@ -228,14 +228,26 @@ SCHEMAS: dict[str, Callable[[Board], Schema]] = {
 """Name of the screen -> the fields of its table."""
 
 
-def schema_of(name: str, board: Board, columns: Sequence[Column] = ()) -> Schema:
-    """The schema of a screen's table; columns it does not know are fields by what they show."""
+def schema_of(
+    name: str, board: Board, columns: Sequence[Column] = (), rows: Callable[[], Mapping[str, Any]] = dict,
+) -> Schema:
+    """The schema of a screen's table; columns it does not know are fields by what they show.
+
+    `rows`: those it has now. Where a table has no type of its own they tell what a path may ask.
+    """
+
+    def path(words: str) -> Field:
+        from screens.paths import field_of, kinds_of
+
+        return field_of(words, kinds_of(name, rows()), board)
+
     make = SCHEMAS.get(name)
     known = make(board) if make is not None else Schema()
     names = set(known.names())
     return Schema(
         (*known.fields, *(shown(c) for c in columns if c.id not in names)),
         name=known.name, mark=known.mark, labels=known.labels, now=lambda: board.now,
+        path=path,
     )  # fmt: skip
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
 
+from cockpit.model.problems import Wrong
 from cockpit.model.view import MARKS
 from screens.board import Board
 from screens.fields import SCHEMAS, schema_of
+from screens.query import field_of
 from screens.typed import FLAG, MANY, PATH, TEXT, VERSION, Field, Schema, natural_key, version_key
 
 LOOKED = 5000
@@ -37,22 +39,14 @@ def filter_words(name: str, begun: str, board: Board) -> list[str]:
     if found is None:
         lead = begun[: len(begun) - len(begun.lstrip("!"))]
         low = begun.lstrip("!").lower()
-        names = [f"{n}=" for n in _names(name, low, schema, board)]
+        names = [n if n.endswith(".") else f"{n}=" for n in _names(name, low, schema, board)]
         marks = [m for m in MARKS if low] if schema.mark is not None else []
         return [lead + word for word in (*names, *marks) if word.startswith(low)]
     lead, field, op, value = found.groups()
-    if field.startswith("label."):
-        labels, key = schema.labels, field.removeprefix("label.")
-        if labels is None:
-            return []
-        of = Field(field, lambda row: labels(row).get(key), TEXT)
-    else:
-        known = schema.field(field.lower())
-        if field.lower() == "mark" and schema.mark is not None:
-            known = Field("mark", schema.mark, TEXT)
-        if known is None:
-            return []
-        of = known
+    try:
+        of = field_of(field, schema)
+    except Wrong:
+        return []
     return [f"{lead}{field}{op}{v}" for v in _values(of, value.lower(), _rows(name, board))]
 
 
@@ -60,6 +54,10 @@ def _names(name: str, low: str, schema: Schema, board: Board) -> list[str]:
     out = schema.names()
     if schema.mark is not None:
         out.append("mark")
+    if "." in low:
+        from screens.paths import complete, kinds_of
+
+        out += complete(low, kinds_of(name, {}), board, _rows(name, board))
     if schema.labels is not None and low.startswith("l"):
         labels = schema.labels
         out += sorted({f"label.{key}" for row in _rows(name, board) for key in labels(row)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from screens.fields import schema_of
@@ -21,15 +22,20 @@ def begin(screen: ClusterScreen) -> None:
     """Give the lists of a new screen their fields, the columns that were chosen, and the sticky filter."""
     for pane in screen.panes:
         if isinstance(pane, Grid):
-            if not pane.schema.fields:
-                pane.schema = schema_of(screen.NAME, screen.board, pane.every)
-            ids = _views(screen).columns(view_name(screen, pane))
+            view = view_name(screen, pane)
+            made = schema_of(view, screen.board, pane.every, lambda pane=pane: pane.rows)  # type: ignore[misc]
+            pane.schema = replace(pane.schema, path=made.path) if pane.schema.fields else made
+            ids = views(screen).columns(view)
             if ids is not None:
+                if not {c.id for c in pane.every}.issuperset(ids):
+                    from screens import owncolumns
+
+                    owncolumns.restore(pane, ids, screen.board)
                 pane.choose(ids)
     stick(screen)
 
 
-def _views(screen: ClusterScreen) -> Views:
+def views(screen: ClusterScreen) -> Views:
     head = screen.board.head
     return Views(head.cluster if head is not None else "")
 
@@ -139,12 +145,10 @@ async def columns(screen: ClusterScreen) -> None:
         return
     from screens.choose import ChooseScreen
 
-    views, name = _views(screen), view_name(screen, pane)
-
     async def keep(ids: list[str] | None) -> None:
-        why = await asyncio.to_thread(views.keep, name, ids)
+        why = await asyncio.to_thread(views(screen).keep, view_name(screen, pane), ids)
         count = plural(len(pane.columns), "column")
         words = "The usual columns." if ids is None else f"{count} in this order, also next time."
         screen.say(why or words, "drift" if why else "ok")
 
-    await screen.app.push_screen(ChooseScreen(pane, screen.NAME, keep))
+    await screen.app.push_screen(ChooseScreen(pane, screen, keep))

@@ -12,6 +12,9 @@ from rich.cells import get_character_cell_size
 from cockpit.model.units import age as age
 from cockpit.model.units import plural as plural
 from cockpit.model.units import size_text
+from cockpit.times import clock as clock
+from cockpit.times import date as date
+from cockpit.times import when as when
 
 size = size_text
 
@@ -171,15 +174,6 @@ def lasting(seconds: float) -> str:
     if hours:
         return f"{hours} h" + (f" {minutes} min" if minutes else "")
     return f"{minutes} min" + (f" {secs} s" if secs else "")
-
-
-def clock(moment: float) -> str:
-    """Local time of day, `14:03:22`; with the date when it is more than a day away from midnight."""
-    return time.strftime("%H:%M:%S", time.localtime(moment))
-
-
-def date(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 
 def zone(moment: float) -> str:

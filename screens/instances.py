@@ -61,6 +61,8 @@ class InstancesScreen(TableScreen):
         board = self.board
         if self.scope in board.hosts:
             keys = [k for k, row in board.instances.items() if row.host == self.scope]
+        elif self.scope in board.instances:  # typed as the name of one: it alone, not a list of none
+            keys = [self.scope]
         elif self.scope:
             keys = board.under(self.scope)
         else:
@@ -69,12 +71,15 @@ class InstancesScreen(TableScreen):
 
     def wanted(self, key: str, row: InstanceRow) -> bool:
         scope = self.scope
-        return not scope or row.host == scope or row.service == scope or row.service.startswith(scope + ".")
+        here = (key, row.host, row.service)
+        return not scope or scope in here or row.service.startswith(scope + ".")
 
     def heading(self) -> list[Piece]:
         board = self.board
         node = board.nodes.get(self.scope)
         if node is None:
+            if self.scope in board.instances:
+                return [(f"INSTANCE {board.short(self.scope)}", "strong")]
             return [(f"INSTANCES on {self.scope}" if self.scope else "INSTANCES", "strong")]
         out: list[Piece] = [(f"{node.kind.upper()} {board.short(node.path)}", "strong")]
         out.append((f"   want {node.want}  have {node.have}", "muted" if node.mark == OK else node.mark))

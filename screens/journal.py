@@ -13,8 +13,9 @@ from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, NOTHING, Aim
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
+from screens.format import when
 from screens.keys import key
-from screens.life import put, when
+from screens.life import put
 from screens.look import Look, Piece
 from screens.table import TableScreen
 from screens.widgets.columns import Column

@@ -12,7 +12,7 @@ from screens.aim import NOTHING, Aim
 from screens.base import ClusterScreen
 from screens.board import Board, Changed
 from screens.explain import aim_of, kind_of
-from screens.format import age, clock, date
+from screens.format import age, date, when
 from screens.look import Look, Piece
 from screens.table import TableScreen
 from screens.widgets.columns import Column
@@ -21,12 +21,6 @@ from screens.widgets.grid import Grid
 AGAIN, SOON = 5.0, 1.0
 """Seconds between two questions while nothing changes, and at least."""
 MOST = 1000
-
-
-def when(at: float, now: float) -> str:
-    """The time of day; with the date where it is another day."""
-    same = date(at)[:10] == date(now)[:10]
-    return clock(at) if same else date(at)
 
 
 def life_columns(board: Board, look: Look) -> list[Column]:

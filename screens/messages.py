@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 
 from screens.base import ClusterScreen
 from screens.board import Changed
-from screens.format import clock, plural, wrap
+from screens.format import plural, when, wrap
 from screens.item import Item, text
 from screens.remarks import Message
 from screens.widgets.bars import Bar, said_glyph
@@ -56,8 +56,9 @@ class MessagesScreen(ClusterScreen):
             parts = wrap(look.text(message.text), max(20, width - 24), 6, look.sign("more"))
             times = f"  {message.times} times" if message.times > 1 else ""
             word = {"ok": "done", "paused": "note"}.get(message.mark, message.mark)
+            at = when(message.at, self.board.now, 11)
             head = (
-                (f" {clock(message.at)}  ", "muted"), (f"{said_glyph(message.mark, look)} {word:<9} ", message.mark),
+                (f" {at}  ", "muted"), (f"{said_glyph(message.mark, look)} {word:<9} ", message.mark),
                 (parts[0] if parts else "", "text"), (times, "muted"),
             )
             items.append(Item(head, key=key, pick=True))

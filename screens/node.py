@@ -22,7 +22,7 @@ from screens.item import BLANK, Item, line, text
 from screens.keys import key, verb_keys
 from screens.look import Look, Piece
 from screens.overview import VERB_NAMES
-from screens.rows import action_mark, heard, instance_word, quiet
+from screens.rows import action_mark, heard, instance_word, lately_unwell, quiet
 from screens.widgets.bars import Bar
 from screens.widgets.sheet import Sheet
 from screens.widgets.spark import process_items, spark_items
@@ -283,7 +283,7 @@ class NodeScreen(FilledScreen):
     async def action_explain(self) -> None:
         """Why it is not well; of what is well, this is all there is to say."""
         row = self.board.instances.get(self.instance)
-        if row is not None and row.mark in BAD:
+        if row is not None and (row.mark in BAD or lately_unwell(self.board, row.id)):
             await self.cockpit.goto(("explain", self.instance))
         else:
             self.say("Nothing to explain: this is expected beside actual.", "ok")

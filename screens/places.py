@@ -64,6 +64,7 @@ PLACES: dict[str, Place] = {
     ),
     "past": Place("every screen at a moment: 14:02, -15m, 2026-11-20 03:00, #118"),
     "between": Place("what changed between two moments", "screens.between:BetweenScreen"),
+    "columns": Place("columns of this list: +host.region adds a path, -pid takes one away, usual; nothing: choose"),
     "page": Place("this view, every row of it, in $PAGER"),
     "save": Place("this view, every row of it, in a new file: NAME.csv, NAME.json, else text"),
     "cp": Place("copy one file from the host or instance under the cursor, or to it; `cp SOURCE TARGET`, `cp stop`"),

@@ -14,7 +14,7 @@ from cockpit.model.view import ActionRow
 from screens.aim import ACTION, NOTHING, Aim
 from screens.board import ENDED, Changed
 from screens.filled import FilledScreen
-from screens.format import cells, clock
+from screens.format import cells, when
 from screens.keys import key, verb_keys
 from screens.look import Piece
 from screens.pushing import (
@@ -183,7 +183,7 @@ class PushScreen(FilledScreen):
         if tree.sieve.text or tree.waiting or tree.gone:
             first += [(f"   {words}", style) for words, style in tree.state_words()]
         if row is not None:
-            first.append((f"   by {row.author}, {clock(row.started)}", "muted"))
+            first.append((f"   by {row.author}, {when(row.started, self.board.now)}", "muted"))
         while sum(cells(words) for words, _ in first) > width and len(first) > 2:
             first.pop()  # what does not fit leaves whole
         if not count:

@@ -23,7 +23,9 @@ READ = 400
 NEEDY = (UNKNOWN, DRIFT, FAILED)
 """Marks of what needs attention."""
 
-_CONDITION = re.compile(r"((?:label\.[\w./-]*\w)|[A-Za-z_](?:[\w.-]*\w)?)(!=|!~|>=|<=|==|=|>|<|~)")
+_CONDITION = re.compile(
+    r"((?:(?:[A-Za-z]\w*\.)*(?:labels?|attributes)\.[\w./-]*\w)|[A-Za-z_](?:[\w.-]*\w)?)(!=|!~|>=|<=|==|=|>|<|~)"
+)
 _LABEL = re.compile(r"label\.([\w./-]*\w)")
 
 
@@ -198,7 +200,7 @@ def _term(text: str, at: int, schema: Schema, inverse: bool) -> tuple[Term | Non
     if found:
         value, quoted, after = _value(text, found.end(), pattern=found[2].endswith("~"))
         op = "=" if found[2] == "==" else found[2]
-        of = _field(found[1], schema)
+        of = field_of(found[1], schema, '. Text with = in it goes in "..."')
         ready = condition(of, op, value, quoted, lambda want: _match(want, found.end()))
         word = f"{of.name}{op}{value!r}"
         return Term("field", word, inverse, ready=ready, timed=of.kind == "moment"), after
@@ -223,10 +225,11 @@ def _fuzzy(part: str, schema: Schema, inverse: bool) -> Term:
     return Term("fuzzy", part, inverse, ready=lambda now: lambda row: passes(name(row).lower()))
 
 
-def _field(name: str, schema: Schema) -> Field:
-    """Raises Wrong with the nearest right name."""
-    if name.startswith("label."):
-        labels, key = schema.labels, name.removeprefix("label.")
+def field_of(name: str, schema: Schema, quote: str = "") -> Field:
+    """A field by its name, a label, or a path into the rows. Raises Wrong with the nearest right name."""
+    head, dot, key = name.partition(".")
+    if dot and (head == "label" or (head == "labels" and schema.labels is not None)):
+        labels = schema.labels
         if labels is None:
             raise Wrong("rows of this table have no labels")
         return Field(name, lambda row: labels(row).get(key), TEXT)
@@ -238,10 +241,17 @@ def _field(name: str, schema: Schema) -> Field:
         return found
     names = schema.names()
     hint = next((n for n in names if n.startswith(low)), "") or nearest(low, names)
+    if schema.path is not None:
+        try:
+            return schema.path(name)
+        except Wrong as error:
+            if dot:
+                raise
+            hint = hint or error.hint
     if hint:
         raise Wrong(f'no field "{short(name)}" here', hint)
     known = " ".join(names[:12]) or "none"
-    raise Wrong(f'no field "{short(name)}" here; there are {known}. Text with = in it goes in "..."')
+    raise Wrong(f'no field "{short(name)}" here; there are {known}{quote}')
 
 
 def _match(want: str, at: int) -> Callable[[str], bool]:

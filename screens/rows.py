@@ -31,6 +31,7 @@ from screens.loading import load_columns
 from screens.look import Look, Piece
 from screens.widgets.columns import Column
 
+DAY = 86400.0
 STEP_MARKS = {"waiting": ABSENT, "running": CHANGING, "done": OK, "failed": FAILED, "skipped": ABSENT}
 ENDPOINT_MARKS = {"ready": OK, "draining": DRAINING, "gone": ABSENT}
 ACTION_MARKS = {
@@ -55,6 +56,12 @@ def quiet(mark: str) -> str:
 
 def instance_word(row: InstanceRow) -> str:
     return row.word or row.state.lower()
+
+
+def lately_unwell(board: Board, name: str) -> bool:
+    """Is an instance well only since its keeper started it again, within the last day?"""
+    row = board.instances.get(name)
+    return row is not None and bool(row.restarts) and board.now - (row.started or 0.0) < DAY
 
 
 def version_cell(row: InstanceRow, look: Look) -> Piece:

@@ -39,6 +39,7 @@ NO_VIEWS = {
     "quit": "it leaves", "past": "say --at MOMENT with a view", "theme": "say --theme NAME with a view",
     "cp": "it copies a file: `cockpit cp`",
     "page": "the output of this command is it", "save": "say -o FILE with a view",
+    "columns": "it is a choice, kept for each view",
     "language": "it is a choice, for the screens alone", "tour": "it leads from view to view",
 }  # fmt: skip
 

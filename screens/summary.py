@@ -15,7 +15,7 @@ from cockpit.model.view import BADNESS, DRIFT, OK, PAUSED, UNKNOWN, ActionRow, H
 from cockpit.model.why_rows import Finding
 from screens.aim import ACTION, HOST, INSTANCE, NODE, NOTHING, Aim
 from screens.board import Board
-from screens.format import age, bar, cells, clock, cut, plural, since, wrap
+from screens.format import age, bar, cells, cut, plural, since, when, wrap
 from screens.item import Item
 from screens.look import Look, Piece
 from screens.rows import action_door, action_mark, instance_word, took
@@ -327,7 +327,8 @@ def action_items(row: ActionRow, board: Board, look: Look, width: int) -> list[I
     out = [Item(first, key, True, action_door(row, board), Aim(ACTION, (row.id,)))]
     note = look.text(row.note)
     if row.gives_up is not None and row.state == "running":
-        note = f"{note}, gives up at {clock(row.gives_up)}" if note else f"gives up at {clock(row.gives_up)}"
+        end = f"gives up at {when(row.gives_up, board.now)}"
+        note = f"{note}, {end}" if note else end
     out += [Item((("    " + part, "muted"),), key) for part in wrap(note, max(10, width - 4), 2, look.sign("more"))]
     return out
 
@@ -341,7 +342,7 @@ def lately_items(board: Board, look: Look, width: int, limit: int = 12) -> list[
         item = Item(
             (
                 (look.glyph(event.mark) + " ", event.mark),
-                (clock(event.at) + " ", "muted"),
+                (when(event.at, board.now, 11) + " ", "muted"),
                 (look.text(event.text), "text"),
             ),
             f"event {event.at} {event.host}",

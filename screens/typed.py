@@ -59,6 +59,8 @@ class Schema:
     mark: Callable[[Any], str] | None = None
     labels: Callable[[Any], Mapping[str, str]] | None = None
     now: Callable[[], float] = lambda: 0.0
+    path: Callable[[str], Field] | None = None
+    """The field behind a path into the rows (screens/paths.py); raises Wrong."""
 
     def field(self, name: str) -> Field | None:
         return next((f for f in self.fields if f.name == name), None)

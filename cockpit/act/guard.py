@@ -9,6 +9,7 @@ from cockpit.act.table import CHANGE, DESTRUCTIVE, OBSERVE, VERBS, Verb
 from cockpit.model.guard_rows import CONFIRM
 from cockpit.model.view import Who
 from cockpit.plan.steps import Intent, Plan, Refused
+from cockpit.times import when
 
 OPERATOR = "operator"
 
@@ -96,7 +97,7 @@ def conflicts(locks: Collection[str], running: Mapping[str, Holder]) -> None:
             what = ", ".join(short(n) for n in common[:3])
             if len(common) > 3:
                 what += f" and {len(common) - 3} more"
-            clock = time.strftime("%H:%M:%S", time.localtime(since))
+            clock = when(since, time.time())
             raise Refused(
                 f"{what}: {id} {title} works on it since {clock} (by {author}); "
                 f"wait for it, or abort {id}"

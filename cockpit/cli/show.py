@@ -23,6 +23,7 @@ from cockpit.cli.common import (
     say,
 )
 from cockpit.history.when import BACKWARDS
+from cockpit.locales import charset
 
 
 def add(commands: Any) -> None:
@@ -120,7 +121,7 @@ def overview(snapshot: Any) -> str:
     from cockpit.cli.faces import face
 
     width = shutil.get_terminal_size((100, 40)).columns
-    ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
+    ascii_only = "utf" not in charset(os.environ, sys.stdout.encoding or "").lower()
     return str(face("plain")(snapshot, width=width, ascii=ascii_only))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from cockpit.cli.common import DIFFERS, DONE, add_json, add_state, call, drive, print_json, say, warn
 from cockpit.model.units import age
 from cockpit.model.why_rows import Finding, Findings, Life, explain, timeline
+from cockpit.times import when as moment_of
 
 
 def add(commands: Any) -> None:
@@ -58,11 +59,12 @@ def findings_text(answer: Findings) -> list[str]:
         out.append(f"and {answer.left_out} more; `cockpit explain --json` has the first {len(answer.findings)} only")
     if not answer.findings:
         out.append(answer.calm)
+        out += [f"     {moment_of(m.at, answer.now)}  {m.kind:<9} {m.text}" for m in answer.lately]
     return out + [f"not known: {words}" for words in answer.unknown]
 
 
 def _finding(number: int, found: Finding, now: float) -> list[str]:
-    since = f", since {clock(found.since)} ({age(now - found.since)} ago)" if found.since is not None else ""
+    since = f", since {moment_of(found.since, now)} ({age(now - found.since)} ago)" if found.since is not None else ""
     out = [f"{number}. {found.what}{since}"]
     if found.count > 1 and found.kind == "service":
         more = f" and {found.count - len(found.objects)} more" if found.count > len(found.objects) else ""
@@ -78,7 +80,7 @@ def _finding(number: int, found: Finding, now: float) -> list[str]:
         out.append(f"     hangs on it: {', '.join(hangs)}")
     out += [f"     {c.how} {c.text}" for c in found.causes]
     for proof in found.evidence:
-        at = f"{clock(proof.at)} " if proof.at is not None else ""
+        at = f"{moment_of(proof.at, now, 11)} " if proof.at is not None else ""
         out.append(f"     {proof.kind:<10} {at}{proof.text}")
     out += [f"     suspect    {s.text}" for s in found.suspects]
     for remedy in found.remedies:
@@ -114,7 +116,3 @@ def life_text(life: Life, *, newest_first: bool = False) -> list[str]:
     if life.left_out:
         out.insert(len(out) if newest_first else 0, f"{life.left_out} older entries are left out; -n shows more")
     return out or [f"nothing is known of the life of {life.name or 'the cluster'}"]
-
-
-def clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at))

@@ -61,6 +61,7 @@ from cockpit.model.view import InstanceDetail, Who
 from cockpit.naming.registry import Registry
 from cockpit.plan.steps import Bad
 from cockpit.ports import StateStore
+from cockpit.times import when
 
 FIRST_LOOK = 5.0
 """Seconds a fresh controller waits for all known hosts before it makes a plan."""
@@ -433,7 +434,9 @@ class Controller:
 
 
 def clock(at: float) -> str:
-    return time.strftime("%H:%M", time.localtime(at))
+    """`14:02`; with the day where it is another one."""
+    words = when(at, time.time(), 11)
+    return words[:5] if words.count(":") == 2 else words
 
 
 def exit_line(unit: Unit) -> str:

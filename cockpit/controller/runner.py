@@ -22,6 +22,7 @@ from cockpit.model.states import SUSPECT, UP
 from cockpit.model.topology import service_path
 from cockpit.plan.steps import FETCH, HEALTHY, Plan, Step
 from cockpit.plan.unitspec import unit_spec
+from cockpit.times import when
 
 if TYPE_CHECKING:
     from cockpit.controller.core import Controller
@@ -369,7 +370,7 @@ class Runner:
         last = record.log[-1].partition("  ")[2] if record.log else ""
         if last and text.startswith(last):
             record.log.pop()
-        stamp = time.strftime("%H:%M:%S", time.localtime())
+        stamp = when(time.time(), record.row.started)  # with the day, where it is not the one it began on
         record.log.append(f"{stamp}  {text}")
         del record.log[:-1000]
 

@@ -11,11 +11,13 @@ import msgspec
 from cockpit.controller.lives import life_of
 from cockpit.explain.asked import explain, worst_instances
 from cockpit.explain.facts import Facts, More
+from cockpit.explain.lately import lately
 from cockpit.model.names import near, resolve
 from cockpit.model.states import UP
-from cockpit.model.view import Who
+from cockpit.model.view import OK, Who
 from cockpit.model.why_rows import ACTION, CLUSTER, GROUP, HOST, INSTANCE, RELAY, SERVICE, Findings
 from cockpit.plan.steps import Bad
+from cockpit.times import when
 
 if TYPE_CHECKING:
     from cockpit.controller.core import Controller
@@ -91,7 +93,20 @@ async def why(c: Controller, kind: str, name: str) -> Findings:
     more = dict(zip(ids, told, strict=True))
     answer = explain(facts_of(c, more), kind, name)
     unknown = tuple(dict.fromkeys(m.no_lines for m in told if m.no_lines))
-    return msgspec.structs.replace(answer, unknown=unknown)
+    answer = msgspec.structs.replace(answer, unknown=unknown)
+    return answer if answer.findings else await _healed(c, answer)
+
+
+async def _healed(c: Controller, answer: Findings) -> Findings:
+    """Of an instance that is well: with what went wrong within the last day."""
+    row = c.board.tables["instances"].get(answer.name) if answer.kind == INSTANCE else None
+    if row is None or row.mark != OK:
+        return answer
+    life = await life_of(c, INSTANCE, row.id, MOST)
+    words, shown = lately(
+        c.short(row.id), row.word or row.state.lower(), life.moments, answer.now, lambda at: when(at, answer.now)
+    )
+    return msgspec.structs.replace(answer, calm=words or answer.calm, lately=shown)
 
 
 async def _more(c: Controller, id: str) -> More:

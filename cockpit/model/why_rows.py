@@ -108,6 +108,8 @@ class Findings(Row, frozen=True, kw_only=True):
     left_out: int = 0
     """Findings that did not fit."""
     calm: str = ""
+    lately: tuple[Moment, ...] = ()
+    """Of what is well now and was not within the last day: what happened, newest first."""
     unknown: tuple[str, ...] = ()
     """What could not be looked at, in sentences."""
 

@@ -10,7 +10,7 @@ from textual.strip import Strip
 
 from cockpit.model.view import BADNESS, FAILED, PAUSED, Who
 from screens.board import Board
-from screens.format import age, cells, clock, cut, plural, wrap, zone
+from screens.format import age, cells, clock, cut, plural, when, wrap, zone
 from screens.look import PLAIN, Look, Piece
 from screens.widgets.field import Field
 from screens.widgets.lines import Lines
@@ -39,7 +39,7 @@ def top_parts(board: Board, who: Who, read_only: str, look: Look) -> tuple[list[
         left.append(Part(0, (("  LIVE", "top"),)))
     else:
         old = age(board.stale_for)
-        words = f" NO ANSWER since {clock(board.lost)}, shown as it was {old} ago "
+        words = f" NO ANSWER since {when(board.lost, board.now)}, shown as it was {old} ago "
         left.append(Part(0, (("  ", "top"), (words, "alarm")), "go:messages"))
     author, _, place = look.text(who.author).partition("@")
     role = "read-only" if read_only else who.role

@@ -102,6 +102,15 @@ def chosen(every: Sequence[Column], ids: Sequence[str] | None) -> list[Column]:
     return [every[0], *(known[id] for id in dict.fromkeys(ids) if id in known and id != first)]
 
 
+def renewed(
+    columns: Sequence[Column], every: Sequence[Column], shown: Sequence[Column], own: set[str],
+) -> tuple[list[Column], list[Column]]:
+    """Other columns instead of `every`, the operator's own behind them; and those to show, as they were chosen."""
+    whole = [*columns, *(c for c in every if c.id in own)]
+    ids = [c.id for c in shown]
+    return whole, chosen(whole, None if ids == [c.id for c in every if not c.off] else ids)
+
+
 def presets(every: Sequence[Column]) -> dict[str, list[str]]:
     """Name -> ids: what fits beside another window, what is usual, everything."""
     usual = [c.id for c in every if not c.off]

@@ -10,7 +10,7 @@ from typing import TypeVar
 from screens.format import cells, cut_words, drop, fit
 from screens.look import Piece
 from screens.query import Bad, Part
-from screens.widgets.columns import GAP, Column, Placed, chosen, header, place, present, row_cells, titled
+from screens.widgets.columns import GAP, Column, Placed, chosen, header, place, present, renewed, row_cells, titled
 from screens.widgets.lines import Lines
 from screens.widgets.news import News
 from screens.widgets.shelf import NATURAL, GridState, Shelf
@@ -20,13 +20,11 @@ SAMPLE = 400
 """So many rows are measured for the widths of columns; later ones widen them as they change."""
 MANY = 10_000
 """From so many rows on, what takes long for each is done in slices."""
-SLICE = 0.004
-"""Seconds of one slice; a key waits for one at most."""
+SLICE = 0.004  # seconds; a key waits for one at most
 REST = 0.001
 KEPT = 4096
 """Rows whose cells are remembered as text."""
-Query = Part
-"""The filter of lists without columns."""
+Query = Part  # the filter of lists without columns
 
 
 class Grid(Shelf[T], Lines):
@@ -211,6 +209,10 @@ class Grid(Shelf[T], Lines):
         self.only_marked = self.only_marked if marked is None else marked
         self._sift()
 
+    def sift_again(self) -> None:
+        self.settle()
+        self._sift()
+
     can_narrow = True
     """May a narrower filter begin with what is shown?"""
 
@@ -268,8 +270,7 @@ class Grid(Shelf[T], Lines):
             at = ids.index(self.sort_by) if self.sort_by in ids else 0
             self.sort_by = ids[(at + 1) % len(ids)]
             self.descending = False
-        self.settle()
-        self._sift()
+        self.sift_again()
 
     def order_by(self, column: str, descending: bool = False) -> None:
         """Sort by a column, by its id; the natural order when it is empty."""
@@ -353,14 +354,13 @@ class Grid(Shelf[T], Lines):
         self.resized()
         self.refresh()
 
-    def choose(self, ids: Sequence[str] | None) -> None:
-        """Show these columns in this order; None: those that are on by themselves."""
+    def choose(self, ids: Sequence[str] | None) -> None:  # None: those that are on by themselves
         self._columns_are(chosen(self.every, ids))
 
     def relabel(self, columns: Sequence[Column]) -> None:
         """Other columns over the same rows."""
-        self.every = list(columns)
-        self._columns_are(chosen(columns, None))
+        self.every, shown = renewed(columns, self.every, self.columns, self.own)
+        self._columns_are(shown)
 
     def _columns_are(self, columns: list[Column]) -> None:
         self.columns = columns

@@ -52,6 +52,8 @@ class Shelf(Generic[T]):
         self.every = list(columns)
         """All columns there are; `columns` are those that are on, in their order."""
         self.columns = [c for c in columns if not c.off]
+        self.own: set[str] = set()
+        """Ids of columns that the operator made (screens/owncolumns.py)."""
         self.haystack = haystack
         self.schema = Schema()
         self.rows: dict[str, T] = {}
@@ -182,6 +184,10 @@ class Shelf(Generic[T]):
     def asks(self, field: str) -> bool:
         """Does a filter in force compare this field?"""
         return any(t.kind == "field" and re.match(rf"{re.escape(field)}\W", t.word) for t in self._whole.terms)
+
+    def asks_behind(self, name: str) -> bool:
+        """Does a filter in force go through this name to what lies behind it?"""
+        return any(t.kind == "field" and f".{name}." in f".{t.word}" for t in self._whole.terms)
 
     def narrows(self, query: Query) -> bool:
         """Is everything that passes this one, and what else is in force, in the order already?"""

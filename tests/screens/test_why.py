@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from cockpit.model.why_rows import Findings, Moment
 from cockpit.plan.steps import Bad
+from screens.format import when
 from tests.screens.drive import LARGE, SMALL, Driver, driven, to, until
 from tests.screens.explained import MOMENTS, Journal, session
 from tests.screens.puzzle import NOW, relay_lost, snapshot
@@ -72,6 +74,35 @@ async def test_e_on_a_relay_that_is_lost_and_on_what_is_well() -> None:
         await d.press("e")
         await d.at("NodeScreen")
         await d.sees("nothing to explain")
+
+
+@pytest.mark.parametrize("size", [LARGE, SMALL])
+async def test_a_loop_that_healed_is_told_with_what_happened(size: tuple[int, int]) -> None:
+    canned = session()
+    row = msgspec.structs.replace(canned.data.instances["puzzle.web/0"], restarts=3, started=NOW - 600)
+    canned.data = msgspec.structs.replace(canned.data, instances=canned.data.instances | {row.id: row})
+    kinds = ("instance", row.id)
+    canned.answers["explain"] = msgspec.to_builtins(Findings(
+        kind="instance", name=row.id, now=NOW,
+        calm="web/0 is running, as expected, since 22:13:22 (10m ago). Within the last day 3 runs ended badly",
+        lately=(
+            Moment(at=NOW - 601, kind="run", kinds=kinds, text="run 3 ended: exit 1 after 0.8 s", mark="failed",
+                   door=("node", row.id)),
+            Moment(at=NOW - 80000, kind="action", kinds=kinds, text="#12 restart web/0 began, by li",
+                   door=("action", "#118")),
+        ),
+    ))  # fmt: skip
+    async with driven(size, canned) as d:
+        await to(d, row.id)
+        await d.press("e")
+        await d.at("ExplainScreen")
+        await d.sees("3 runs ended badly")
+        await d.sees("WITHIN THE LAST DAY")
+        await d.sees("run 3 ended: exit 1 after 0.8 s")
+        assert when(NOW - 80000, NOW, 11) in d.text(), "of another day, with the day"
+        seek(d, when(NOW - 80000, NOW, 11))
+        await d.press("enter")
+        await d.at("ActionScreen")
 
 
 async def test_it_is_live() -> None:
