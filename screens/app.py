@@ -35,9 +35,11 @@ from screens.bell import Bell
 from screens.board import Board, Changed
 from screens.colourless import NoColours
 from screens.colours import dumb
-from screens.comfort import WORDS, Comfort
+from screens.comfort import Comfort
 from screens.command import Go, parse
 from screens.commandline import CommandLine
+from screens.doing import do
+from screens.forwarding import Forwards
 from screens.grounds import QUESTION, Ground, driver
 from screens.keys import KeyScreen, config_file
 from screens.look import Look, choose_ascii
@@ -135,6 +137,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         self.set_keymap({id: ",".join(each) for id, each in self.own_keys.items()})
         self._bell = Bell()
         self.watched = Watch()
+        self.forwards = Forwards(self)
         self.travel: Travel | None = None
         """A stay in the past."""
         self.comfort.begin(self)
@@ -341,7 +344,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         if self.travel is not None:
             self.travel.draw_top(bar, width)
         elif width:
-            pieces, doors = lay(*top_parts(self.board, self.session.who, self.read_only, self.look), width)
+            left, right = top_parts(self.board, self.session.who, self.read_only, self.look)
+            pieces, doors = lay(left, [*self.forwards.parts(self.look), *right], width)
             strip, tabs = self.tabs.pieces(width)
             lines = [pieces, strip] if strip else [pieces]
             bar.show(lines, {(0, n): d for n, d in doors.items()} | {(1, n): d for n, d in tabs.items()})
@@ -393,32 +397,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         """Open a screen on top of this one. Esc comes back to exactly here."""
         name, rest = words[0], tuple(words[1:])
         here = self.screen
-        if name == "quit":
-            self.leave()
-            return
-        if name == "past":
-            from screens import past
-
-            await past.go(self, rest)
-            return
-        if name in WORDS:
-            self.comfort.go(name, (*rest, *filter.split()))
-            return
-        if name == "columns":
-            from screens import owncolumns
-
-            if isinstance(here, ClusterScreen):
-                await owncolumns.change(here, " ".join((*rest, filter)).split())
-            return
-        if name in ("page", "save"):
-            from screens import paging
-
-            await paging.go(self, name, " ".join((*rest, filter)).strip())
-            return
-        if name == "cp":
-            from screens import transfer
-
-            await transfer.go(self, " ".join((*rest, filter)).strip())
+        if await do(self, name, rest, filter):
             return
         if name == "overview":
             while self.deep:

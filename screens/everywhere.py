@@ -53,6 +53,8 @@ _ALL: tuple[Everywhere, ...] = (
         "shell", "S", "shell", "A shell on the host, or in the release of the instance, under the cursor.",
         "screens.shell:begin",
     ),
+    Everywhere("forward", "f", "forward", "A port of the instance under the cursor, on this machine.",
+               "screens.forwarding:begin"),
     Everywhere("go.matrix", "M", "matrix", "Hosts against services.", "screens.matrix:begin"),
     Everywhere(
         "life", "L", "life", "What happened to the thing under the cursor: states, runs, actions, revisions.",

@@ -41,6 +41,7 @@ NO_VIEWS = {
     "page": "the output of this command is it", "save": "say -o FILE with a view",
     "columns": "it is a choice, kept for each view",
     "language": "it is a choice, for the screens alone", "tour": "it leads from view to view",
+    "forward": "it is cockpit forward", "forwards": "each running screen has its own; cockpit forward prints its own",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from backends.ssh import look, scripts
 from backends.ssh.follow import Followed
+from backends.ssh.forwards import Forwards
 from backends.ssh.health import Checks
 from backends.ssh.look import Kind, Look, Track
 from backends.ssh.missing import MISSING
@@ -66,6 +67,7 @@ class Host:
         self.followed = Followed(self)
         self.checks = Checks(self)
         self.shells = Shells(self)
+        self.forwards = Forwards(self)
         self.tasks = Tasks(self.uuid, Words(self).table(), send)
         self._told: dict[str, Frame] = {}
         self._releases: list[str] = []
@@ -119,6 +121,7 @@ class Host:
         self.checks.stop()
         self.followed.close()
         self.shells.end_all("lost")
+        self.forwards.end_all("lost")
 
     async def close(self) -> None:
         self.leave()
@@ -133,6 +136,7 @@ class Host:
             self.followed.credit(str(frame.get("stream")), int(frame.get("lines") or 0))
         elif kind == "input":
             self.shells.input(str(frame.get("task")), frame.get("data"))
+            self.forwards.input(str(frame.get("task")), frame.get("data"))
         elif kind == "names":  # no program here reads them from us: as good as applied
             self.names = int(frame.get("version") or 0)
             self.send({"t": "names", "version": self.names})

@@ -16,6 +16,7 @@ MISSING: tuple[str, ...] = (
     "Files are not copied from or to it by Cockpit; scp and sftp are there.",
     "Programs here have no naming socket and no names cache.",
     "Core files and peak memory of ended programs are not kept.",
+    "Only declared ports are forwarded: what a process listens on beside them is not known.",
     "Logs are not rotated by Cockpit; at most 4 are followed at once.",
     "While nobody can enter by SSH the host is unknown: nothing here acts by itself.",
 )

@@ -55,11 +55,12 @@ class Words:
             "signal": self.signal, "drain": self.drain, "logs": self.logs, "unlog": self.unlog, "tail": self.tail,
             "head": self.head, "head-get": self.head_get, **{w: functools.partial(_not_here, w) for w in NOT_HERE},
         }  # fmt: skip
-        named["shell-end"] = self._host.shells.end
+        named["shell-end"], named["forward-end"] = self._host.shells.end, self._host.forwards.end
         found = {word: functools.partial(self._translated, handler) for word, handler in named.items()}
-        shell = functools.partial(self._translated, self._host.shells.shell)
-        shell.parallel = True  # type: ignore[attr-defined]  # side by side with itself
-        return {**found, "shell": shell}
+        for word, handler in (("shell", self._host.shells.shell), ("forward", self._host.forwards.forward)):
+            found[word] = functools.partial(self._translated, handler)
+            found[word].parallel = True  # type: ignore[attr-defined]  # side by side with itself
+        return {**found}
 
     async def _translated(self, handler: Word, args: Mapping[str, Any], progress: Progress) -> Data:
         try:

@@ -65,6 +65,9 @@ def _direct(intent: Intent, confirm: str) -> list[str]:
             here = str(given["path"]).rpartition("/")[2]
             over = ["--overwrite"] if given.get("overwrite") else []
             return ["cockpit", "cp", *options, *over, *([here, there] if given["put"] else [there, here])]
+        case "forward":
+            port = [given["port"]] if given.get("port") else []
+            return ["cockpit", "forward", *options, given["instance"], *port]
     return ["cockpit", "plugin", intent.verb.partition("-")[2], given["plugin"], *intent.targets, *options]
 
 

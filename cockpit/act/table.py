@@ -173,6 +173,8 @@ DIRECT: dict[str, Verb] = {v.name: v for v in (
          example="cockpit shell sh-1"),
     Verb(name="copy", target="any", help="Copy one file from or to a host, or beside an instance.",
          example="cockpit cp web/2:app.log ."),
+    Verb(name="forward", target="instance", help="Make a port of an instance reachable on the operator's machine.",
+         example="cockpit forward web/0 8080:http"),
     Verb(name="plugin-push", target="host", many=True, help="Load a plug-in on hosts.",
          example="cockpit plugin push backup/1.2.0 --all"),
     Verb(name="plugin-remove", target="host", many=True, help="Unload a plug-in on hosts.",

@@ -132,6 +132,18 @@ def _copied(body: Any) -> str:
     return f"{body['way']} {body.get('instance') or body['host']}:{body['path']}{over}  on {body['host']}"
 
 
+def _forward(body: Any) -> str:
+    port = f"port {body['port']}" if body.get("port") else "the port"
+    return f"{body['id']} {port} of {body['instance']}  on {body['host']}  by {body['author']}{_approved(body)}"
+
+
+def _forward_end(body: Any) -> str:
+    count = body["connections"]
+    how = f"{body['why']} after {body['seconds']:.0f} s, {count} {'connection' if count == 1 else 'connections'}"
+    moved = f"{body['sent']} bytes to it, {body['received']} from it"
+    return f"{body['id']} {how}, {moved}  {body['instance']} on {body['host']}  by {body['author']}"
+
+
 def _join(body: Any) -> str:
     let = f"  let in by {body['author']}" if body.get("author") else ""
     return f"{body['as']} {body['name']} ({body['uuid']}) from {body['address'] or 'somewhere'}{let}"
@@ -164,6 +176,7 @@ _OTHERS: dict[str, Callable[[Any], str]] = {
     "glass": _glass, "alert": _alert, "shell": _shell, "shell-end": _shell_end,
     "build": _build, "build-end": _build_end,
     "copy": _copy, "copy-end": _copy_end,
+    "forward": _forward, "forward-end": _forward_end,
 }
 
 

@@ -41,6 +41,7 @@ FAMILIES = {
     "shell": "shell",
     "advice": "advice",
     "copying": "cp",
+    "forward": "forward",
 }
 """Module of this package, which has `add(subparsers)` -> the commands that it adds."""
 

@@ -23,6 +23,7 @@ from cockpit.controller.copies import Copies
 from cockpit.controller.desk import Desk
 from cockpit.controller.direct import Direct
 from cockpit.controller.executing import Executions
+from cockpit.controller.forwards import Forwards
 from cockpit.controller.gateway import Gateway
 from cockpit.controller.joining import Joining
 from cockpit.controller.journals import Refusals
@@ -143,6 +144,7 @@ class Controller:
         self.rehearsals = Rehearsals(self)
         self.shells = Shells(self)
         self.copies = Copies(self)
+        self.forwards = Forwards(self)
         self.shelf = Shelf(self)
         self.runner = Runner(self)
         self.desk = Desk(self)

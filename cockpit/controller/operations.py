@@ -23,6 +23,7 @@ from cockpit.controller import (
     copies,
     earlier,
     executing,
+    forwards,
     guarding,
     journals,
     plugging,
@@ -107,6 +108,9 @@ def operations(c: Controller) -> dict[str, Op]:
             case "copy":
                 request = msgspec.convert(rest, copies.Request)
                 plan = c.copies.plan(request, who)
+            case "forward":
+                request = msgspec.convert(rest, forwards.Request)
+                plan = c.forwards.plan(request, who)
             case "plugin-push":
                 request = msgspec.convert(rest, plugging.Push)
                 plan = plugging.push_plan(c, request, who.author)
@@ -133,7 +137,7 @@ def operations(c: Controller) -> dict[str, Op]:
 
     return {
         **c.security.operations(), **c.alerts.operations(), **c.metrics.operations(), **history.operations(c),
-        **c.shells.operations(), **c.copies.operations(),
+        **c.shells.operations(), **c.copies.operations(), **c.forwards.operations(),
         "export": export, "artifact_add": artifact_add,
         "artifact_collect": artifact_collect, "artifact_patch": artifact_patch, "artifact_sign": sign, "end": end,
         "direct": direct,
@@ -162,7 +166,7 @@ def streams(c: Controller) -> dict[str, Stream]:
     return {
         "artifact_build": artifact_build, "exec": run_exec, "plugin_push": plugin_push,
         "plugin_remove": plugin_remove, **c.metrics.streams(), **rehearsing.streams(c), **history.streams(c),
-        **c.shells.streams(), **c.copies.streams(),
+        **c.shells.streams(), **c.copies.streams(), **c.forwards.streams(),
     }
 
 

@@ -71,7 +71,7 @@ class Reports:
             case messages.Log():
                 self.c.logs.frame(frame)
             case messages.Progress(task=task, data=data):
-                takers = (self.c.builds, self.c.executions, self.c.shells, self.c.copies)
+                takers = (self.c.builds, self.c.executions, self.c.shells, self.c.copies, self.c.forwards)
                 if not any(taker.progress(task, data) for taker in takers):
                     self.c.runner.progress(task, data)
             case messages.Plugins():

@@ -1,5 +1,5 @@
-"""What runs at once, without steps: programs, shells, copies, plug-ins, builds. As plans, so that guards, typed names
-and a second person are for them what they are for verbs. Pure."""
+"""What runs at once, without steps: programs, shells, copies, forwards, plug-ins, builds. As plans, so that guards,
+typed names and a second person are for them what they are for verbs. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def direct_plan(intent: Intent, base: int) -> Plan:
     """The plan of an intent whose targets are hosts. It says what will be run, and on what.
 
     params: exec: argv, user, timeout. shell: instance (or empty), argv, user (where it is known). copy: instance,
-    path, put (there, else from there), overwrite, size and sha256 (where they are known). plugin-push: plugin
-    (`name/version`), sha256. plugin-remove: plugin (its name). artifact-build: artifact (`name/version`), argv,
-    timeout, sha256 (of its inputs), `rest` (a digest of what else its recipe says).
+    path, put (there, else from there), overwrite, size and sha256 (where they are known). forward: instance, port (or
+    empty). plugin-push: plugin (`name/version`), sha256. plugin-remove: plugin (its name). artifact-build: artifact
+    (`name/version`), argv, timeout, sha256 (of its inputs), `rest` (a digest of what else its recipe says).
     """
     hosts = intent.targets
     what, touches = _words(intent)
-    lasts = intent.verb in ("exec", "shell", "artifact-build") or bool(intent.params.get("put"))
+    lasts = intent.verb in ("exec", "shell", "forward", "artifact-build") or bool(intent.params.get("put"))
     where = intent.params.get("instance") or (hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts")
     undo = "nothing undoes it" if lasts else ""
     return Plan(
@@ -59,6 +59,12 @@ def _words(intent: Intent) -> tuple[str, list[str]]:
             return f"shell {argv}".rstrip(), [what]
         case "copy":
             return _copied(params)
+        case "forward":
+            port = f"port {params['port']}" if params.get("port") else "the port"
+            return f"forward {port}", [
+                f"connects the operator's machine to {port} of {params['instance']}: whoever can reach the one there "
+                "can reach the other"
+            ]
         case "plugin-push":
             return f"push plug-in {params['plugin']}", [
                 f"loads {params['plugin']} (sha256 {params['sha256'][:12]}) into the agent, without a restart"

@@ -132,6 +132,12 @@ unit_id = msgspec.json.Decoder(_Id).decode
 given = msgspec.json.Decoder(Given).decode
 _args = msgspec.json.Decoder(_Args).decode
 
+ENDED_BY = {
+    "build": ("unbuild", "build"), "exec": ("unexec", "task"), "shell": ("shell-end", "task"),
+    "copy": ("copy-end", "task"), "forward": ("forward-end", "task"),
+}  # fmt: skip
+"""Word of a command that goes on -> the word that ends it, and how that names the task."""
+
 
 class Table:
     """What one agent reported, as it said it."""
@@ -150,14 +156,8 @@ class Table:
         self.event_bytes = 0
         self.streams: set[str] = set()
         """Log streams that were opened."""
-        self.builds: set[str] = set()
-        """Builds that run, by their task."""
-        self.execs: set[str] = set()
-        """Commands of `exec` that run, by their task."""
-        self.shells: set[str] = set()
-        """The same of `shell`."""
-        self.copies: set[str] = set()
-        """The same of `copy`."""
+        self.running: dict[str, dict[str, None]] = {word: {} for word in ENDED_BY}
+        """Tasks that go on until somebody ends them, by their word."""
         self._heads: dict[str, bytes] = {}
 
     def full(self, frame: Full) -> None:
@@ -184,13 +184,9 @@ class Table:
 
     def command(self, task: str, word: str, args: Raw) -> None:
         """A command goes to the agent: remember what it begins, ends or changes there."""
-        if word == "exec":
-            self.execs.add(task)
-        elif word == "shell":
-            self.shells.add(task)
-        elif word == "copy":
-            self.copies.add(task)
-        if word not in ("logs", "unlog", "build", "head"):
+        if word in self.running:
+            self.running[word][task] = None
+        if word not in ("logs", "unlog", "head"):
             return
         try:
             what = _args(args)
@@ -200,16 +196,12 @@ class Table:
             self.streams.add(what.stream)
         elif word == "unlog":
             self.streams.discard(what.stream)
-        elif word == "build":
-            self.builds.add(task)
         else:
             self._heads[task] = msgspec.json.encode({"revision": what.revision, "digest": what.digest})
 
     def result(self, frame: Result) -> None:
-        self.builds.discard(frame.task)
-        self.execs.discard(frame.task)
-        self.shells.discard(frame.task)
-        self.copies.discard(frame.task)
+        for tasks in self.running.values():
+            tasks.pop(frame.task, None)
         head = self._heads.pop(frame.task, None)
         if head is not None and frame.ok:
             self.head = head
@@ -219,15 +211,10 @@ class Table:
         found: list[tuple[str, str, dict[str, Any]]] = [
             (f"{MINE}{stream}", "unlog", {"stream": stream}) for stream in sorted(self.streams)
         ]
-        found += [(f"{MINE}{task}", "unbuild", {"build": task}) for task in sorted(self.builds)]
-        found += [(f"{MINE}{task}", "unexec", {"task": task}) for task in sorted(self.execs)]
-        found += [(f"{MINE}{task}", "shell-end", {"task": task}) for task in sorted(self.shells)]
-        found += [(f"{MINE}{task}", "copy-end", {"task": task}) for task in sorted(self.copies)]
+        for word, (end, name) in ENDED_BY.items():
+            found += [(f"{MINE}{task}", end, {name: task}) for task in self.running[word]]
+            self.running[word].clear()
         self.streams.clear()
-        self.builds.clear()
-        self.execs.clear()
-        self.shells.clear()
-        self.copies.clear()
         self._heads.clear()
         return found
 

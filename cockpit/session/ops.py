@@ -29,6 +29,7 @@ CHANGING = frozenset(
         "alert_ack", "alert_silence", "alert_unsilence", "alert_test",
         "shell", "shell_type", "shell_took", "shell_resize", "shell_end",
         "copy", "copy_send", "copy_took", "copy_end",
+        "forward", "forward_tell",
     }
 )
 
@@ -39,7 +40,7 @@ hosts, or end the controller, is not held by them."""
 
 STREAMS = frozenset(
     {"changes", "logs", "past", "artifact_build", "exec", "plugin_push", "plugin_remove", "loads", "rehearse",
-     "shell", "copy"}
+     "shell", "copy", "forward"}
 )
 """Those of both that answer with many items."""
 

@@ -24,7 +24,8 @@ from tests.controller.fakes import TOPOLOGY, FakeAgent, agent, engine, topology
 GUARDS = """\
 guards:
   - {name: bulk, verbs: [exec], over_hosts: 1, effect: deny, reason: one at a time}
-  - {name: ledger, verbs: [exec, shell], targets: [db], effect: deny, break_glass: true, reason: the ledger runs here}
+  - {name: ledger, verbs: [exec, shell, forward], targets: [db], effect: deny, break_glass: true,
+     reason: the ledger runs here}
   - {name: typed, verbs: [exec], hosts: [region=bj], effect: confirm, max: 1, reason: far away}
   - {name: eyes, verbs: [shell, plugin-remove, artifact-build], regions: [bj], effect: approve, reason: four eyes}
   - {name: compiler, verbs: [artifact-build], targets: [bad/*], effect: deny, break_glass: true, reason: not here}
@@ -77,6 +78,10 @@ async def test_a_denied_program_runs_nowhere_and_the_attempt_is_written_down(
     with pytest.raises(Refused, match="copy from /etc/passwd on a-1 is denied by guard .ledger"):
         await run(c, "copy", host="a-1", path="/etc/passwd")
     assert not await entries(c, "copy") and "copy" not in agents["a-1"].words
+    with pytest.raises(Refused, match=r'forward port 5432 on shop.db/0 is denied by guard "ledger"'):
+        await run(c, "forward", instance="shop.db/0", port="5432")
+    plan = await direct(c.session(LI), "forward", {"instance": "shop.db/0", "port": "5432"})
+    assert any("to port 5432 of shop.db/0" in t for t in plan.touches) and not await entries(c, "forward")
 
 
 async def test_more_hosts_than_the_maximum(c: Controller, agents: dict[str, FakeAgent]) -> None:
@@ -238,7 +243,8 @@ async def test_read_only_people_may_ask_and_run_nothing(c: Controller) -> None:
     looker = Who(author="x", role="viewer", read_only="view-only")
     plan = await direct(c.session(looker), "exec", {"argv": ["true"], "hosts": ["b-1"]})
     assert plan.guard is not None
-    for verb, request in (("exec", {"argv": ["true"]}), ("shell", {"host": "b-1"}), ("plugin_remove", {"name": "x"})):
+    for verb, request in (("exec", {"argv": ["true"]}), ("shell", {"host": "b-1"}), ("plugin_remove", {"name": "x"}),
+                          ("forward", {"instance": "shop.web/0"})):
         with pytest.raises(Refused, match="view-only"):
             await run(c, verb, looker, **request)
     await asyncio.sleep(0)

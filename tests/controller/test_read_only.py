@@ -176,6 +176,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "shell_resize": {"shell": "x", "rows": 1, "cols": 1}, "shell_end": {"shell": "x"},
     "copy": {"host": "a-1", "path": "/etc/hostname"}, "copy_send": {"copy": "x", "data": ""},
     "copy_took": {"copy": "x", "bytes": 1}, "copy_end": {"copy": "x"},
+    "forward": {"instance": "shop.web/0"}, "forward_tell": {"forward": "x", "ev": []},
 }
 
 

@@ -87,18 +87,21 @@ def test_heads_streams_and_builds_are_remembered_as_they_pass() -> None:
         ("m", "logs", {"stream": "s-2"}), ("n", "unlog", {"stream": "s-2"}), ("b", "build", {}), ("c", "build", {}),
         ("e", "exec", {"task": "e", "argv": ["x"]}), ("f", "exec", {"task": "f", "argv": ["x"]}),
         ("i", "shell", {"task": "i"}), ("j", "shell", {"task": "j"}), ("k", "copy", {"task": "k"}),
+        ("o", "forward", {"task": "o"}), ("p", "forward", {"task": "p"}),
     ):  # fmt: skip
         made.from_above(enc(t="to", sid=found.sid, frame={"t": "cmd", "task": task, "word": word, "args": args}), 0.0)
     made.heard(found, enc(t="result", task="h", ok=True), 0.0)
     made.heard(found, enc(t="result", task="c", ok=True), 0.0)
     made.heard(found, enc(t="result", task="f", ok=True), 0.0)
     made.heard(found, enc(t="result", task="i", ok=True), 0.0)
+    made.heard(found, enc(t="result", task="o", ok=True), 0.0)
     drain(made)
     line.got.clear()
     made.upstream_lost()
     assert [(c["word"], c["args"], c["uuid"]) for c in line.got] == [
         ("unlog", {"stream": "s-1"}, "u-h"), ("unbuild", {"build": "b"}, "u-h"), ("unexec", {"task": "e"}, "u-h"),
         ("shell-end", {"task": "j"}, "u-h"), ("copy-end", {"task": "k"}, "u-h"),
+        ("forward-end", {"task": "p"}, "u-h"),
     ]  # fmt: skip
     made.heard(found, enc(t="result", task=line.got[0]["task"], ok=True), 0.0)
     welcome(made)

@@ -25,8 +25,8 @@ Templates = Mapping[str, Mapping[str, str]]
 
 
 def unit_facts(host_dir: str, record: Mapping[str, Any], templates: Templates) -> Dict[str, Any]:
-    """{"instance","service","run","pids","log_dir","logs": {name: path}}; a path that makes no sense is left out and
-    named in "wrong"."""
+    """{"instance","service","run","pids","log_dir","logs": {name: path},"ports","address"}; a path that makes no
+    sense is left out and named in "wrong"."""
     unit = str(record["unit"])
     meta = record.get("meta") or {}
     spec = meta.get("spec") or {}
@@ -53,6 +53,8 @@ def unit_facts(host_dir: str, record: Mapping[str, Any], templates: Templates) -
         "instance": unit.rpartition(":")[0], "service": service, "run": int(record.get("run") or 0),
         "pids": {str(k): int(v) for k, v in (record.get("pids") or {}).items() if v},
         "log_dir": log_dir(host_dir, unit), "logs": logs, "wrong": wrong,
+        "ports": {str(k): int(v) for k, v in (meta.get("ports") or {}).items() if v},
+        "address": str(meta.get("address") or ""),
     }
 
 
