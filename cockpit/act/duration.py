@@ -163,7 +163,7 @@ class Durations:
     # reading
 
     def draw(
-        self, kind: str, service: str, version: str, u: float, *, host: str = "", moves: int | None = None
+        self, kind: str, service: str, version: str, u: float, host: str = "", moves: int | None = None
     ) -> tuple[float, bool]:
         """(seconds, assumed): of the newest samples of the best known key, the one at `u` (0 <= u < 1) of their
         middle half: what usually happens, with its spread and without its accidents.

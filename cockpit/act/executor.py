@@ -69,6 +69,11 @@ class Executor(Stepper):
     `tells` the beginning and the good end of steps. Raises Bad when the plan's steps make no graph.
     """
 
+    __slots__ = (
+        "_announce", "_armed", "_failed", "_failed_instance", "_fails", "_handlers", "_limit", "_lost", "_paused_by",
+        "_phase", "_reason", "_settle", "_shown", "_tail", "_tail_until", "_woken", "outcome", "policy",
+    )  # fmt: skip
+
     def __init__(
         self, plan: Plan, id: str, now: float, *, healthy_for: Mapping[str, float] | None = None,
         done: Iterable[str] = (), attempts: Mapping[str, int] | None = None,

@@ -91,14 +91,14 @@ class Fleet:
 
     def seconds(self, send: Send, step: Step) -> float | None:
         """Until the command has its effect; None: its host does not answer."""
-        host = self.hosts.get(send.host)
+        host, word = self.hosts.get(send.host), send.word
         if host is not None and host.presence not in HEARD:
             return None
-        if send.word == "tail":
+        if word == "tail":
             return TAIL
-        seconds = self._draw(send.word, step)
+        seconds = self._draw(word, step)
         # what was recorded of a drain holds the time until the names were out
-        return max(0.0, seconds - NAMES) if send.word == "drain" else seconds
+        return max(0.0, seconds - NAMES) if word == "drain" else seconds
 
     def warm_up(self, step: Step) -> tuple[float, int] | None:
         """(seconds, run): from its start until a unit is healthy; None: never, or it is already."""
@@ -108,28 +108,26 @@ class Fleet:
         return self._draw(HEALTHY, step), unit.run
 
     def _draw(self, kind: str, step: Step) -> float:
-        u = zlib.crc32(f"{step.instance or step.host}/{kind}/{step.id}".encode(), self._salt) / 4294967296.0
-        version = self._version(step)
+        instance, args = step.instance, step.args
+        u = zlib.crc32(f"{instance or step.host}/{kind}/{step.id}".encode(), self._salt) / 4294967296.0
         if kind in BULK:
             service = subject(step)
-            seconds, assumed = self._durations.draw(
-                kind, service, version, u, host=step.host, moves=step.args.get("to_move")
-            )
+            version = version_key(str(args.get("name")), str(args.get("version", "")), self.artifacts)
+            seconds, assumed = self._durations.draw(kind, service, version, u, step.host, args.get("to_move"))
         else:
-            service = step.instance.rpartition("/")[0]
-            seconds, assumed = self._durations.draw(kind, service, version, u, host=step.host)
+            service = instance.rpartition("/")[0]
+            version = self._version(service, step)
+            seconds, assumed = self._durations.draw(kind, service, version, u, step.host)
             assumed = assumed and kind == HEALTHY
         if assumed:
             self.assumed[(kind, service, version)] = None
         return seconds
 
-    def _version(self, step: Step) -> str:
-        """The sha256 (or label) that a step is about."""
+    def _version(self, service: str, step: Step) -> str:
+        """The sha256 (or label) that a step of an instance is about."""
         label = step.args.get("version")
         if label is not None:
-            if step.kind in BULK:
-                return version_key(str(step.args.get("name")), str(label), self.artifacts)
-            return self._release(service_path(step.instance), str(label)) or str(label)
+            return self._release(service, str(label)) or str(label)
         unit = self.units.get(step.unit)
         return (unit.sha256 or unit.version) if unit is not None else ""
 
@@ -203,9 +201,11 @@ class Fleet:
 
     def _bad_data(self, unit: Unit) -> Health | None:
         """What was seen of a data version of the unit that nothing ever became healthy with."""
+        if not unit.data:
+            return None
         service = service_path(unit.instance)
         declared = self.expected.services.get(service)
-        for name, id in (data_ids(declared) if declared is not None and unit.data else {}).items():
+        for name, id in (data_ids(declared) if declared is not None else {}).items():
             id = f"{id.partition('/')[0]}/{unit.data.get(name)}"
             known = self._durations.healthy(service, self.artifacts.get(id, id))
             if known is not None and known.failed and not known.ok:
@@ -288,14 +288,14 @@ class Fleet:
         return Answer(send.task, False, {}, "missing", "no such unit")
 
     def _see(self, unit: Unit) -> Event:
-        old = self.units.get(unit.unit)
-        self.units[unit.unit] = unit
+        id, units = unit.unit, self.units
+        old, units[id] = units.get(id), unit
         # only what runs can serve
         before = old is not None and old.state == _RUNNING and old.serving
         after = unit.state == _RUNNING and unit.serving
         if before != after:
             self._count(unit if after else old or unit, 1 if after else -1)
-        return UnitSeen(unit, self.where[unit.unit])
+        return UnitSeen(unit, self.where[id])
 
     def sicken(self, id: str, now: float, why: str) -> Event | None:
         """A unit is unhealthy from now on."""

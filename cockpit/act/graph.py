@@ -44,37 +44,46 @@ class Graph:
         self.left = len(steps)
         """Steps that are not settled."""
         gates = {id: members for id, members in (gates or {}).items() if members}
-        known = index | {id: i for i, id in enumerate(gates, len(steps))} if gates else index
-        if len(known) != len(steps) + len(gates):
+        behind = {id: i for i, id in enumerate(gates, len(steps))}
+        if any(id in index for id in gates):
             raise Bad("a gate of the plan has the id of a step")
-        self._missing = [len(s.needs) for s in steps]
-        self._missing += [len(members) for members in gates.values()]
-        self._after: list[list[int] | None] = [None] * len(known)
-        after = self._after
+        self._after: list[int | list[int] | None] = [None] * (len(steps) + len(gates))
+        """What waits for it: nearly always one."""
         self._by_instance: dict[str, list[int]] = {}
+        self.ready: list[int] = []
+        """A heap: of the steps that may begin, the first of the plan comes first."""
+        self._missing: list[int] = []
+        missing, ready = self._missing.append, self.ready.append
         for i, step in enumerate(steps):
             if step.kind not in KINDS:
                 raise Bad(f"step {step.id}: unknown kind {step.kind!r}")
-            if step.needs:
-                self._wait(i, step.id, step.needs, known, after)
-        for id, members in gates.items():
-            self._wait(known[id], id, members, index, after)
-        self.ready = [i for i in range(len(steps)) if not self._missing[i]]
-        """A heap: of the steps that may begin, the first of the plan comes first."""
-
-    @staticmethod
-    def _wait(
-        i: int, id: str, needs: tuple[str, ...], known: Mapping[str, int], after: list[list[int] | None]
-    ) -> None:
-        for need in needs:
-            n = known.get(need)
-            if n is None:
-                raise Bad(f"step {id} needs {need}, which is not in the plan")
-            behind = after[n]
-            if behind is None:
-                after[n] = [i]
+            needs = step.needs
+            missing(len(needs))
+            if needs:
+                self._wait(i, step.id, needs, index, behind)
             else:
-                behind.append(i)
+                ready(i)
+        for id, members in gates.items():
+            missing(len(members))
+            self._wait(behind[id], id, members, index, {})
+
+    def _wait(
+        self, i: int, id: str, needs: tuple[str, ...], index: Mapping[str, int], behind: Mapping[str, int]
+    ) -> None:
+        after = self._after
+        for need in needs:
+            n = index.get(need)
+            if n is None:
+                n = behind.get(need)
+                if n is None:
+                    raise Bad(f"step {id} needs {need}, which is not in the plan")
+            known = after[n]
+            if known is None:
+                after[n] = i
+            elif isinstance(known, int):
+                after[n] = [known, i]
+            else:
+                known.append(i)
 
     def next(self) -> int | None:
         """Take the next step that may begin."""
@@ -92,23 +101,17 @@ class Graph:
     def settle(self, i: int) -> None:
         """Step i is done or given up: one need less for those after it."""
         self.left -= 1
-        after = self._after[i]
-        if after is None:
-            return
-        if len(after) > 1:
-            self._release(after)
-            return
-        n = after[0]  # in a chain, which most steps are part of, there is one
-        self._missing[n] = left = self._missing[n] - 1
-        if not left:
-            if n >= len(self.state):
-                self._release(self._after[n] or ())
-            elif self.state[n] == WAIT:
+        n = self._after[i]
+        if isinstance(n, int) and n < len(self.state):  # in a chain, which most steps are part of
+            self._missing[n] = left = self._missing[n] - 1
+            if not left and self.state[n] == WAIT:
                 heappush(self.ready, n)
+        elif n is not None:
+            self._release(n)
 
-    def _release(self, after: Iterable[int]) -> None:
+    def _release(self, after: int | list[int]) -> None:
         missing, state = self._missing, self.state
-        for n in after:
+        for n in (after,) if isinstance(after, int) else after:
             missing[n] = left = missing[n] - 1
             if left:
                 continue
@@ -117,6 +120,10 @@ class Graph:
                     heappush(self.ready, n)
             elif (behind := self._after[n]) is not None:
                 self._release(behind)
+
+    def _followers(self, n: int) -> Iterable[int]:
+        after = self._after[n]
+        return () if after is None else (after,) if isinstance(after, int) else after
 
     def restore(self, done: Iterable[str]) -> int:
         """Steps finished in an earlier life; returns how many of them are in the plan."""
@@ -147,7 +154,7 @@ class Graph:
                 instances.add(self.steps[n].instance)
             else:
                 single.add(n)
-                queue += [d for d in self._after[n] or () if d not in single]
+                queue += [d for d in self._followers(n) if d not in single]
         fallen = single.union(*(self._by_instance[x] for x in instances))
         return sorted(
             n for n in fallen if n != i and n < len(self.steps) and self.state[n] in (WAIT, RUN)

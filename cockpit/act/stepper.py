@@ -61,6 +61,8 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 _READY, _RUNNING, _REJECTED = State.READY, State.RUNNING, State.REJECTED  # a look-up costs more than <=
 _COMPLETE = State.COMPLETE
 _RUN, _DONE = graph.RUN, graph.DONE
+_FOREIGN = Unit(unit="", instance="", gen=0)
+"""Stands for a unit that no step is about."""
 _WORDS = {
     FETCH: "fetch", WARM: "warm", PREPARE: "prepare", START: "start", STOP: "stop", REMOVE: "remove", DRAIN: "drain",
     ACTIVATE: "activate", UPGRADE: "upgrade", SIGNAL: "signal",
@@ -96,6 +98,12 @@ class Work(msgspec.Struct, eq=False, gc=False):
 class Stepper:
     """The steps of one action. Commands are appended to `_out`; `_now` is the time of the event."""
 
+    __slots__ = (  # with so many attributes Python finds them much sooner
+        "_alarms", "_attempts", "_bulk", "_by_task", "_by_unit", "_draining", "_floor", "_graph", "_healthy_for",
+        "_moved", "_name", "_notes", "_now", "_out", "_running", "_runs", "_silent", "_tells", "_units", "_versions",
+        "done_count", "id", "last_started", "plan",
+    )  # fmt: skip
+
     def __init__(
         self, plan: Plan, id: str, now: float, *, healthy_for: Mapping[str, float], done: Iterable[str],
         attempts: Mapping[str, int], units: Iterable[tuple[Unit, str]], hosts: Mapping[str, str],
@@ -112,7 +120,7 @@ class Stepper:
         self._healthy_for = dict(healthy_for)
         self._attempts = dict(attempts)
         self._graph = graph.Graph(plan.steps, plan.gates)
-        self._units: dict[str, Unit | None] = {s.unit: None for s in plan.steps if s.unit}
+        self._units: dict[str, Unit | None] = dict.fromkeys([s.unit for s in plan.steps if s.unit])
         """What is known of the plan's units. None: not there, as far as anybody said."""
         for unit, _ in units:
             if unit.unit in self._units:
@@ -143,6 +151,10 @@ class Stepper:
             if step.kind in (DRAIN, STOP) and self._graph.state[i] == graph.DONE:
                 (self._draining.add if step.kind == DRAIN else self._draining.discard)(step.unit)
 
+    def step(self, id: str) -> Step:
+        """Raises KeyError."""
+        return self._graph.steps[self._graph.index[id]]
+
     def _fail(self, work: Work, text: str, seen: Unit | None) -> None:
         """A step failed for good."""
         raise NotImplementedError
@@ -156,18 +168,19 @@ class Stepper:
     def _unit_seen(self, event: UnitSeen) -> None:
         unit = event.unit
         id = unit.unit
-        if id not in self._units:
+        known = self._units.get(id, _FOREIGN)
+        if known is _FOREIGN:
             return
-        known = self._units[id]
         if known is not None and unit.observed < known.observed and (unit.run, unit.state) < (known.run, known.state):
             return
         self._units[id] = unit
         works = self._by_unit.get(id)
         if works is None:
             return
-        if isinstance(works, Work):
+        if type(works) is Work:
             self._look(works, unit)
             return
+        assert isinstance(works, list)
         for work in works[:]:
             if work.index in self._running:  # what one learns can end the others
                 self._look(work, unit)
@@ -424,12 +437,12 @@ class Stepper:
         del self._running[work.index]
         if work.asked is not None:
             self._by_task.pop(work.task, None)
-        unit = work.step.unit
-        if unit:
-            works = self._by_unit.pop(unit)
-            if isinstance(works, list) and (others := [w for w in works if w is not work]):
-                self._by_unit[unit] = others if len(others) > 1 else others[0]
-        if work.step.kind in BULK:
+        step = work.step
+        if step.unit:
+            works = self._by_unit.pop(step.unit)
+            if works is not work and isinstance(works, list) and (others := [w for w in works if w is not work]):
+                self._by_unit[step.unit] = others if len(others) > 1 else others[0]
+        if step.kind in BULK:
             self._bulk -= 1
 
     def _unhealthy(self, work: Work, unit: Unit | None, seconds: float | None = None) -> str:

@@ -28,7 +28,7 @@ from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
 from cockpit.model.view import ActionRow, RevisionRow
 from cockpit.plan import verbs
 from cockpit.plan.context import PlanContext
-from cockpit.plan.steps import ACTIVATE, HEALTHY, PREPARE, SIGNAL, Bad, Intent, Plan, Refused
+from cockpit.plan.steps import ACTIVATE, HEALTHY, PREPARE, SIGNAL, Bad, Intent, Plan, Refused, Step
 from cockpit.plan.undo import return_plan
 
 STUCK = 30 * 86400.0
@@ -53,7 +53,6 @@ class TwinResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     """Virtual, automatic return included."""
     timeline: tuple[Moment, ...] = ()
-    end_state: dict[str, Any] = {}
     lowest_ready: dict[str, int] = {}
     """Service -> the smallest number of units that took traffic at a time."""
     assumed: tuple[str, ...] = ()
@@ -107,11 +106,8 @@ class Act:
         """An abort returns to what was before."""
         self.executor: Executor
         self.wake = 0.0
-        self.steps = {s.id: s for s in plan.steps}
         self.returns = ""
         """Id of the derived action."""
-        self.versions: dict[str, str] = {}
-        """Of its instances when it ended."""
         self.ended: float | None = None
         """When its own steps were over, or it paused."""
 
@@ -233,13 +229,13 @@ class Twin:
                 if not queue or queue[0][0] > limit:
                     return False
                 at, _, do, act, what = heappop(queue)
+                self.events += 1
                 if do is not None:
                     self.now = at
                     do(act, what)
                 elif at == act.wake and not act.executor.over:  # else an earlier one took its place
                     self.now = at
                     self._feed(act, ex.Tick())
-                self.events += 1
             return True
 
     def rehearse(self, plan: Plan) -> TwinResult:
@@ -252,9 +248,8 @@ class Twin:
             last = max((a.row.ended or self.now for a in self.acts.values()), default=self.now)
             return TwinResult(
                 outcome=act.row.state, reason=act.row.note, seconds=last - began,
-                timeline=tuple(self.timeline[first:]), end_state=self.end_state(),
-                lowest_ready={s: n for s, (n, _) in self.fleet.lowest.items()}, assumed=self.assumed,
-                events=self.events - events,
+                timeline=tuple(self.timeline[first:]), assumed=self.assumed, events=self.events - events,
+                lowest_ready={s: n for s, (n, _) in self.fleet.lowest.items()},
             )  # fmt: skip
 
     # the executor's commands
@@ -264,15 +259,16 @@ class Twin:
 
     def _feed(self, act: Act, event: ex.Event) -> None:
         for command in act.executor.handle(event, self.now):
-            if type(command) is ex.StepChanged:
-                if self.watch is not None:
-                    self.watch(self.now, act.row.id, command.step, command.state)
-            elif type(command) is ex.Send:
+            if type(command) is ex.Send:
                 if self.faults is not None and self.faults.plan is act.plan and self.faults.silences(command):
                     self._push(self.now, self._falls, act, command.host)
-                seconds = self.fleet.seconds(command, act.steps[command.step])
+                step = act.executor.step(command.step)
+                seconds = self.fleet.seconds(command, step)
                 if seconds is not None:
-                    self._push(self.now + seconds, self._arrived, act, command)
+                    self._push(self.now + seconds, self._arrived, act, (command, step))
+            elif type(command) is ex.StepChanged:
+                if self.watch is not None:
+                    self.watch(self.now, act.row.id, command.step, command.state)
             elif type(command) is ex.WakeAt:
                 act.wake = command.at
                 self._push(command.at, None, act, None)
@@ -298,24 +294,26 @@ class Twin:
         self._order += 1
         heappush(self._queue, (at, self._order, do, act, what))
 
-    def _arrived(self, act: Act, send: ex.Send) -> None:
-        step = act.steps[send.step]
+    def _arrived(self, act: Act, what: tuple[ex.Send, Step]) -> None:
+        send, step = what
         if self._fallen and send.host in self._fallen:
             return
-        wished = self.faults is not None and self.faults.any and self.faults.plan is act.plan
-        if wished and self.faults is not None and self.faults.fails(send):
+        faults, word = self.faults, send.word
+        if faults is not None and not (faults.any and faults.plan is act.plan):
+            faults = None
+        if faults is not None and faults.fails(send):
             self._feed(act, ex.Answer(send.task, False, {}, "rehearsed", WISHED))
             return
-        event = self.fleet.effects[send.word](send, step, self.now)
-        if wished and send.word in ("start", ACTIVATE) and self.faults is not None and self.faults.sickens(step.unit):
+        event = self.fleet.effects[word](send, step, self.now)
+        if faults is not None and word in ("start", ACTIVATE) and faults.sickens(step.unit):
             event = self.fleet.sicken(step.unit, self.now, WISHED) or event
-        if send.word in ("start", SIGNAL) and (found := self.fleet.warm_up(step)) is not None:
+        if word in ("start", SIGNAL) and (found := self.fleet.warm_up(step)) is not None:
             # told when it has been so for long enough: one event instead of two
             good = self.now + found[0]
             service = self.expected.services.get(service_path(step.instance))
             late = service.update.healthy_for if service is not None else 0.0
             self._push(good + late, self._healthy, act, (step.unit, found[1], good))
-        if send.word in (ACTIVATE, SIGNAL) and (unit := self.fleet.units.get(step.unit)) is not None:
+        if word in (ACTIVATE, SIGNAL) and (unit := self.fleet.units.get(step.unit)) is not None:
             self._feed(act, ex.UnitSeen(unit, send.host))  # as agents do: first the report, then the answer
         self._feed(act, event)
 
@@ -351,7 +349,6 @@ class Twin:
     def _finished(self, act: Act, outcome: str, reason: str) -> None:
         act.row = replace(act.row, state=outcome, note=reason, ended=self.now)
         act.ended = self.now
-        act.versions = versions(act.plan.locks, self.fleet.units.values())
         self.stable.update(made_stable(act.plan, outcome))
         cause = self.acts.get(act.row.cause)
         if cause is not None and cause.returns == act.row.id:

@@ -201,7 +201,7 @@ class Loaded:
         """A row after so many changes of the segment; None when there was none."""
         patches = self._by_row.get((table, key), ())
         try:
-            return _after(table, patches, number, lambda: self.base.row(table, key))
+            return _after(table, patches, number, lambda key: self.base.row(table, key), key)
         except WRONG as e:
             raise Damaged(self.path, e) from None
 
@@ -216,7 +216,7 @@ class Loaded:
                 if patches[0][0] >= number:
                     continue
                 rows = out[table]
-                row = _after(table, patches, number, lambda rows=rows, key=key: rows.get(key))  # type: ignore[misc]
+                row = _after(table, patches, number, rows.get, key)
                 if row is None:
                     rows.pop(key, None)
                 else:
@@ -237,8 +237,9 @@ class Loaded:
         return next((said for at, said in reversed(self._said) if at < number), self._notices)
 
 
-def _after(table: str, patches: Sequence[Written], number: int, base: Callable[[], Any]) -> Any:
-    """A row after those patches that stand before a change. Raises as decoding does."""
+def _after(table: str, patches: Sequence[Written], number: int, base: Callable[[str], Any], key: str) -> Any:
+    """A row after those patches that stand before a change; `base` has the row before all of them. Raises as
+    decoding does."""
     upto = len(patches) if not patches or patches[-1][0] < number else bisect_left(patches, number, key=_number)
     start = upto
     row: Any = _ASK
@@ -250,7 +251,7 @@ def _after(table: str, patches: Sequence[Written], number: int, base: Callable[[
         elif len(raw) == 1 and bytes(raw) == NOTHING:
             row = None
     if row is _ASK:
-        row = base()
+        row = base(key)
     else:
         start += 1
     if row is None or start == upto:

@@ -13,6 +13,7 @@ import msgspec
 from cockpit.model.states import NO_CHECK, UNKNOWN, State
 
 _RUNNING = State.RUNNING  # looking a member up costs more than comparing it
+_SERVES = ("ok", NO_CHECK)
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -87,7 +88,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def serving(self) -> bool:
         """Running, and healthy as far as anybody checks."""
-        return self.state == _RUNNING and self.health in ("ok", NO_CHECK)
+        return self.state == _RUNNING and self.health in _SERVES
 
 
 class HostActual(msgspec.Struct, frozen=True, kw_only=True, gc=False):

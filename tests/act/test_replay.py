@@ -38,7 +38,8 @@ class Recorder(Twin):
         if isinstance(command, ex.Anchored):
             body = journal.control(
                 act.row.id, command.what, command.step, command.by, command.reason,
-                undo=act.undo and command.what == ex.ABORT, at=act.steps.get(command.step),
+                undo=act.undo and command.what == ex.ABORT,
+                at=act.executor.step(command.step) if command.step else None,
             )  # fmt: skip
             self.log.append(body, now=self.now)
         elif isinstance(command, ex.Finished):
