@@ -41,7 +41,7 @@ from screens.commandline import CommandLine
 from screens.doing import do
 from screens.forwarding import Forwards
 from screens.grounds import QUESTION, Ground, driver
-from screens.keys import KeyScreen, config_file
+from screens.keys import KeyScreen, personal_keys
 from screens.look import Look, choose_ascii
 from screens.memory import Memory, Spot
 from screens.overview import OverviewScreen
@@ -481,15 +481,6 @@ async def run_async(
     finally:
         opening.work()
     return code if code is not None else (app.return_code or 0)
-
-
-def personal_keys() -> Mapping[str, tuple[str, ...]]:
-    """The person's keys. Every screen is imported to judge them, so only when there is a file."""
-    if not config_file().exists():
-        return {}
-    from screens.keymap import load
-
-    return load()
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
@@ -37,6 +38,15 @@ KEY_NAMES = {
 def config_file() -> Path:
     """Where a person's own keys are (see `keymap`)."""
     return config_home() / "keys.toml"
+
+
+def personal_keys() -> Mapping[str, tuple[str, ...]]:
+    """The person's keys. Every screen is imported to judge them, so only when there is a file."""
+    if not config_file().exists():
+        return {}
+    from screens.keymap import load
+
+    return load()
 
 
 def key_name(name: str) -> str:
