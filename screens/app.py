@@ -23,7 +23,6 @@ from textual.widget import AwaitMount
 from textual.worker import Worker
 
 from cockpit.locales import charset
-from cockpit.memory import trimming
 from cockpit.model.view import Snapshot
 from cockpit.plan.steps import Bad, Refused
 from cockpit.ports import Session
@@ -38,9 +37,9 @@ from screens.colours import dumb
 from screens.comfort import Comfort
 from screens.command import Go, parse
 from screens.commandline import CommandLine
-from screens.doing import do
+from screens.driver import AskingDriver, driver
 from screens.forwarding import Forwards
-from screens.grounds import QUESTION, Ground, driver
+from screens.grounds import QUESTION, Ground
 from screens.keys import KeyScreen, personal_keys
 from screens.look import Look, choose_ascii
 from screens.memory import Memory, Spot
@@ -108,7 +107,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         directory.
         `keys`: a person's own, as `keymap.load` gives them."""
         self.comfort = Comfort(taste or Taste(), theme)
-        super().__init__(driver_class=driver() if self.comfort.guessed else None)
+        super().__init__(driver_class=driver(self.comfort.guessed))
         self.session = session
         self._probing = ascii is None
         encoding = charset(os.environ, sys.__stdout__.encoding) if sys.__stdout__ else "ascii"
@@ -150,6 +149,8 @@ class CockpitApp(App[int], inherit_bindings=False):
     def on_ready(self) -> None:
         opening.work(keep=True)
         if not self.is_headless:
+            from cockpit.memory import trimming
+
             self._preload = Preload(self)
             self.run_worker(trimming(AFTER), name="trimming")
 
@@ -163,7 +164,7 @@ class CockpitApp(App[int], inherit_bindings=False):
         if self._probing and not self.look.ascii and self._driver is not None:
             # on our own screen, before the first paint: the answer comes as an event
             self._driver.write(f"\r{PROBE}\x1b[6n\r\x1b[2K")
-        if self.comfort.guessed and isinstance(self._driver, driver() or ()):
+        if isinstance(self._driver, AskingDriver):
             self._driver.write(QUESTION)
 
     def _resumed(self) -> None:
@@ -397,6 +398,8 @@ class CockpitApp(App[int], inherit_bindings=False):
         """Open a screen on top of this one. Esc comes back to exactly here."""
         name, rest = words[0], tuple(words[1:])
         here = self.screen
+        from screens.doing import do
+
         if await do(self, name, rest, filter):
             return
         if name == "overview":

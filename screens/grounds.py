@@ -10,13 +10,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
-from types import FunctionType
-from typing import Any, cast
 
-from textual import constants
 from textual._xterm_parser import XTermParser
-from textual.drivers import linux_driver
-from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
 QUESTION = "\x1b]11;?\x1b\\"
@@ -76,18 +71,3 @@ class AnswerParser(XTermParser):
         held, self._held = self._held, ""
         if held:
             yield from super().feed(held)
-
-
-def _reading_with(parser: type[XTermParser]) -> Any:
-    """Textual's own input loop, with another parser in it."""
-    loop = cast(FunctionType, LinuxDriver.run_input_thread)
-    return FunctionType(loop.__code__, {**vars(linux_driver), "XTermParser": parser}, loop.__name__)
-
-
-class AskingDriver(LinuxDriver):
-    run_input_thread = _reading_with(AnswerParser)
-
-
-def driver() -> type[LinuxDriver] | None:
-    """The driver to ask with; None where another one was chosen (a browser, tests)."""
-    return None if constants.DRIVER else AskingDriver

@@ -17,7 +17,8 @@ from textual import events
 
 from screens import colours
 from screens.colours import MANY, NONE, SIXTEEN, TRUE, depth
-from screens.grounds import AnswerParser, AskingDriver, Ground
+from screens.driver import AskingDriver
+from screens.grounds import AnswerParser, Ground
 from tests.helpers import PATIENCE
 from tests.screens.drive import driven, make_app
 
