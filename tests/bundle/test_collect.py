@@ -50,7 +50,7 @@ def test_everything_that_runs_on_a_host_is_in_it(contents: collect.Contents) -> 
     assert contents.holds["websockets"]
     assert not [n for n in names if not re.fullmatch(r"(.+\.py|(.+/plugin|bundle)\.json|licenses/\w+)", n)], "?"
     shipped = {p.parent.name for p in tree.files() if p.match("cockpit/agent/shipped/*/plugin.json")}
-    assert len(shipped) == 6 and {f"cockpit/agent/shipped/{name}/plugin.json" for name in shipped} <= names
+    assert len(shipped) == 7 and {f"cockpit/agent/shipped/{name}/plugin.json" for name in shipped} <= names
     assert not [n for n in names if n.startswith(("cockpit/controller", "cockpit/model", "screens", "backends"))]
 
 
