@@ -22,7 +22,9 @@ def add(commands: Any) -> None:
         "is any. Exit code: 0 ended by Ctrl+C, 2 bad input, 3 refused, 4 no answer, or it ended by itself.",
     )
     parser.add_argument("name", metavar="INSTANCE")
-    parser.add_argument("ports", metavar="[LOCAL:]PORT", nargs="*", help="a declared name or a number; LOCAL: where to listen here")
+    parser.add_argument(
+        "ports", metavar="[LOCAL:]PORT", nargs="*", help="a declared name or a number; LOCAL: where to listen here"
+    )
     add_ways(parser)
     add_state(parser, ssh=True)
     parser.set_defaults(run=run)
