@@ -34,7 +34,7 @@ from cockpit.model.states import LIVE, State
 from cockpit.model.topology import Check, Expected, Service, service_path
 from cockpit.plan.blast import lowest_ready
 from cockpit.plan.placement import fixed_ports
-from cockpit.plan.steps import HEALTHY, START, Bad, Intent, Plan, Refused
+from cockpit.plan.steps import HEALTHY, START, Bad, Intent, Plan, Refused, Step
 from tests.plan.world import running, worlds
 
 EXAMPLES = int(os.environ.get("COCKPIT_EXAMPLES") or 250)
@@ -142,10 +142,11 @@ class Unreliable(Twin):
 
     def _push(self, at: float, do: Any, act: Act, what: Any) -> None:
         if do == self._arrived:
-            key = (act.row.id, what.step)
-            self.tasks.setdefault(key, set()).add(what.task)
-            assert len(self.tasks[key]) <= self.attempts.get(key, 1), f"{what}: a second command for one attempt"
-            what = (what, self.epoch[what.host])
+            send, step = what
+            key = (act.row.id, step.id)
+            self.tasks.setdefault(key, set()).add(send.task)
+            assert len(self.tasks[key]) <= self.attempts.get(key, 1), f"{send}: a second command for one attempt"
+            what = (send, step, self.epoch[send.host])
             if self.troubles and self.chance.random() < 0.1:  # it is sent twice
                 super()._push(at + self.chance.uniform(0, 5), do, act, what)
         super()._push(at, do, act, what)
@@ -160,14 +161,13 @@ class Unreliable(Twin):
             )
         self.check()
 
-    def _arrived(self, act: Act, what: tuple[ex.Send, int]) -> None:  # type: ignore[override]
-        send, epoch = what
+    def _arrived(self, act: Act, what: tuple[ex.Send, Step, int]) -> None:  # type: ignore[override]
+        send, step, epoch = what
         lost = epoch != self.epoch[send.host]
         if send.task not in self.answers:
             if lost and self.chance.random() < 0.5:
                 return  # the command never came
             told: list[ex.Event] = []
-            step = act.steps[send.step]
             event = self.fleet.effects[send.word](send, step, self.now)
             told.append(event)
             if not isinstance(event, ex.Answer):
