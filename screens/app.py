@@ -496,4 +496,4 @@ def run(
     )
 
 
-opening.work()
+opening.work(keep=True)

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZE = (40, 120)
 WHERE, HERE = b"\x1b[6n", b"\x1b[1;3R"
 """The question for the cursor's place, which every terminal answers, after two narrow cells."""
+LEFT_OUT = ("NO_COLOR", "COLUMNS", "LINES", "PYTHONDONTWRITEBYTECODE")
+"""What would be another terminal's, or compile everything at each start."""
 ENVIRONMENT = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8", "TEXTUAL_FPS": "240"}
 
 
@@ -115,7 +117,7 @@ def terminal(
     """
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, size)
-    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")} | ENVIRONMENT | extra
+    env = {k: v for k, v in os.environ.items() if k not in LEFT_OUT} | ENVIRONMENT | extra
     started = time.perf_counter()
     argv = [sys.executable, *args]
     if inside is not None:
