@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cockpit.children import ended
+
 MAX_LINE = 4 * 1024 * 1024
 START_LIMIT = 15.0
 AGAIN = 0.5
@@ -66,10 +68,10 @@ class Origin:
             process.stdin.close()
         try:
             async with asyncio.timeout(5.0):
-                await process.wait()
+                await ended(process)
         except TimeoutError:
             process.kill()
-            await process.wait()
+            await ended(process)
 
     async def publish(self, swarm: str, doc: Doc) -> None:
         """Serve an artifact: {sha256, layout, manifest, layout_file, pack, table}. Raises OriginError."""
@@ -147,7 +149,7 @@ class Origin:
         except (ValueError, KeyError, TypeError):
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            await ended(process)
             said = (self._directory / "origin.out").read_text(errors="replace").strip().rpartition("\n")[2]
             raise OSError(f"the origin of artifacts did not start: {said or 'no reason given'}") from None
         for doc in self._standing.values():
@@ -175,7 +177,7 @@ class Origin:
                 self._line(json.loads(line))
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        await ended(process)
 
     def _line(self, doc: Doc) -> None:
         if "stats" in doc:

@@ -18,6 +18,7 @@ import msgspec
 
 from cockpit.act.rehearsal import Stopped, check, nothing, rehearse
 from cockpit.act.seed import Line, Order, Placed, Seed, chunks, parts, placed
+from cockpit.children import ended
 from cockpit.controller.ledger import number_of
 from cockpit.model.actual import Unit
 from cockpit.model.rehearsal_rows import Fault, Forecast
@@ -155,14 +156,14 @@ class Rehearsals:
                 if "refused" in item:
                     raise Refused(str(item["refused"]))
                 yield item
-            if await process.wait():
+            if await ended(process):
                 raise Bad(f"the rehearsal ended by itself (exit {process.returncode}): too little memory?")
         finally:
             feeding.cancel()
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
-                await process.wait()
+                await ended(process)
             await asyncio.gather(feeding, return_exceptions=True)
 
     async def _feed(self, pipe: asyncio.StreamWriter, order: Order, held: dict[str, Placed]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cockpit.children import ended
 from cockpit.history.recording import Recorder
 from cockpit.plan.steps import Bad
 
@@ -60,7 +61,7 @@ class Archive:
                     if whole:
                         return
                     yield said["item"]
-                raise ConnectionError(f"the reader of the history ended by itself (exit {await process.wait()})")
+                raise ConnectionError(f"the reader of the history ended by itself (exit {await ended(process)})")
             finally:
                 self._asked = time.monotonic()
                 if not whole:  # the rest of an answer that nobody waits for would be the next one's beginning
@@ -90,4 +91,4 @@ class Archive:
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()  # it only reads
-            await process.wait()
+            await ended(process)

@@ -150,8 +150,10 @@ def test_agents_and_services_come_back_after_a_reboot() -> None:
         for host in ("sd", "us"):
             assert f"{host} was booted: it has another boot id" in c.cli("timeline", host)
         for instance in before:
-            c.wait(functools.partial(tells, c, instance, "run 1 ended: host rebooted"), 60, "its end is told")
-            assert tells(c, instance, "run 2 of 1 started")
+            with contextlib.suppress(AssertionError):
+                c.wait(functools.partial(tells, c, instance, "run 1 ended: host rebooted"), 60, "its end is told")
+            said = c.cli("timeline", instance)
+            assert "run 1 ended: host rebooted" in said and "run 2 of 1 started" in said, said
 
 
 def test_a_new_authority_takes_the_place_of_one_whose_key_leaked() -> None:
