@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
 from contextvars import Context
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ class Sweeping:
         self.waits = False
         """A run comes soon."""
         self.runs = 0
+        self._modules = len(sys.modules)
         app.screen_change_signal.subscribe(app, self._changed)
 
     def _changed(self, screen: Screen[object]) -> None:
@@ -54,6 +56,10 @@ class Sweeping:
         self._last = time.monotonic()
         self.runs += 1
         gc.collect()
+        if self._app.open_screens == 1 and len(sys.modules) != self._modules:
+            # nothing is open but the first screen: what was imported meanwhile stays, and need not be looked through
+            self._modules = len(sys.modules)
+            gc.freeze()
 
     def _later(self, seconds: float, closed: ref[Screen[object]]) -> None:
         """Not by a timer of Textual's: it would run in the context of the screen that closes, and keep it."""

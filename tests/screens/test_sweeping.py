@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import types
 import weakref
 from collections.abc import Iterator
 
@@ -41,3 +43,22 @@ async def test_opening_one_sweeps_nothing(by_hand: None) -> None:
         assert not kept.waits
         await d.press("escape", "g", "escape")
         await until(lambda: kept.runs == 1)
+
+
+async def test_what_was_imported_is_not_looked_through_again(by_hand: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with driven() as d:
+        kept = Sweeping(d.app)
+        before = gc.get_freeze_count()
+        try:
+            await d.press("g", "escape")
+            await until(lambda: kept.runs == 1)
+            same = gc.get_freeze_count()
+            monkeypatch.setitem(sys.modules, "imported_just_now", types.ModuleType("imported_just_now"))
+            await d.press("i", "enter", "escape")
+            await until(lambda: kept.runs == 2)
+            assert gc.get_freeze_count() == same, "a screen is open, and it will go"
+            await d.press("escape")
+            await until(lambda: kept.runs == 3)
+            assert gc.get_freeze_count() > same >= before
+        finally:
+            gc.unfreeze()
