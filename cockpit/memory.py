@@ -1,13 +1,15 @@
 """A process that works for weeks stays as large as what it holds.
 
 glibc gives threads arenas of their own, and keeps what is freed between blocks that are in use; where no gap fits it
-takes new memory. So: no arenas beyond those that there are (Python's threads take turns anyway), and now and then
-`malloc_trim(3)`, which returns the gaps to the system.
+takes new memory. So: one arena for all threads (Python's take turns anyway), and now and then `malloc_trim(3)`, which
+returns the gaps to the system.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
+from functools import cache
 from typing import Any
 
 EVERY = 60.0
@@ -17,7 +19,7 @@ ARENA_MAX = -8
 
 
 def one_arena() -> None:
-    """For threads to come. Nothing where the C library knows no `mallopt`."""
+    """For all threads to come: before the first one. Nothing where the C library knows no `mallopt`."""
     if found := _known("mallopt"):
         found(ARENA_MAX, 1)
 
@@ -28,16 +30,13 @@ def trim() -> None:
         found(0)
 
 
+@cache
 def _known(name: str) -> Any:
-    import ctypes  # milliseconds, before a first picture too
-
     return getattr(ctypes.CDLL(None), name, None)
 
 
-async def trimming(after: float = 0.0) -> None:
-    """Until cancelled; begins after so many seconds."""
-    await asyncio.sleep(after)
-    one_arena()
+async def trimming() -> None:
+    """Until cancelled."""
     while True:
         await asyncio.sleep(EVERY)
         await asyncio.to_thread(trim)  # other threads wait only while their own arena is gone through

@@ -23,6 +23,7 @@ from textual.widget import AwaitMount
 from textual.worker import Worker
 
 from cockpit.locales import charset
+from cockpit.memory import one_arena, trimming
 from cockpit.model.view import Snapshot
 from cockpit.plan.steps import Bad, Refused
 from cockpit.ports import Session
@@ -45,7 +46,7 @@ from screens.look import Look, choose_ascii
 from screens.memory import Memory, Spot
 from screens.overview import OverviewScreen
 from screens.places import PLACES, made_by
-from screens.preload import AFTER, Preload
+from screens.preload import Preload
 from screens.remarks import Messages
 from screens.sent import Sent, only_new
 from screens.starting import begin_verb
@@ -149,10 +150,8 @@ class CockpitApp(App[int], inherit_bindings=False):
     def on_ready(self) -> None:
         opening.work(keep=True)
         if not self.is_headless:
-            from cockpit.memory import trimming
-
             self._preload = Preload(self)
-            self.run_worker(trimming(AFTER), name="trimming")
+            self.run_worker(trimming(), name="trimming")
 
     async def on_mount(self) -> None:
         self._feeder = self.run_worker(self._feed(), name="feed")
@@ -467,6 +466,7 @@ async def run_async(
         sys.stdout.write(text)
         sys.stderr.write("TERM is dumb: this is the overview as text; the screens need a real terminal.\n")
         return 0
+    one_arena()  # before the terminal's threads
     keys = personal_keys()
     opening.rest()
     try:

@@ -20,6 +20,7 @@ from cockpit.controller.collecting import Collecting
 from cockpit.controller.core import Controller, open_backend
 from cockpit.controller.local import keeper_answers
 from cockpit.history.writing import Limits
+from cockpit.memory import one_arena
 from cockpit.model.topology import Expected, to_doc
 from cockpit.model.view import Who
 from cockpit.plan.steps import Bad, Intent, Refused
@@ -84,6 +85,7 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
             f"{options.state}: this path is too long for Unix sockets (at most {LONGEST_SOCKET} bytes with"
             " /control.sock): choose a shorter one with --state DIR"
         )
+    one_arena()
     with lock(options.state):
         store = open_backend("cockpit.state", options.backend)(options.state)
         try:

@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 
 from cockpit.controller.core import Controller, open_backend
+from cockpit.memory import one_arena
 from cockpit.model.states import UP
 from cockpit.model.topology import Check, Expected, Host, Instances, Region, Relay, Service, to_doc
 from cockpit.session.server import SessionServer
@@ -40,6 +41,7 @@ def expected(hosts: int, relays: int = 0) -> Expected:
 
 async def main(where: Path, hosts: int, relays: int = 0) -> None:
     state = where / "state"
+    one_arena()  # as `cockpit serve` does
     c = Controller(state, open_backend("cockpit.state", "sqlite")(state))
     await c.start("bench")
     c.world.set_expected(to_doc(expected(hosts, relays)), 1)
