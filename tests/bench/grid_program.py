@@ -111,7 +111,7 @@ class Bench(CockpitApp):
         return out
 
     async def measure(self) -> None:
-        while not self.there:
+        while not self.there or self._preload.left:
             await asyncio.sleep(0.01)
         await asyncio.sleep(1)
         figures: dict[str, float] = {"memory": resident()}

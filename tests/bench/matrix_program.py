@@ -86,7 +86,7 @@ class Bench(CockpitApp):
         return statistics.median(c for c, _ in found), statistics.median(b for _, b in found)
 
     async def measure(self) -> None:
-        while self.board.head is None or not self.board.instances:
+        while self.board.head is None or not self.board.instances or self._preload.left:
             await asyncio.sleep(0.01)
         await asyncio.sleep(2)
         figures: dict[str, float] = {}
