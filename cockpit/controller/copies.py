@@ -11,7 +11,6 @@ import asyncio
 import base64
 import binascii
 import collections
-import contextlib
 import posixpath
 import re
 import time
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cockpit.controller.direct import Word
+from cockpit.controller.hosttasks import end_there, mine, place_of, seen
 from cockpit.controller.shells import forbidden
 from cockpit.link.hub import Answer
 from cockpit.model.names import near
@@ -156,7 +156,7 @@ class Copies:
             if not work.done():
                 copy.end()
                 work.cancel()
-            work.add_done_callback(_seen)
+            work.add_done_callback(seen)
             if end["why"] == "stopped":
                 end["size"] = copy.moved
             self.c.ledger.note({
@@ -187,7 +187,7 @@ class Copies:
             raise Bad(f"copy: the limit is 1 to {MOST} bytes")
         if request.size is not None and not 0 <= request.size <= request.limit:
             raise Refused(f"{request.size} bytes are more than the limit of {request.limit}")
-        host = request.host or self.c.shells.host_of(request.instance)
+        host = request.host or place_of(self.c.world, request.instance)[0]
         if host not in expected.hosts:
             raise Bad(f"no host {host!r}{near(host, expected.hosts)}")
         if why := forbidden(expected, host):
@@ -204,13 +204,8 @@ class Copies:
         return host
 
     def _mine(self, who: Who, args: dict[str, Any]) -> _Copy:
-        """Raises Bad when it is over, Refused when another session began it."""
-        copy = self._open.get(str(args.get("copy")))
-        if copy is None:
-            raise Bad("this copy is over")
-        if copy.who is not who:  # each session has a Who of its own: another one of the same person is another
-            raise Refused("this copy is another session's")
-        return copy
+        """Raises Bad, Refused."""
+        return mine(self._open, args.get("copy"), who, "copy")
 
 
 class _Copy:
@@ -350,19 +345,10 @@ class _Copy:
         self.c.hub.send(self.host, {"t": "input", "task": self.task, "data": data})
 
     def end(self) -> None:
-        if self.host in self.c.hub.links:
-            told = self.c.hub.begin(f"{self.task}-end", self.host, "copy-end", {"task": self.task})
-            told.add_done_callback(_seen)
-            self.c.hub.forget(f"{self.task}-end")
+        end_there(self.c.hub, self.host, self.task, "copy-end")
 
     def closed(self) -> None:
         """Whoever sends has nobody to wait for any more."""
         self._over = True
         self._begun.set()
         self._room.set()
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        with contextlib.suppress(Exception):
-            future.exception()

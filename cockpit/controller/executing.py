@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cockpit.controller.direct import Word
+from cockpit.controller.hosttasks import end_there
 from cockpit.link.hub import Answer, Hub
 from cockpit.model.constraints import host_meets
 from cockpit.model.names import near
@@ -232,12 +233,4 @@ class _Run:
     def end_all(self) -> None:
         """Everywhere, now."""
         for task, host in self.begun.items():
-            if host in self._hub.links:
-                told = self._hub.begin(f"{task}-end", host, "unexec", {"task": task})
-                told.add_done_callback(_seen)
-
-
-def _seen(future: asyncio.Future[Answer]) -> None:
-    if not future.cancelled():
-        with contextlib.suppress(Exception):
-            future.exception()
+            end_there(self._hub, host, task, "unexec")

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cockpit.controller.direct import Word
+from cockpit.controller.hosttasks import end_there, mine, place_of, seen
 from cockpit.link.hub import Answer
-from cockpit.model.actual import serving_unit
-from cockpit.model.names import near
 from cockpit.model.view import Who
 from cockpit.plan.direct import direct_plan
 from cockpit.plan.steps import Bad, Intent, Plan, Refused
@@ -66,11 +65,7 @@ class Forwards:
         """`forward_tell {forward, ev: [events]}` answers when there is room for more. Events: `_Forward.tell`."""
 
         async def forward_tell(who: Who, args: dict[str, Any]) -> Any:
-            forward = self._open.get(str(args.get("forward")))
-            if forward is None:
-                raise Bad("this forward is over")
-            if forward.who is not who:  # each session has a Who of its own
-                raise Refused("this forward is another session's")
+            forward = mine(self._open, args.get("forward"), who, "forward")
             events = args.get("ev")
             if not isinstance(events, list) or len(events) > MAX_EVENTS:
                 raise Bad(f"forward_tell: ev is a list of at most {MAX_EVENTS}")
@@ -135,7 +130,7 @@ class Forwards:
             raise Bad(f"forward: {request.port[:MAX_PORT]!r} is no port")
         if request.port.isdigit() and not 0 < int(request.port) < 65536:
             raise Bad(f"forward: a port is a number from 1 to 65535, not {request.port}")
-        host, _ = self.place(request.instance)
+        host, _ = place_of(self.c.world, request.instance)
         mine = list(self._open.values())
         if sum(f.who.author == who.author for f in mine) >= PER_PERSON:
             raise Refused(f"{who.author} has {PER_PERSON} forwards open already: end one")
@@ -146,16 +141,6 @@ class Forwards:
         params = {"instance": request.instance, "port": request.port}
         intent = Intent(verb="forward", targets=(host,), params=params, author=who.author)
         return direct_plan(intent, self.c.world.revision)
-
-    def place(self, instance: str) -> tuple[str, str]:
-        """The host where it runs, else where it should; the unit that serves. Raises Bad."""
-        unit = serving_unit(tuple(self.c.world.units.get(instance, {}).values()))
-        if unit is not None:
-            return self.c.world.where[unit.unit], unit.unit
-        host = self.c.world.expected.placement.get(instance)
-        if host is None:
-            raise Bad(f"no instance {instance!r}{near(instance, self.c.world.expected.placement)}")
-        return host, ""
 
     def begin(self, leg: _Leg) -> None:
         self._legs[leg.task] = leg
@@ -227,10 +212,7 @@ class _Leg:
         self.room.set()
         c = self.forward.c
         if not self.work.done():
-            if self.host in c.hub.links:
-                told = c.hub.begin(f"{self.task}-end", self.host, "forward-end", {"task": self.task})
-                told.add_done_callback(_seen)
-                c.hub.forget(f"{self.task}-end")
+            end_there(c.hub, self.host, self.task, "forward-end")
             self.work.cancel()
 
 
@@ -262,7 +244,7 @@ class _Forward:
 
     async def items(self) -> AsyncIterator[dict[str, Any]]:
         """To its end. Raises Bad or ConnectionError when it never begins."""
-        self._start(*self._all.place(self.request.instance))
+        self._start(*place_of(self.c.world, self.request.instance))
         limit = time.monotonic() + BEGIN
         while not self.over:
             while self._waiting:
@@ -292,7 +274,7 @@ class _Forward:
     def _look(self) -> None:
         """Is it still where the instance is? Level-triggered: called again and again."""
         try:
-            host, unit = self._all.place(self.request.instance)
+            host, unit = place_of(self.c.world, self.request.instance)
         except Bad:
             self.over = f"{self.request.instance} is not expected any more"
             return
@@ -342,7 +324,7 @@ class _Forward:
         for leg in list(self._legs):
             leg.end()
             self._all.forget(leg)
-            leg.work.add_done_callback(_seen)
+            leg.work.add_done_callback(seen)
 
     # from the host
 
@@ -431,7 +413,7 @@ class _Forward:
         leg.conns.add(number)
         host, unit = leg.host, leg.unit
         with contextlib.suppress(Bad):
-            host, unit = self._all.place(self.request.instance)
+            host, unit = place_of(self.c.world, self.request.instance)
         out.setdefault(leg, []).append([number, "open", unit if host == leg.host else leg.unit])
 
     def _checked(self, conn: _Conn, number: int, kind: Any, more: list[Any]) -> list[Any]:
@@ -457,9 +439,3 @@ class _Forward:
 def _size(text: str) -> int:
     """Bytes behind so much base64."""
     return len(text) * 3 // 4 - text[-2:].count("=")
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        with contextlib.suppress(Exception):
-            future.exception()

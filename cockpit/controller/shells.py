@@ -10,7 +10,6 @@ import asyncio
 import base64
 import binascii
 import collections
-import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cockpit.controller.direct import Word
+from cockpit.controller.hosttasks import end_there, mine, place_of, seen
 from cockpit.link.hub import Answer
-from cockpit.model.actual import serving_unit
 from cockpit.model.names import near
 from cockpit.model.topology import Expected
 from cockpit.model.view import Who
@@ -160,7 +159,7 @@ class Shells:
             if not work.done():
                 shell.end()
                 work.cancel()
-            work.add_done_callback(_seen)
+            work.add_done_callback(seen)
             self.c.ledger.note({
                 "kind": "shell-end", **facts, **end, "user": shell.user,
                 "seconds": round(time.monotonic() - began, 3),
@@ -182,7 +181,7 @@ class Shells:
             raise Bad("shell: the command begins with a program")
         if sum(len(a.encode()) for a in request.argv) > MAX_ARGV:
             raise Bad(f"these words are longer than {MAX_ARGV} bytes")
-        host = request.host or self.host_of(request.instance)
+        host = request.host or place_of(self.c.world, request.instance)[0]
         if host not in expected.hosts:
             raise Bad(f"no host {host!r}{near(host, expected.hosts)}")
         if why := forbidden(expected, host):
@@ -196,24 +195,9 @@ class Shells:
             raise ConnectionError(f"no answer from {host}: no shell can be opened on it now")
         return host
 
-    def host_of(self, instance: str) -> str:
-        """Where it runs, else where it is placed. Raises Bad."""
-        unit = serving_unit(tuple(self.c.world.units.get(instance, {}).values()))
-        if unit is not None:
-            return self.c.world.where[unit.unit]
-        host = self.c.world.expected.placement.get(instance)
-        if host is None:
-            raise Bad(f"no instance {instance!r}{near(instance, self.c.world.expected.placement)}")
-        return host
-
     def _mine(self, who: Who, args: dict[str, Any]) -> _Shell:
-        """Raises Bad when it is over, Refused when another session opened it."""
-        shell = self._open.get(str(args.get("shell")))
-        if shell is None:
-            raise Bad("this shell is over")
-        if shell.who is not who:  # each session has a Who of its own: another one of the same person is another
-            raise Refused("this shell is another session's")
-        return shell
+        """Raises Bad, Refused."""
+        return mine(self._open, args.get("shell"), who, "shell")
 
 
 class _Shell:
@@ -341,19 +325,10 @@ class _Shell:
         self.c.hub.send(self.host, {"t": "input", "task": self.task, "data": data})
 
     def end(self) -> None:
-        if self.host in self.c.hub.links:
-            told = self.c.hub.begin(f"{self.task}-end", self.host, "shell-end", {"task": self.task})
-            told.add_done_callback(_seen)
-            self.c.hub.forget(f"{self.task}-end")
+        end_there(self.c.hub, self.host, self.task, "shell-end")
 
     def closed(self) -> None:
         """Whoever types has nobody to wait for any more."""
         self._over = True
         self._begun.set()
         self._room.set()
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        with contextlib.suppress(Exception):
-            future.exception()

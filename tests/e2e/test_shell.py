@@ -63,12 +63,14 @@ def test_a_shell_from_the_command_line(box: Cluster) -> None:
     with at_shell(box, "h-1") as t:
         t.shows("h-1 as ", "The journal records", "Enter ~ .")
         resize(t, 33, 99)
-        for _ in range(10):  # the new size and the keys go different ways
+
+        def asked() -> bool:
+            t.forget()
             t.type("echo size $(stty size).\r")
             wait_for(lambda: t.text.count("size ") > t.text.count("size $") and t.text.endswith(("# ", "$ ")))
-            if "size 33 99." in t.text:
-                break
-            t.forget()
+            return "size 33 99." in t.text
+
+        wait_for(asked)  # the new size and the keys go different ways
         t.shows("size 33 99.")
         t.type("echo secret-$((6*7)); exit 7\r")
         t.shows("secret-42")
