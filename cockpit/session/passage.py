@@ -125,7 +125,7 @@ async def opened(session: Caller, request: dict[str, Any], ends: Ends) -> AsyncI
             host=str(first["host"]), instance=str(first["instance"]), idle=float(first["idle"]),
             **{k: _plain(str(facts.get(k, ""))) for k in ("user", "directory", "program")},
         )
-        yield Way(session, str(first["shell"]), ends, begun, items)
+        yield Way(session, str(first["shell"]), ends, begun, items, (rows, cols))
     except StopAsyncIteration:
         raise ConnectionError("the controller began no shell and did not say why") from None
     finally:
@@ -135,13 +135,14 @@ async def opened(session: Caller, request: dict[str, Any], ends: Ends) -> AsyncI
 
 
 class Way:
-    """A shell that has begun, and this side of it."""
+    """A shell that has begun, and this side of it. `told`: (rows, columns) it has begun with."""
 
     def __init__(
-        self, session: Caller, shell: str, ends: Ends, begun: Begun, items: AsyncIterator[Any]
+        self, session: Caller, shell: str, ends: Ends, begun: Begun, items: AsyncIterator[Any], told: tuple[int, int]
     ) -> None:
         self.begun = begun
         self._items = items
+        self._told = told
         self._session = session
         self._shell = shell
         self.ends = ends
@@ -243,10 +244,12 @@ class Way:
 
     async def _resize(self) -> None:
         while True:
+            size = self.ends.size()  # at first too: it may have changed before anybody listened
+            if size != self._told:
+                self._told = size
+                await self._call("shell_resize", {"rows": size[0], "cols": size[1]})
             await self._sized.wait()
             self._sized.clear()
-            rows, cols = self.ends.size()
-            await self._call("shell_resize", {"rows": rows, "cols": cols})
 
 
 @contextlib.contextmanager

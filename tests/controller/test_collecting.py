@@ -13,6 +13,7 @@ from cockpit.controller.collecting import AGAIN, LONG, Collecting
 
 @pytest.fixture
 def collecting() -> Iterator[Collecting]:
+    gc.unfreeze()  # programs that this process has imported may have set their own modules aside
     found = Collecting()
     found.start()
     yield found

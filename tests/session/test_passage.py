@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import os
 import pty
 import signal
+import struct
 import termios
 from collections.abc import AsyncIterator
 from typing import Any
@@ -96,6 +98,9 @@ class Here:
             pass
         return bytes(self.seen)
 
+    def resize(self, rows: int, cols: int) -> None:
+        fcntl.ioctl(self.person, termios.TIOCSWINSZ, struct.pack("4H", rows, cols, 0, 0))
+
     def is_raw(self) -> bool:
         return not termios.tcgetattr(self.fd)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
 
@@ -126,13 +131,26 @@ async def test_through_and_back(here: Here) -> None:
         await until(lambda: far.typed == b"ls\x03\r")
         far.says.put_nowait(data(b"x" * 50_000))
         await until(lambda: (here.look(), ("shell_took", {"shell": "s-1", "bytes": 50_000}) in far.calls)[1])
+        here.resize(33, 99)
         os.kill(os.getpid(), signal.SIGWINCH)
-        await until(lambda: any(op == "shell_resize" for op, _ in far.calls))
+        await until(lambda: ("shell_resize", {"shell": "s-1", "rows": 33, "cols": 99}) in far.calls)
         far.says.put_nowait({"exit": {"code": 0, "signal": None, "why": "", "seconds": 1.0}})
         assert (await work).words("h-1") == "ended"
         assert b"\x1b[?1049l" not in here.look()
     assert far.asked["tty"] and far.asked["host"] == "h-1" and far.closed
     assert termios.tcgetattr(here.fd) == here.before
+
+
+async def test_a_window_that_changed_while_the_shell_began(here: Here) -> None:
+    far = Far()
+    here.resize(24, 80)
+    async with opened(far, {"host": "h-1"}, here.ends) as way:
+        assert (far.asked["rows"], far.asked["cols"]) == (24, 80)
+        here.resize(33, 99)  # nobody listens to SIGWINCH yet
+        work = asyncio.create_task(way.run())
+        await until(lambda: far.calls == [("shell_resize", {"shell": "s-1", "rows": 33, "cols": 99})])
+        far.says.put_nowait({"exit": {"code": 0, "signal": None, "why": "", "seconds": 1.0}})
+        await work
 
 
 @pytest.mark.parametrize("how", ["lost", "controller gone", "left", "cancelled", "it breaks"])
