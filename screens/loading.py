@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from cockpit.model.metrics_rows import loads
@@ -33,7 +35,8 @@ MANY = 2000
 def follow(screen: ClusterScreen, kind: str) -> None:
     """Begin, or go on, to keep `board.loads` fresh; ends with the screen, and rests while it is covered."""
     wanted = _wanted(screen, kind)
-    screen.run_worker(_follow(screen, kind, wanted), name=f"loads {kind}", group="loads", exclusive=True)
+    work: Callable[[], Awaitable[None]] = partial(_follow, screen, kind, wanted)  # not called when replaced at once
+    screen.run_worker(work, name=f"loads {kind}", group="loads", exclusive=True)
     screen.loads_asked = wanted
 
 
