@@ -142,6 +142,8 @@ class Travel:
             _put_back(top, self._place)
             top.board_changed(Changed())
         app.use(self.live)
+        self.saved = {}  # two states of a whole cluster do not wait for the collector
+        await self.session.close()
 
     # keys
 

@@ -56,8 +56,9 @@ class Sweeping:
         self._last = time.monotonic()
         self.runs += 1
         gc.collect()
-        if self._app.open_screens == 1 and len(sys.modules) != self._modules:
-            # nothing is open but the first screen: what was imported meanwhile stays, and need not be looked through
+        if self._app.open_screens == 1 and self._app.travel is None and len(sys.modules) != self._modules:
+            # nothing is open but the first screen: what was imported meanwhile stays, and need not be looked through;
+            # a moment of the past does not stay
             self._modules = len(sys.modules)
             gc.freeze()
 

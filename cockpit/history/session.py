@@ -181,7 +181,8 @@ class PastSession:
             yield item
 
     async def close(self) -> None:
-        """The live session is its owner's."""
+        """Let go of its moment. The live session is its owner's."""
+        self._now = None
 
     def _permit(self, op: str) -> None:
         if op in KEPT:

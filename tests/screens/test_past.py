@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +148,24 @@ async def test_back_and_forth_and_home_again() -> None:
         assert "THE PAST" not in d.text() and "sudoku/3" in d.text() and "╔" not in d.text()
         d.session.push(instances={"puzzle.web/0": None})
         await until(lambda: "puzzle.web/0" not in d.app.board.instances, "live changes are shown again")
+
+
+async def test_a_stay_leaves_no_state_behind() -> None:
+    """Not even until Python's collector runs next."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with driven(LARGE, traveller()) as d:
+            await d.press("T")
+            await d.sees("THE PAST")
+            travel: Any = d.app.travel
+            then = [await travel.session.snapshot()]
+            await d.press("escape")
+            await d.sees("LIVE")
+            await until(lambda: sys.getrefcount(then[0]) == 2, "nothing but this test knows the state of then")
+            assert travel.saved == {}, "nor what was live before"
+    finally:
+        gc.enable()
 
 
 async def test_nothing_can_be_changed_there() -> None:

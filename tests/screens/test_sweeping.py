@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from screens.sweeping import Sweeping
-from tests.screens.drive import driven, until
+from tests.screens.drive import LARGE, driven, until
+from tests.screens.test_past import traveller
 
 
 @pytest.fixture
@@ -60,5 +61,20 @@ async def test_what_was_imported_is_not_looked_through_again(by_hand: None, monk
             await d.press("escape")
             await until(lambda: kept.runs == 3)
             assert gc.get_freeze_count() > same >= before
+        finally:
+            gc.unfreeze()
+
+
+async def test_a_moment_of_the_past_is_not_kept(by_hand: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with driven(LARGE, traveller()) as d:
+        kept = Sweeping(d.app)
+        monkeypatch.setitem(sys.modules, "imported_just_now", types.ModuleType("imported_just_now"))
+        before = gc.get_freeze_count()
+        try:
+            await d.press("T")
+            await d.sees("THE PAST")
+            await d.press("g", "escape")
+            await until(lambda: kept.runs == 1)
+            assert d.app.travel is not None and gc.get_freeze_count() <= before
         finally:
             gc.unfreeze()

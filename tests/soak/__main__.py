@@ -80,28 +80,27 @@ def used(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def cluster(where: Path, hosts: int, changes: float) -> Iterator[int]:
-    """A controller with its agents; its pid."""
+def cluster(where: Path, hosts: int, changes: float) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """A controller and its agents, by what they are."""
     with running(program("controller_program", where, hosts), 30, cwd=ROOT, **PIPES) as controller:
         assert controller.stdout
         port = controller.stdout.readline().strip()
         load = [sys.executable, "-m", "tests.soak.load", str(where), port, str(hosts), str(changes)]
         with running(load, 20, cwd=ROOT, **PIPES) as agents:
             assert agents.stdout and agents.stdout.readline().strip() == "connected", "the agents did not connect"
-            yield controller.pid
+            yield {"controller": controller, "load": agents}
 
 
 def run(seconds: float, hosts: int, changes: float) -> Seen:
     """RuntimeError when a process ends before its time."""
     began = os.getloadavg()[0]
-    with place() as where, cluster(where, hosts, changes) as controller:
+    with place() as where, cluster(where, hosts, changes) as others:
         out = where / "frames"
         argv = ["-m", "cockpit.cli.main", "attach", "--state", str(where / "state")]
         with terminal(argv, COCKPIT_FRAMES=str(out), XDG_STATE_HOME=str(where), XDG_CONFIG_HOME=str(where)) as screen:
             screen.keep = KEPT
             screen.wait("shop", 60)
-            pids = {"screen": screen.process.pid, "controller": controller}
-            memory, cpu, visited, keys = drive(screen, pids, seconds)
+            memory, cpu, visited, keys = drive(screen, others, seconds)
             screen.keep = 0
             os.write(screen.fd, b"\x11")  # ctrl+q
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -121,9 +120,10 @@ def run(seconds: float, hosts: int, changes: float) -> Seen:
 
 
 def drive(
-    screen: Terminal, pids: dict[str, int], seconds: float
+    screen: Terminal, others: dict[str, subprocess.Popen[str]], seconds: float
 ) -> tuple[dict[str, list[Sample]], dict[str, float], Counter[str], int]:
     """Press keys until the time is over; memory and CPU by process, what was visited, keys."""
+    pids = {"screen": screen.process.pid, "controller": others["controller"].pid}
     memory: dict[str, list[Sample]] = {name: [] for name in pids}
     each = min(60.0, seconds / 20)
     begun = time.monotonic()
@@ -143,6 +143,8 @@ def drive(
                 return memory, cpu, visited, keys
             if screen.process.poll() is not None:
                 raise RuntimeError(f"the screen ended: {screen.seen[-3000:].decode(errors='replace')}")
+            if over := [each for each, process in others.items() if process.poll() is not None]:
+                raise RuntimeError(f"ended before their time: {', '.join(over)}")
             os.write(screen.fd, sent(key))
             keys += 1
             time.sleep(KEY)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cockpit.link.channel import ChannelClosed
 from tests.bench.light import Light, connect_all
 
 BAD = 8.0
@@ -33,16 +34,27 @@ def turn(unit: dict[str, Any], dice: random.Random) -> None:
     unit["observed"] = now
 
 
+async def report(agent: Light, unit: dict[str, Any], port: int) -> None:
+    """An agent that the controller has cut off dials in again, as a real one does."""
+    try:
+        await agent.send({"t": "unit", "unit": unit})
+    except ChannelClosed as error:
+        print(f"{agent.host['name']} dials in again: {error}", file=sys.stderr, flush=True)
+        await agent.close()
+        await agent.connect(port)
+
+
 async def main(where: Path, port: int, count: int, changes: float) -> None:
     agents = await connect_all(where, [port], count)
     print("connected", flush=True)
-    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, ended.set)
     dice = random.Random(7)
     owed = 0.0
     before = time.monotonic()
     sick: list[tuple[Light, dict[str, Any]]] = []
-    while not ended.done():
-        await asyncio.wait([ended], timeout=BEAT)
+    while not ended.is_set():
+        await asyncio.sleep(BEAT)
         now = time.monotonic()
         owed, before = min(owed + (now - before) * changes, changes), now
         while owed >= 1:
@@ -56,7 +68,7 @@ async def main(where: Path, port: int, count: int, changes: float) -> None:
             turn(unit, dice)
             if well and unit["health"] != "ok":
                 sick.append((agent, unit))
-            await agent.send({"t": "unit", "unit": unit})
+            await report(agent, unit, port)
     for agent in agents:
         await agent.close()
 
