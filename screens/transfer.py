@@ -182,7 +182,9 @@ class TransferScreen(AskScreen):
         for number in order:
             field, label = self.fields[number], labels[number]
             mine = field is self.field
-            pieces = field.pieces(width - most - 2) if mine else [(drop(field.text, width - most - 2), "text")]
+            room = width - most - 2
+            rest = drop(field.text, max(0, cells(field.text) - room))  # the end says more than the beginning
+            pieces = field.pieces(room) if mine else [(rest, "text")]
             lines.append([(label + " " * (most - cells(label)), "key" if mine else "muted"), *pieces])
         lines.append([])
         lines += [[(line, "text")] for line in wrap(look.text(self.preview(board)), width, 3, look.sign("more"))]

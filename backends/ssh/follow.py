@@ -192,7 +192,7 @@ class Stream:
     async def _one(self, unit: str, command: str, files: dict[str, Source], run: int) -> None:
         """Until the command ends, or another run has begun."""
         source = next(iter(files.values())) if files else (max(1, run), "stdout", "main")
-        async with self._host.kept.channel() as conn:
+        async with self._host.kept.channel(lasting=True) as conn:
             process = await opened(conn, command)
             reading = asyncio.ensure_future(self._read(process.stdout, unit, files, source))
             changed = asyncio.ensure_future(self._until(unit, run))

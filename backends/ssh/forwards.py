@@ -46,10 +46,7 @@ class Forwards:
         """As the plug-in's. Raises CommandError."""
         host, task = self._host, str(args.get("task") or "")
         instance, port = str(args.get("instance") or ""), str(args.get("port") or "")
-        mine = [u for u in host.records if u.rpartition(":")[0] == instance]
-        if not mine:
-            raise CommandError("missing", f"nothing of {instance} is on this host")
-        record = host.records[max(mine, key=lambda u: (host.seen(u).alive, int(u.rpartition(":")[2])))]
+        record = host.newest(instance)
         declared: dict[str, int] = {k: int(v) for k, v in (record.get("ports") or {}).items() if v}
         try:
             number = named(declared, port) or unnamed(instance, port, declared, set())

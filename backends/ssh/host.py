@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from backends.ssh import look, scripts
+from backends.ssh.copies import Copies
 from backends.ssh.follow import Followed
 from backends.ssh.forwards import Forwards
 from backends.ssh.health import Checks
@@ -68,6 +69,7 @@ class Host:
         self.checks = Checks(self)
         self.shells = Shells(self)
         self.forwards = Forwards(self)
+        self.copies = Copies(self)
         self.tasks = Tasks(self.uuid, Words(self).table(), send)
         self._told: dict[str, Frame] = {}
         self._releases: list[str] = []
@@ -99,6 +101,7 @@ class Host:
 
     async def serve(self) -> None:
         """After the welcome: everything, then what changes. Raises NotConnected, CommandError."""
+        await self.copies.tidy()
         await self.observe(first=True)
         self._told = {r["unit"]: r for r in self._reports()}
         self._releases = self.look.releases
@@ -122,9 +125,11 @@ class Host:
         self.followed.close()
         self.shells.end_all("lost")
         self.forwards.end_all("lost")
+        self.copies.end_all("lost")
 
     async def close(self) -> None:
         self.leave()
+        await self.copies.close()
         await self.tasks.stop()
 
     def frame(self, frame: Frame) -> None:
@@ -137,6 +142,7 @@ class Host:
         elif kind == "input":
             self.shells.input(str(frame.get("task")), frame.get("data"))
             self.forwards.input(str(frame.get("task")), frame.get("data"))
+            self.copies.input(str(frame.get("task")), frame.get("data"))
         elif kind == "names":  # no program here reads them from us: as good as applied
             self.names = int(frame.get("version") or 0)
             self.send({"t": "names", "version": self.names})
@@ -187,6 +193,13 @@ class Host:
     def seen(self, unit: str) -> Seen:
         record = self.records[unit]
         return look.seen_of(self.look, unit, tuple(record["spec"]["processes"]), self.kind(unit), self.hertz)
+
+    def newest(self, instance: str) -> Record:
+        """Of the unit that runs, else of the last one. Raises CommandError."""
+        mine = [u for u in self.records if u.rpartition(":")[0] == instance]
+        if not mine:
+            raise CommandError("missing", f"nothing of {instance} is on this host")
+        return self.records[max(mine, key=lambda u: (self.seen(u).alive, int(u.rpartition(":")[2])))]
 
     def kind(self, unit: str) -> Kind:
         """Raises CommandError."""

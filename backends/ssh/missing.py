@@ -13,7 +13,6 @@ MISSING: tuple[str, ...] = (
     "Releases come from the controller over SSH, not from the swarm of the region; a host here passes nothing on.",
     "Data artifacts cannot be activated beside a running release.",
     "Builds do not run here.",
-    "Files are not copied from or to it by Cockpit; scp and sftp are there.",
     "Programs here have no naming socket and no names cache.",
     "Core files and peak memory of ended programs are not kept.",
     "Only declared ports are forwarded: what a process listens on beside them is not known.",

@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncssh
+from asyncssh.constants import OPEN_REQUEST_SESSION_FAILED
 
 from backends.ssh.prompts import Prompts
 from backends.ssh.reach import Hop, Hops, ReachError, Settings, connect
+from cockpit.agent.tasks import CommandError
 
 HANDSHAKES = 8
 """At once for one address and port: sshd's MaxStartups begins to refuse at 10."""
 ALL_HANDSHAKES = 32
 CHANNELS = 8
 """At once on one connection: sshd's MaxSessions is 10."""
+LASTING = CHANNELS - 1
+"""Of these for what goes on until somebody ends it (shells, logs, copies): looks keep one."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 STEADY = 20.0
 """A connection that lived so long ends the row of quick failures."""
@@ -30,6 +34,10 @@ Stdin = str | bytes
 
 class NotConnected(Exception):
     """There is no connection now; the text says why."""
+
+
+class NotServed(NotConnected):
+    """There is a connection, and the server does not do what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ class Kept:
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
         self._channels = asyncio.Semaphore(CHANNELS)
+        self._lasting = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -167,12 +176,19 @@ class Kept:
             )
 
     @contextlib.asynccontextmanager
-    async def channel(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
-        """Room for one channel. Raises NotConnected."""
-        async with self._channels:
-            if self.conn is None:
-                raise NotConnected(self.text or f"{self.hop} is not connected")
-            yield self.conn
+    async def channel(self, *, lasting: bool = False) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """Room for one channel; `lasting`: until somebody ends it. Raises NotConnected, CommandError `busy`."""
+        if lasting and self._lasting >= LASTING:
+            text = f"{LASTING} shells, logs and copies are open on {self.name} already, and it has no agent for more"
+            raise CommandError("busy", text)
+        self._lasting += lasting
+        try:
+            async with self._channels:
+                if self.conn is None:
+                    raise NotConnected(self.text or f"{self.hop} is not connected")
+                yield self.conn
+        finally:
+            self._lasting -= lasting
 
     async def open(self, address: str, port: int) -> tuple[Any, Any]:
         """A TCP stream from the far side; hold a `channel` meanwhile. Raises NotConnected, ConnectionError."""
@@ -234,12 +250,15 @@ class Kept:
         self._become("connected", "")
 
 
-async def opened(conn: asyncssh.SSHClientConnection, command: str) -> Any:
-    """A session. sshd forgets one that ended a little later than we: it is asked again. Raises NotConnected."""
+async def opened(conn: asyncssh.SSHClientConnection, command: str | None, **more: Any) -> Any:
+    """A session. sshd forgets one that ended a little later than we: it is asked again. Raises NotConnected, and
+    NotServed when there is no such `subsystem`."""
     for pause in (0.05, 0.2, 0.5, 1.0, 0.0):
         try:
-            return await conn.create_process(command, encoding=None)
+            return await conn.create_process(command, encoding=None, **more)
         except asyncssh.ChannelOpenError as e:
+            if e.code == OPEN_REQUEST_SESSION_FAILED and "subsystem" in more:
+                raise NotServed(f"it has no subsystem {more['subsystem']}") from None
             if not pause or conn.is_closed():
                 raise NotConnected(f"it opens no session: {e.reason}") from None
         except (asyncssh.Error, OSError) as e:

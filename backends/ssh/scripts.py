@@ -325,6 +325,15 @@ exit 3
 """
 """PATH...: name and content of the first that is there."""
 
+SFTP_AS = """
+command -v setpriv >/dev/null 2>&1 || exit 3
+for p in /usr/lib/openssh /usr/libexec/openssh /usr/lib/ssh /usr/libexec /usr/lib; do
+  [ -x "$p/sftp-server" ] && exec setpriv --reuid="$1" --regid="$2" --init-groups -- "$p/sftp-server"
+done
+p=$(command -v sftp-server) && exec setpriv --reuid="$1" --regid="$2" --init-groups -- "$p"
+exit 4
+"""
+"""UID GID: SFTP as that user. Exit 3: there is no setpriv, 4: no sftp-server that is a program."""
 
 ENTER = """
 cd "$1" || exit 126

@@ -64,7 +64,7 @@ class Shells:
         shell = self._open[task] = _Shell(args, progress)
         began = time.monotonic()
         try:
-            async with host.kept.channel() as conn:
+            async with host.kept.channel(lasting=True) as conn:
                 terminal: dict[str, Any] = {}
                 if shell.tty:
                     size = (int(args.get("cols") or 80), int(args.get("rows") or 24))
@@ -90,10 +90,7 @@ class Shells:
         if not instance:
             return (shlex.join(argv) if argv else None), "its home"
         host = self._host
-        mine = [u for u in host.records if u.rpartition(":")[0] == instance]
-        if not mine:
-            raise CommandError("missing", f"nothing of {instance} is on this host")
-        record = host.records[max(mine, key=lambda u: (host.seen(u).alive, int(u.rpartition(":")[2])))]
+        record = host.newest(instance)
         spec, place = record["spec"], place_of(record, host.dir, host.address)
         own = instance_dir(host.dir, instance)
         env = environment(spec, place, None, template_values(spec, place, own))

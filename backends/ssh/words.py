@@ -33,8 +33,6 @@ NOT_HERE = {
     "activate": "data cannot be activated on a host without an agent: put it into the release",
     "build": "builds need an agent: this host is entered by SSH",
     "unbuild": "builds need an agent: this host is entered by SSH",
-    "copy": "copies of files need an agent: this host is entered by SSH, so take scp or sftp",
-    "copy-end": "copies of files need an agent",
     "hold": "a transfer over SSH cannot be held, only stopped",
     "end": "there is nothing of Cockpit's to end on a host without an agent",
 }
@@ -55,9 +53,12 @@ class Words:
             "signal": self.signal, "drain": self.drain, "logs": self.logs, "unlog": self.unlog, "tail": self.tail,
             "head": self.head, "head-get": self.head_get, **{w: functools.partial(_not_here, w) for w in NOT_HERE},
         }  # fmt: skip
-        named["shell-end"], named["forward-end"] = self._host.shells.end, self._host.forwards.end
+        host = self._host
+        named["shell-end"], named["forward-end"] = host.shells.end, host.forwards.end
+        named["copy-end"] = host.copies.end
         found = {word: functools.partial(self._translated, handler) for word, handler in named.items()}
-        for word, handler in (("shell", self._host.shells.shell), ("forward", self._host.forwards.forward)):
+        beside = (("shell", host.shells.shell), ("forward", host.forwards.forward), ("copy", host.copies.copy))
+        for word, handler in beside:
             found[word] = functools.partial(self._translated, handler)
             found[word].parallel = True  # type: ignore[attr-defined]  # side by side with itself
         return {**found}

@@ -266,7 +266,7 @@ class _Copy:
             except TimeoutError:
                 if wanted >= 0:
                     raise ConnectionError(f"{self.host} did not send all of {self.request.path}") from None
-                raise ConnectionError(f"no copy on {self.host} within {BEGIN:g} s: its agent is silent") from None
+                raise ConnectionError(f"no copy on {self.host} within {BEGIN:g} s: the host is silent") from None
 
     def conclude(self, answer: Answer) -> dict[str, Any]:
         """What was copied. Raises Bad, Refused, ConnectionError when it was not."""

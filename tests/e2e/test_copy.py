@@ -1,4 +1,5 @@
-"""Copies of files through a real controller and real agents, one of them behind a relay, from the command line."""
+"""Copies of files through a real controller, from the command line: with real agents, one of them behind a relay, and
+with a host that has only sshd. One body of tests for all of them."""
 
 from __future__ import annotations
 
@@ -11,8 +12,10 @@ import json
 import os
 import pwd
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +25,15 @@ import pytest
 from cockpit.cli.main import main
 from cockpit.plan.steps import Bad, Refused
 from cockpit.session.client import RemoteSession
-from tests.e2e.cluster import COCKPIT, Cluster, cluster
+from tests.backends.ssh.world import SFTP, SSHD, USER, Sshd, make_key
+from tests.e2e.cluster import COCKPIT, Cluster, cluster, processes
 from tests.e2e.test_shell_ways import behind
-from tests.helpers import alive, loopback, until, wait_for
+from tests.helpers import alive, loopback, sshd_below, until, wait_for
 
+pytestmark = pytest.mark.skipif(not Path(SSHD).exists() or not SFTP, reason="sshd and sftp-server are needed")
 ROOT = os.geteuid() == 0
+WAYS = ["h-1", "s-1"]
+"""Hosts with an agent, and without."""
 TOPOLOGY = """cockpit: 1
 name: box
 regions: {{near: , out: , shut: {{shell: false}}}}
@@ -37,24 +44,67 @@ hosts:
   h-1: {{region: out, address: {2}, connection: local}}
   h-2: {{region: shut, address: {3}, connection: local}}
   g-1: {{region: out, address: {4}, connection: local}}
+  s-1: {{region: out, address: {5}, connection: ssh, ssh: {{user: {user}, directory: "@ROOT@/s.hosts/s-1"}}}}
 tree:
   app:
     command: [sleep, "100000"]
     version: "1"
-    instances: {{hosts: [h-1]}}
+    instances: {{hosts: [h-1, s-1]}}
+  other:
+    command: [sleep, "100000"]
+    version: "1"
+    user: {other}
+    directory: /
+    instances: {{hosts: [h-1, s-1]}}
 guards:
   - {{name: typed, verbs: [copy], targets: [g-1], effect: confirm, reason: mind the ledger}}
 """
-BIG = 64 * 1024 * 1024
+BIG = 32 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def box() -> Iterator[Cluster]:
-    with cluster(TOPOLOGY.format(*(loopback() for _ in range(5)))) as c:
-        c.wait(lambda: c.instances()["app/0"]["state"] == "RUNNING", 60, "app runs")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """What s-1 is entered by, as ~/.ssh says."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ssh").mkdir(mode=0o700)
+    key = home / ".ssh" / "id_ed25519"
+    make_key(key)
+    made = Sshd(home / "sshd", key, extra=f"Subsystem sftp {SFTP}")
+    (home / ".ssh" / "config").write_text(f"Host {made.address}\n  Port {made.port}\n  IdentityFile {key}\n")
+    (home / ".ssh" / "known_hosts").write_text(made.known())
+    with pytest.MonkeyPatch.context() as patch, made.up():
+        patch.setenv("HOME", str(home))
+        patch.delenv("SSH_AUTH_SOCK", raising=False)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def box(server: Sshd) -> Iterator[Cluster]:
+    other = "nobody" if ROOT else USER
+    text = TOPOLOGY.format(*(loopback() for _ in range(5)), server.address, user=USER, other=other)
+    with cluster(text, start=False) as c:
+        c.root.chmod(0o755)  # for the service's user
+        c.start()
+        c.wait(lambda: c.presence("s-1")["presence"] == "up", 60, "s-1 is looked at")
+        c.cli("converge")
         c.wait_calm()
+        for each in (c.hosts, c.host("h-1"), c.host("h-1") / "instances"):  # where a service's user begins
+            each.chmod(0o711)
         behind(c)
-        yield c
+        try:
+            yield c
+        finally:
+            for name in ("app/1", "other/1"):  # there is no keeper that would end them
+                os.killpg(c.pids()[name], signal.SIGKILL)
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A directory that everybody reaches."""
+    path = Path(tempfile.mkdtemp(prefix="ck-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
 
 
 class Said(NamedTuple):
@@ -90,7 +140,7 @@ def _ended(box: Cluster, path: str, way: str) -> dict[str, Any]:
     return next((n for n in notes(box, "copy-end") if (n["path"], n["way"]) == (path, way)), {})
 
 
-@pytest.mark.parametrize("host", ["h-1", "n-1"])
+@pytest.mark.parametrize("host", [*WAYS, "n-1"])
 @pytest.mark.parametrize("size", [0, 300_001])
 def test_there_and_back(box: Cluster, tmp_path: Path, host: str, size: int) -> None:
     source, there, back = tmp_path / "source.bin", tmp_path / "there", tmp_path / "back.bin"
@@ -112,30 +162,32 @@ def test_there_and_back(box: Cluster, tmp_path: Path, host: str, size: int) -> N
     assert f"to {host}:{copied}" in here(box, "log").out
 
 
-def test_of_an_instance_and_by_standard_input_and_output(box: Cluster) -> None:
-    own = box.host("h-1") / "instances" / "app_0"
+@pytest.mark.parametrize(("host", "app"), [("h-1", "app/0"), ("s-1", "app/1")])
+def test_of_an_instance_and_by_standard_input_and_output(box: Cluster, host: str, app: str) -> None:
+    own = box.host(host) / "instances" / app.replace("/", "_")
     state = ["--state", str(box.state)]
     done = subprocess.run(
-        [*COCKPIT, "cp", *state, "-", "app/0:notes.txt"], input=b"\x00\xffnotes", capture_output=True, timeout=60,
+        [*COCKPIT, "cp", *state, "-", f"{app}:notes.txt"], input=b"\x00\xffnotes", capture_output=True, timeout=60,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done
     assert (own / "notes.txt").read_bytes() == b"\x00\xffnotes"
     assert (own / "notes.txt").stat().st_mode & 0o777 == 0o600
     done = subprocess.run(
-        [*COCKPIT, "cp", "--quiet", *state, "app/0:notes.txt", "-"], stdin=subprocess.DEVNULL, capture_output=True,
+        [*COCKPIT, "cp", "--quiet", *state, f"{app}:notes.txt", "-"], stdin=subprocess.DEVNULL, capture_output=True,
         timeout=60, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == (b"\x00\xffnotes", b"")
     done = subprocess.run(
-        [*COCKPIT, "cp", *state, "h-1:/proc/self/status", "-"], stdin=subprocess.DEVNULL, capture_output=True,
+        [*COCKPIT, "cp", *state, f"{host}:/proc/self/status", "-"], stdin=subprocess.DEVNULL, capture_output=True,
         timeout=60, check=False,
     )  # fmt: skip
     assert b"VmRSS" in done.stdout, "what says that it is empty is read to its end"
-    assert notes(box, "copy")[-2]["instance"] == "app/0"
+    assert notes(box, "copy")[-2]["instance"] == app
 
 
-def test_what_is_there_stays_unless_it_is_said(box: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", WAYS)
+def test_what_is_there_stays_unless_it_is_said(box: Cluster, tmp_path: Path, host: str) -> None:
     source, there, near = tmp_path / "new", tmp_path / "there", tmp_path / "near"
     source.write_text("new")
     for path in (there, near):
@@ -145,14 +197,14 @@ def test_what_is_there_stays_unless_it_is_said(box: Cluster, tmp_path: Path) -> 
         nobody = pwd.getpwnam("nobody")
         os.chown(there, nobody.pw_uid, nobody.pw_gid)
     before = there.stat()
-    for words in ((str(source), f"h-1:{there}"), (f"h-1:{source}", str(near))):
+    for words in ((str(source), f"{host}:{there}"), (f"{host}:{source}", str(near))):
         said = cp(box, *words, code=3)
         assert "is there already" in said.err and "--overwrite replaces it" in said.err
     assert there.read_text() == near.read_text() == "old"
     # what was refused there is in the journal, too
     box.wait(lambda: any(n["why"] for n in notes(box, "copy-end") if n["path"] == str(there)), 60)
-    cp(box, "--overwrite", str(source), f"h-1:{there}")
-    cp(box, "--overwrite", f"h-1:{source}", str(near))
+    cp(box, "--overwrite", str(source), f"{host}:{there}")
+    cp(box, "--overwrite", f"{host}:{source}", str(near))
     after = there.stat()
     assert there.read_text() == near.read_text() == "new"
     assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
@@ -160,7 +212,8 @@ def test_what_is_there_stays_unless_it_is_said(box: Cluster, tmp_path: Path) -> 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["near", "new", "there"]
 
 
-def test_only_regular_files(box: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", WAYS)
+def test_only_regular_files(box: Cluster, tmp_path: Path, host: str) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "dir").mkdir()
@@ -170,12 +223,13 @@ def test_only_regular_files(box: Cluster, tmp_path: Path) -> None:
         ("link", "symbolic link"), ("dir", "a directory"), ("fifo", "a FIFO"), ("dangling", "a symbolic link"),
         ("none", "No such file"),
     ):
-        ways = [(f"h-1:{tmp_path / name}", str(tmp_path / "out")), (str(tmp_path / name), f"h-1:{tmp_path}/out")]
-        ways += [("--overwrite", str(tmp_path / "file"), f"h-1:{tmp_path / name}")] if name != "none" else []
+        far = f"{host}:{tmp_path / name}"
+        ways: list[tuple[str, ...]] = [(far, str(tmp_path / "out")), (str(tmp_path / name), f"{host}:{tmp_path}/out")]
+        ways += [("--overwrite", str(tmp_path / "file"), far)] if name != "none" else []
         for words in ways:
             said = here(box, "cp", *words)
             assert said.code in (2, 3) and says in said.err, (words, said)
-    assert "a device" in cp(box, "h-1:/dev/zero", str(tmp_path / "out"), code=3).err
+    assert "a device" in cp(box, f"{host}:/dev/zero", str(tmp_path / "out"), code=3).err
     assert not (tmp_path / "out").exists() and (tmp_path / "file").read_text() == "x"
     assert not [p for p in tmp_path.iterdir() if "cockpit" in p.name]
 
@@ -189,6 +243,9 @@ def test_only_regular_files(box: Cluster, tmp_path: Path) -> None:
     (("h-2:/etc/hostname", "x"), 3, "no shell, so no copy either, on h-2"),
     (("--limit", "10", "h-1:/etc/passwd", "x"), 3, "more than the limit of 10"),
     (("--limit", "10", "/etc/passwd", "h-1:/tmp/never"), 3, "more than the limit of 10"),
+    (("--limit", "10", "s-1:/etc/passwd", "x"), 3, "more than the limit of 10"),
+    (("--limit", "10", "s-1:/proc/self/status", "x"), 3, "more than the limit of 10"),
+    (("--limit", "10", "/etc/passwd", "s-1:/tmp/never"), 3, "more than the limit of 10"),
     (("--limit", "x", "h-1:/etc/passwd", "y"), 2, "is not a size"),
 ])  # fmt: skip
 def test_what_is_refused(box: Cluster, words: tuple[str, ...], code: int, says: str) -> None:
@@ -196,16 +253,40 @@ def test_what_is_refused(box: Cluster, words: tuple[str, ...], code: int, says: 
     assert not Path("/tmp/never").exists() and not (box.root / "x").exists()
 
 
-def test_what_is_the_agents_is_not_for_copies(box: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("host", "app"), [("h-1", "app/0"), ("s-1", "app/1")])
+def test_what_is_cockpits_is_not_for_copies(box: Cluster, tmp_path: Path, host: str, app: str) -> None:
+    top = box.host(host)
+    (top / "identity").mkdir(exist_ok=True)  # without an agent: of one that was there once
+    (top / "identity" / "key.pem").touch()
     (tmp_path / "x").write_text("x")
-    (tmp_path / "way").symlink_to(box.host("h-1"))
-    said = cp(box, f"h-1:{tmp_path}/way/identity/key.pem", str(tmp_path / "key"), code=3)
-    assert "the agent's own" in said.err and not (tmp_path / "key").exists()
-    said = cp(box, str(tmp_path / "x"), f"h-1:{box.host('h-1')}/head.json", "--overwrite", code=3)
-    assert "the agent's own" in said.err
-    (box.host("h-1") / "releases").mkdir(exist_ok=True)
-    said = cp(box, str(tmp_path / "x"), f"app/0:{box.host('h-1')}/releases/x", code=3)
-    assert "a release is never changed" in said.err and "instances/app_0" in said.err
+    (tmp_path / "way").symlink_to(top)
+    said = cp(box, f"{host}:{tmp_path}/way/identity/key.pem", str(tmp_path / "key"), code=3)
+    assert "own and is not for copies" in said.err and not (tmp_path / "key").exists()
+    said = cp(box, str(tmp_path / "x"), f"{host}:{top}/head.json", "--overwrite", code=3)
+    assert "own and is not for copies" in said.err
+    (top / "releases").mkdir(exist_ok=True)
+    said = cp(box, str(tmp_path / "x"), f"{app}:{top}/releases/x", code=3)
+    assert "a release is never changed" in said.err and f"instances/{app.replace('/', '_')}" in said.err
+
+
+@pytest.mark.skipif(not ROOT, reason="it must be able to become the service's user")
+@pytest.mark.parametrize("app", ["other/0", "other/1"])
+def test_the_services_user_reads_and_writes(box: Cluster, tmp_path: Path, room: Path, app: str) -> None:
+    nobody = pwd.getpwnam("nobody")
+    (tmp_path / "x").write_text("x")
+    (room / "mine").mkdir()
+    os.chown(room / "mine", nobody.pw_uid, nobody.pw_gid)
+    (room / "mine" / "roots").write_text("root's")
+    (room / "secret").write_text("x")
+    (room / "secret").chmod(0o600)
+    for words in ((f"{app}:{room}/secret", str(tmp_path / "y")), (str(tmp_path / "x"), f"{app}:{room}/new")):
+        assert "Permission denied" in cp(box, *words, code=3).err
+    said = cp(box, "--overwrite", str(tmp_path / "x"), f"{app}:{room}/mine/roots", code=3)
+    assert "belongs to 0:0" in said.err and (room / "mine" / "roots").read_text() == "root's"
+    cp(box, str(tmp_path / "x"), f"{app}:{room}/mine/new")
+    assert (room / "mine" / "new").stat().st_uid == nobody.pw_uid
+    assert box.wait(lambda: _ended(box, f"{room}/mine/new", "to"), 60)["user"] == "nobody"
+    assert len(list((room / "mine").iterdir())) == 2
 
 
 def test_a_guard_wants_the_name(box: Cluster, tmp_path: Path) -> None:
@@ -218,18 +299,19 @@ def test_a_guard_wants_the_name(box: Cluster, tmp_path: Path) -> None:
     assert (tmp_path / "y").read_text() == "x" and notes(box, "copy")[-1]["guard"] == "typed"
 
 
-async def test_read_only_and_other_sessions(box: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", WAYS)
+async def test_read_only_and_other_sessions(box: Cluster, server: Sshd, tmp_path: Path, host: str) -> None:
     one, other = RemoteSession(box.state / "control.sock"), RemoteSession(box.state / "control.sock")
     looker = RemoteSession(box.state / "view.sock")
     for session in (one, other, looker):
         await session.connect()
-    put = {"host": "h-1", "path": f"{tmp_path}/half", "put": True}
+    put = {"host": host, "path": f"{tmp_path}/half", "put": True}
     try:
         for op in ("copy_send", "copy_took", "copy_end"):
             with pytest.raises(Refused):
                 await looker.call(op, {"copy": "x"})
         with pytest.raises(Refused):
-            await anext(looker.stream("copy", {"host": "h-1", "path": "/etc/hostname"}))
+            await anext(looker.stream("copy", {"host": host, "path": "/etc/hostname"}))
         items = one.stream("copy", put)
         id = (await anext(items))["copy"]
         assert (await anext(items))["begun"]["replaces"] is False
@@ -247,7 +329,7 @@ async def test_read_only_and_other_sessions(box: Cluster, tmp_path: Path) -> Non
         await anext(items)
         await one.call("copy_send", {**data, "copy": id})
         await one.close()  # the connection is gone: so is the copy
-        await until(lambda: not children(box, "h-1"), what="whoever wrote has ended")
+        await until(lambda: not children(box, host, server), what="whoever wrote has ended")
         assert list(tmp_path.iterdir()) == []
     finally:
         for session in (one, other, looker):
@@ -255,14 +337,15 @@ async def test_read_only_and_other_sessions(box: Cluster, tmp_path: Path) -> Non
     await asyncio.sleep(0)
 
 
-def children(c: Cluster, host: str) -> list[int]:
-    """Processes that read or write a file for the agent of this host."""
-    agent = c.presence(host)["agent_pid"]
+def children(c: Cluster, host: str, server: Sshd) -> list[int]:
+    """Processes that read or write a file on this host: its agent's, or its sshd's."""
+    word, above = (b"sftp-server", server.pid) if host == "s-1" else (
+        b"shipped/copy/child.py", c.presence(host)["agent_pid"])
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if b"shipped/copy/child.py" in (entry / "cmdline").read_bytes() and descends(int(entry.name), agent):
+                if word in (entry / "cmdline").read_bytes() and descends(int(entry.name), above):
                     found.append(int(entry.name))
     return found
 
@@ -282,38 +365,49 @@ def peak(pid: int) -> int:
     return int(found[1]) * 1024
 
 
-def test_a_big_file_through_the_relay_fits_into_a_window(box: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["n-1", "s-1"])
+def test_a_big_file_fits_into_a_window(box: Cluster, tmp_path: Path, host: str) -> None:
     source, there, back = tmp_path / "big", tmp_path / "there", tmp_path / "back"
     with source.open("wb") as file:
         for _ in range(BIG // 2**20):
             file.write(os.urandom(2**20))
     assert box.process is not None
-    cp(box, "/etc/hostname", f"n-1:{tmp_path}/warm")  # the plug-in's process is there, code is loaded
-    watched = {"controller": box.process.pid, "agent": box.presence("n-1")["agent_pid"]}
+    cp(box, "/etc/hostname", f"{host}:{tmp_path}/warm")  # what does it is there, code is loaded
+    watched = {"controller": box.process.pid}
+    watched["below"] = gateway(box) if host == "s-1" else box.presence(host)["agent_pid"]
     for pid in watched.values():
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # peaks begin anew
     before = {name: peak(pid) for name, pid in watched.items()}
-    cp(box, str(source), f"n-1:{there}")
-    cp(box, f"n-1:{there}", str(back))
+    cp(box, str(source), f"{host}:{there}")
+    cp(box, f"{host}:{there}", str(back))
     grown = {name: peak(pid) - before[name] for name, pid in watched.items()}
     assert digest(source) == digest(there) == digest(back)
     assert all(more < 16 * 2**20 for more in grown.values()), grown
-    assert box.presence("n-1")["presence"] == "up" and not box.crashes()
+    assert box.presence(host)["presence"] == "up" and not box.crashes()
     for path in (source, there, back):
         path.unlink()
 
 
+def gateway(c: Cluster) -> int:
+    """The process that speaks SSH for this controller."""
+    assert c.process is not None
+    (pid,) = (p for p in processes(["backends.ssh"]) if descends(p, c.process.pid))
+    return pid
+
+
 @pytest.mark.skipif(not ROOT, reason="a small file system is mounted as root")
+@pytest.mark.parametrize("host", WAYS)
 @pytest.mark.parametrize("known", [True, False])
-def test_a_full_disk(box: Cluster, tmp_path: Path, known: bool) -> None:
+def test_a_full_disk(box: Cluster, tmp_path: Path, host: str, known: bool) -> None:
     small = tmp_path / "small"
     small.mkdir()
     (tmp_path / "x").write_bytes(os.urandom(3 * 2**20))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)
     try:
+        source = str(tmp_path / "x") if known else "-"
         with (tmp_path / "x").open("rb") as file:
             done = subprocess.run(
-                [*COCKPIT, "cp", "--state", str(box.state), str(tmp_path / "x") if known else "-", f"h-1:{small}/x"],
+                [*COCKPIT, "cp", "--state", str(box.state), source, f"{host}:{small}/x"],
                 stdin=file, capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
         assert done.returncode == 2 and ("do not fit" if known else "No space left") in done.stderr, done
@@ -322,37 +416,46 @@ def test_a_full_disk(box: Cluster, tmp_path: Path, known: bool) -> None:
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.parametrize("host", WAYS)
 @pytest.mark.parametrize("put", [True, False])
-def test_an_agent_that_dies_leaves_nothing(box: Cluster, tmp_path: Path, put: bool) -> None:
+def test_contact_that_is_lost_leaves_nothing(
+    box: Cluster, server: Sshd, tmp_path: Path, host: str, put: bool
+) -> None:
+    """The agent dies, or the connection to sshd."""
     there = tmp_path / "there"
     there.mkdir()
     if not put:
-        os.truncate(os.open(there / "sparse", os.O_CREAT | os.O_WRONLY), 2**30)
-    way = ["-", f"h-1:{there}/new"] if put else [f"h-1:{there}/sparse", str(tmp_path / "new")]
+        with (there / "sparse").open("wb") as file:
+            file.truncate(2**30)
+    way = ["-", f"{host}:{there}/new"] if put else [f"{host}:{there}/sparse", str(tmp_path / "new")]
     with subprocess.Popen(
         [*COCKPIT, "cp", "--state", str(box.state), *way], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
-        wait_for(lambda: children(box, "h-1"), what="it has begun")
-        (child,) = children(box, "h-1")
-        pid = box.presence("h-1")["agent_pid"]
-        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: children(box, host, server), what="it has begun")
+        (child,) = children(box, host, server)
+        pid = box.presence(host)["agent_pid"]
+        for victim in [pid] if pid else sshd_below(server.pid):
+            os.kill(victim, signal.SIGKILL)
         said = process.communicate(timeout=60)[1]
-        assert process.returncode == 4 and "h-1" in said, said
+        assert process.returncode == 4 and host in said, said
     wait_for(lambda: not alive(child))
-    assert [p.name for p in there.iterdir()] == ([] if put else ["sparse"])
+    box.wait(lambda: box.presence(host)["presence"] == "up", 60)
+    assert not pid or box.presence(host)["agent_pid"] != pid
+    names = [] if put else ["sparse"]
+    box.wait(lambda: [p.name for p in there.iterdir()] == names, 60)
     assert [p.name for p in tmp_path.iterdir()] == ["there"]
-    box.wait(lambda: box.presence("h-1")["presence"] == "up" and box.presence("h-1")["agent_pid"] != pid, 30)
-    assert "h-1" in notes(box, "copy-end")[-1]["why"]
+    assert host in notes(box, "copy-end")[-1]["why"]
 
 
-def test_ctrl_c_leaves_nothing(box: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["n-1", "s-1"])
+def test_ctrl_c_leaves_nothing(box: Cluster, server: Sshd, tmp_path: Path, host: str) -> None:
     with subprocess.Popen(
-        [*COCKPIT, "cp", "--state", str(box.state), "-", f"n-1:{tmp_path}/new"], stdin=subprocess.PIPE,
+        [*COCKPIT, "cp", "--state", str(box.state), "-", f"{host}:{tmp_path}/new"], stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        wait_for(lambda: children(box, "n-1"), what="it has begun")
-        (child,) = children(box, "n-1")
+        wait_for(lambda: children(box, host, server), what="it has begun")
+        (child,) = children(box, host, server)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
         assert process.returncode == 130

@@ -154,6 +154,7 @@ async def test_progress_is_shown_and_it_is_ended(tmp_path: Path, monkeypatch: py
     async with driven(session=session) as d:
         await command(d, "cp bj-1:/var/log/log .")
         await d.sees("reads /var/log/log of bj-1")
+        assert "bj-1: /var/log/log " in d.text(), "a field keeps what is in it when another one is typed in"
         await d.press("enter")
         await d.sees("copy log")
         await d.sees("19.5 KiB of 39.1 KiB  50%")

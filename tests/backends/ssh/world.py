@@ -20,6 +20,7 @@ from tests.helpers import PATIENCE, answers, free_port, loopback, running, until
 
 Frame = dict[str, Any]
 SSHD = "/usr/sbin/sshd"
+SFTP = next((str(p) for p in Path("/usr").glob("lib*/*ssh*/sftp-server")), "")
 USER = getpass.getuser()
 
 
@@ -33,8 +34,12 @@ def make_key(path: Path, passphrase: str = "") -> None:
 class Sshd:
     """One server with keys and settings of its own."""
 
-    def __init__(self, dir: Path, client_key: Path, address: str = "", extra: str = "") -> None:
+    def __init__(
+        self, dir: Path, client_key: Path, address: str = "", extra: str = "", before: tuple[str, ...] = ()
+    ) -> None:
+        """`before`: words of what starts it."""
         dir.mkdir(parents=True)
+        self.before = before
         self.dir = dir
         self.address = address or loopback()
         self.port = free_port(self.address)
@@ -59,7 +64,7 @@ class Sshd:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # its privilege separation directory
         log = str(self.dir / "log")
-        with running([SSHD, "-D", "-e", "-f", str(config)], stderr=open(log, "ab")) as process:
+        with running([*self.before, SSHD, "-D", "-e", "-f", str(config)], stderr=open(log, "ab")) as process:
             self.pid = process.pid
             wait_for(lambda: answers(self.address, self.port), what="sshd answers")
             yield self
