@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
@@ -96,7 +97,7 @@ class ActionScreen(ClusterScreen):
         yield self.facts
         yield Container(self.steps, self.happened, id="both")
 
-    def on_resize(self, event: Any) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
         wide = event.size.width >= 130
         both = self.query_one("#both")

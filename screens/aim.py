@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cockpit.act.table import OBSERVE, VERBS, Verb
+from cockpit.act.table import OBSERVE, Verb
 from screens.board import ENDED, Board
 
 NODE, INSTANCE, HOST, ACTION, ARTIFACT = "node", "instance", "host", "action", "artifact"
@@ -156,7 +156,3 @@ def _article(kind: str) -> str:
 _CHECKS = {
     "service": _service, "instance": _instance, "any": _any, "host": _host, "action": _action, "artifact": _artifact,
 }
-
-
-def verb_by_key(key: str) -> Verb | None:
-    return next((v for v in VERBS.values() if v.key == key), None)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.model.changes import value
@@ -14,14 +13,12 @@ from cockpit.model.view import ArtifactDetail, ArtifactDiff
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import ARTIFACT, HOST, Aim
 from screens.board import ENDED, Board, Changed
-from screens.filled import FilledScreen
+from screens.filled import FactsScreen
 from screens.format import cells, cut, date, fit, plural, since, size, wrap
 from screens.item import BLANK, Item, line, text
 from screens.keys import key, verb_keys
 from screens.look import Look, Piece
 from screens.rows import artifact_mark, quiet
-from screens.widgets.bars import Bar
-from screens.widgets.sheet import Sheet
 
 AGAIN = 5.0
 """Seconds between two looks into the store while the screen is open."""
@@ -161,7 +158,7 @@ def _build(detail: ArtifactDetail, look: Look, width: int) -> list[Item]:
     return out
 
 
-class ArtifactScreen(FilledScreen):
+class ArtifactScreen(FactsScreen):
     """`base` is the version it is compared with; the one that most hosts have when it is empty."""
 
     NAME = "artifact"
@@ -183,13 +180,6 @@ class ArtifactScreen(FilledScreen):
 
     def address(self) -> tuple[str, ...]:
         return (self.NAME, self.artifact_id, self.base) if self.base else (self.NAME, self.artifact_id)
-
-    def body(self) -> ComposeResult:
-        self.facts = Bar(id="facts")
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.facts
-        yield self.sheet
 
     def sync(self, changed: Changed) -> None:
         ended = any((row := self.board.actions.get(id)) is not None and row.state in ENDED for id in changed.actions)

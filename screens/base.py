@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -30,6 +30,7 @@ from screens.widgets.field import Field
 from screens.widgets.grid import Grid
 from screens.widgets.lines import Lines
 
+T = TypeVar("T")
 BUSY_AFTER = 0.3
 """Seconds of silence before the screen says what it waits for."""
 SAY_FOR = 20.0
@@ -228,7 +229,7 @@ class ClusterScreen(KeyScreen[None]):
         self.show_bottom()
 
     @contextmanager
-    def waiting(self, what: str) -> Any:
+    def waiting(self, what: str) -> Iterator[None]:
         """Say what is waited for when it takes longer than a moment."""
         entry = (what, time.monotonic())
         self._waits.append(entry)
@@ -241,7 +242,7 @@ class ClusterScreen(KeyScreen[None]):
             if self.is_attached:
                 self.show_bottom()
 
-    async def ask(self, what: str, call: Any) -> Any:
+    async def ask(self, what: str, call: Awaitable[T]) -> T | None:
         """Await an answer of the session; None, and a remark, when there is none."""
         try:
             with self.waiting(what):

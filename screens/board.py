@@ -11,6 +11,7 @@ import msgspec
 
 from cockpit.explain.wrong import Wrong
 from cockpit.model.guard_rows import RequestRow
+from cockpit.model.units import shorten
 from cockpit.model.view import (
     OK,
     TABLES,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 SHAPING = ("nodes", "instances")
 """Tables whose keys make the tree and the short names."""
 ENDED = frozenset({"done", "failed", "aborted", "returned", "refused"})
-STOPPED = frozenset({"paused", "interrupted"})
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,8 +246,7 @@ class Board:
         return self._names.get(path, path) + slash + slot
 
     def shorten(self, text: str) -> str:
-        """A title with full paths replaced by short names, word by word."""
-        return " ".join(self.short(word) if "." in word else word for word in text.split(" "))
+        return shorten(text, self.short)
 
     def full(self, name: str) -> str:
         """The full path of a short name when exactly one fits; else the name as it was given."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.model.changes import value
@@ -19,7 +18,6 @@ from screens.format import cells, cut, fit, plural, wrap
 from screens.item import BLANK, Item, line, text
 from screens.keys import key
 from screens.look import Look
-from screens.widgets.sheet import Sheet
 
 PATHS = 500
 
@@ -94,11 +92,6 @@ class CompareScreen(FilledScreen):
 
     def address(self) -> tuple[str, ...]:
         return (self.NAME, self.first, self.last)
-
-    def body(self) -> ComposeResult:
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.sheet
 
     def sync(self, changed: Changed) -> None:
         head = self.board.head.revision if self.board.head else 0
@@ -191,11 +184,6 @@ class ThenScreen(FilledScreen):
 
     def address(self) -> tuple[str, ...]:
         return (self.NAME, self.instance, str(self.at))
-
-    def body(self) -> ComposeResult:
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.sheet
 
     def sync(self, changed: Changed) -> None:
         head = self.board.head.revision if self.board.head else 0

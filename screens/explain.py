@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.explain.asked import explain as explain_rows
@@ -18,7 +17,7 @@ from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, HOST, INSTANCE, NODE, NOTHING, Aim
 from screens.base import ClusterScreen
 from screens.board import ENDED, Board, Changed
-from screens.filled import FilledScreen
+from screens.filled import FactsScreen
 from screens.format import fit, plural, since, when, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import verb_keys
@@ -27,8 +26,7 @@ from screens.overview import VERB_NAMES
 from screens.rows import lately_unwell, quiet
 from screens.sentences import key_for
 from screens.summary import facts_of
-from screens.widgets.bars import Bar, Hint
-from screens.widgets.sheet import Sheet
+from screens.widgets.bars import Hint
 
 AGAIN = 5.0
 """Seconds between two questions while nothing changes: log lines come without a change of the board."""
@@ -183,7 +181,7 @@ def _hanging(found: Finding) -> list[tuple[str, str, tuple[str, ...]]]:
     return parts
 
 
-class ExplainScreen(FilledScreen):
+class ExplainScreen(FactsScreen):
     """`name` is an instance, a node of the tree, a host, a relay or an action; nothing: the whole cluster."""
 
     NAME = "explain"
@@ -202,13 +200,6 @@ class ExplainScreen(FilledScreen):
 
     def address(self) -> tuple[str, ...]:
         return (self.NAME, self.object) if self.object else (self.NAME,)
-
-    def body(self) -> ComposeResult:
-        self.facts = Bar(id="facts")
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.facts
-        yield self.sheet
 
     # what is known
 

@@ -19,7 +19,6 @@ HOLD = 0.25
 """Seconds that the beginning of an answer waits for its end before it is keys after all."""
 PATIENCE = 10.0
 """Seconds after the start in which half an answer is held back; a whole one is taken out later, too."""
-LONGEST = 64
 _ANSWER = re.compile(r"\x1b\]1[01];([^\x07\x1b]{0,48})(?:\x07|\x1b\\)")
 _BEGINS = re.compile(r"\x1b(?:\](?:1(?:[01](?:;[^\x07\x1b]{0,48}\x1b?)?)?)?)?\Z")
 

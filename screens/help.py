@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding
 
 from cockpit.act.table import VERBS
@@ -14,12 +13,12 @@ from cockpit.model.view import MARKS
 from screens.aim import why_not
 from screens.base import ClusterScreen
 from screens.board import Changed
+from screens.filled import SheetScreen
 from screens.format import cells, fit, wrap
 from screens.item import BLANK, Item, line, text
 from screens.keys import NO_KEY, key_name
 from screens.look import Look
 from screens.places import PLACES
-from screens.widgets.sheet import Sheet
 
 MEANINGS = {
     "ok": "as expected",
@@ -66,7 +65,7 @@ def marks_items(look: Look) -> list[Item]:
     ]
 
 
-class HelpScreen(ClusterScreen):
+class HelpScreen(SheetScreen):
     NAME = "help"
     HINTS: ClassVar[tuple[str, ...]] = ("filter", "move.pagedown", "command")
     LAST = ()
@@ -75,11 +74,6 @@ class HelpScreen(ClusterScreen):
         super().__init__()
         self.origin = origin if isinstance(origin, ClusterScreen) else None
         self._wanted = ""
-
-    def body(self) -> ComposeResult:
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.sheet
 
     def sync(self, changed: Changed) -> None:
         width = max(40, self.size.width)

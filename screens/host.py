@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.model.metrics_rows import Numbers, numbers
@@ -14,14 +13,12 @@ from cockpit.model.view import OK, HostRow, InstanceRow
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, HOST, INSTANCE, Aim
 from screens.board import Board, Changed
-from screens.filled import FilledScreen
+from screens.filled import FactsScreen
 from screens.format import cut, fit, latency, pairs, plural, since, wrap
 from screens.item import Item, line, text
 from screens.keys import verb_keys
 from screens.look import Look, Piece
 from screens.rows import PRESENT, action_mark, heard, host_word, instance_word, quiet
-from screens.widgets.bars import Bar
-from screens.widgets.sheet import Sheet
 from screens.widgets.spark import spark_items
 
 FIELD = 10
@@ -115,7 +112,7 @@ def _actions(row: HostRow, board: Board, look: Look) -> list[Item]:
     return out
 
 
-class HostScreen(FilledScreen):
+class HostScreen(FactsScreen):
     NAME = "host"
     VERB_NAMES = ("drain", "start")
     BINDINGS: ClassVar[list[BindingType]] = verb_keys("drain", "start")
@@ -129,13 +126,6 @@ class HostScreen(FilledScreen):
 
     def address(self) -> tuple[str, ...]:
         return (self.NAME, self.host)
-
-    def body(self) -> ComposeResult:
-        self.facts = Bar(id="facts")
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.facts
-        yield self.sheet
 
     def sync(self, changed: Changed) -> None:
         if changed.whole:

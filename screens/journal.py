@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.binding import BindingType
@@ -92,14 +92,14 @@ class JournalScreen(TableScreen):
             self._begin(self._first())
         super().tick()
 
-    def _begin(self, work: Any) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         if self._busy:
             work.close()
             return
         self._busy = True
         self.run_worker(self._alone(work), name="journal")
 
-    async def _alone(self, work: Any) -> None:
+    async def _alone(self, work: Coroutine[Any, Any, None]) -> None:
         """One question at a time; a controller that is away is said by the top line."""
         try:
             await work

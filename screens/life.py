@@ -73,7 +73,6 @@ class LifeScreen(TableScreen):
         self.newest_first = True
         self._asked = 0.0
         self._stale = True
-        self._why = ""
 
     def address(self) -> tuple[str, ...]:
         return (self.NAME, self.object) if self.object else (self.NAME,)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.worker import Worker
@@ -354,7 +355,7 @@ class LogsScreen(ClusterScreen):
             self._try(self._field_kind, self.field.text, quiet=True)
         super().typed()
 
-    async def take_key(self, event: Any) -> bool:
+    async def take_key(self, event: events.Key) -> bool:
         if self.field is not None and self._field_kind == "window" and event.key == "tab":
             at = WINDOWS.index(self.field.text) + 1 if self.field.text in WINDOWS else 0
             self.field.set(WINDOWS[at % len(WINDOWS)])

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.style import Style
 
-from screens import colours, themes
+from screens import themes
 from screens.format import clean
 from screens.words import Words
 
@@ -118,11 +118,6 @@ class Look:
         self.stale = stale
         self._styles.clear()
         return True
-
-
-def choose_theme(asked: str | None, environ: Mapping[str, str]) -> str:
-    """The theme for this terminal. `NO_COLOR` wins over everything; raises ValueError for an unknown name."""
-    return colours.choose(asked, environ, themes.read)[0]
 
 
 def choose_ascii(asked: bool | None, encoding: str) -> bool:

@@ -17,7 +17,6 @@ LINES = 200
 """Lines of the command line that are kept."""
 MARKS = 100
 TABS = 9
-DEEP = 30
 MOST = 1 << 20
 """Bytes of a file; more is not ours."""
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.explain.wrong import BAD
@@ -16,15 +15,13 @@ from cockpit.model.view import OK, InstanceDetail, InstanceRow, NodeRow
 from cockpit.plan.steps import Bad, Refused
 from screens.aim import ACTION, INSTANCE, NODE, Aim
 from screens.board import Board, Changed
-from screens.filled import FilledScreen
+from screens.filled import FactsScreen
 from screens.format import cells, cut, fit, plural, since
 from screens.item import BLANK, Item, line, text
 from screens.keys import key, verb_keys
 from screens.look import Look, Piece
 from screens.overview import VERB_NAMES
 from screens.rows import action_mark, heard, instance_word, lately_unwell, quiet
-from screens.widgets.bars import Bar
-from screens.widgets.sheet import Sheet
 from screens.widgets.spark import process_items, spark_items
 
 LIVE_NAMES = frozenset(state.name for state in LIVE)
@@ -156,7 +153,7 @@ def _diffs(detail: InstanceDetail, board: Board, look: Look, width: int) -> list
     return out
 
 
-class NodeScreen(FilledScreen):
+class NodeScreen(FactsScreen):
     NAME = "node"
     VERB_NAMES = tuple(n for n in VERB_NAMES if n != "drain")
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -190,13 +187,6 @@ class NodeScreen(FilledScreen):
 
     def address(self) -> tuple[str, ...]:
         return (self.NAME, self.instance)
-
-    def body(self) -> ComposeResult:
-        self.facts = Bar(id="facts")
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.facts
-        yield self.sheet
 
     def sync(self, changed: Changed) -> None:
         if changed.whole or self.instance in changed.instances:

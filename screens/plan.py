@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import Any, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.act.score import experience, last_of_kind
@@ -20,13 +19,12 @@ from screens import guarded
 from screens.board import Board, Changed
 from screens.command import command_of
 from screens.copying import put
-from screens.filled import FilledScreen
+from screens.filled import HeadScreen
 from screens.format import lasting, plural, size, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import key
 from screens.look import Look
 from screens.widgets.bars import Hint
-from screens.widgets.sheet import Sheet
 
 DONE = {"": "what runs is what is expected", "push": "the hosts have it already"}
 """Why a plan is empty, by verb."""
@@ -235,11 +233,10 @@ def argument(name: str, content: Any) -> str:
     return size(content) if name in ("size", "to_move") and isinstance(content, int) else value(content)
 
 
-class PlanScreen(FilledScreen):
+class PlanScreen(HeadScreen):
     """Shows the plan of an intent; `x` carries it out, Esc does not."""
 
     NAME = "plan"
-    DEFAULT_CSS = "PlanScreen #head { height: 2; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         key("x", "run_plan", "run", "Carry this plan out.", "plan.run"),
         key("h", "rehearse", "rehearse", "Its timeline on a copy of the cluster; nothing is touched.",
@@ -267,13 +264,6 @@ class PlanScreen(FilledScreen):
         """There is nothing to do."""
         verb = self.intent.verb
         return plan.empty and verb not in DIRECT and VERBS[verb].target != "action"
-
-    def body(self) -> ComposeResult:
-        self.head = Sheet(id="head")
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.head
-        yield self.sheet
 
     def on_mount(self) -> None:
         super().on_mount()

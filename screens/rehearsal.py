@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.act import timeline
@@ -13,13 +12,12 @@ from cockpit.model.units import seconds_text
 from cockpit.plan.steps import HEALTHY, Bad, Intent, Plan, Refused
 from cockpit.session.rehearse import Working, rehearse
 from screens.board import Board, Changed
-from screens.filled import FilledScreen
+from screens.filled import HeadScreen
 from screens.format import bar as gauge
 from screens.format import cells, fit, plural, wrap
 from screens.item import BLANK, Item, text
 from screens.keys import key
 from screens.look import Look, Piece
-from screens.widgets.sheet import Sheet
 
 STYLES = {
     "f": "muted", "p": "muted", "s": "changing", "h": "ok", "d": "draining", "x": "muted", "a": "changing",
@@ -114,11 +112,10 @@ def _name(bar: Bar, board: Board) -> str:
     return f"{bar.name} to {bar.host}" if bar.name.startswith("push ") else board.short(bar.name)
 
 
-class RehearsalScreen(FilledScreen):
+class RehearsalScreen(HeadScreen):
     """Rehearses at once; `f` and `H` let things go wrong and rehearse again. Nothing here touches the cluster."""
 
     NAME = "rehearsal"
-    DEFAULT_CSS = "RehearsalScreen #head { height: 2; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         key("f", "fail", "fails", "Let the step under the cursor fail, or no longer.", "rehearsal.fail"),
         key("H", "silent", "host silent", "Let the host of this line fall silent, or no longer.", "rehearsal.silent"),
@@ -137,13 +134,6 @@ class RehearsalScreen(FilledScreen):
         self.working: Working | None = Working()
         self.wrong = ""
         self._opened: set[str] = set()
-
-    def body(self) -> ComposeResult:
-        self.head = Sheet(id="head")
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.head
-        yield self.sheet
 
     def on_mount(self) -> None:
         super().on_mount()

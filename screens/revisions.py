@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.model.changes import describe, headline
 from cockpit.model.view import RevisionRow
 from screens.aim import ACTION, NOTHING, Aim
-from screens.base import ClusterScreen
 from screens.board import Board, Changed
+from screens.filled import SheetScreen
 from screens.format import date, since, wrap
 from screens.item import Item, line, text
 from screens.keys import key, verb_keys
@@ -20,7 +19,6 @@ from screens.look import Look, Piece
 from screens.table import TableScreen
 from screens.widgets.columns import Column
 from screens.widgets.grid import Grid
-from screens.widgets.sheet import Sheet
 
 LIMIT = 200
 KEPT = 100_000
@@ -109,7 +107,7 @@ class RevisionsScreen(TableScreen):
             await self.cockpit.goto(("compare", str(marked[0]), last))
 
 
-class RevisionScreen(ClusterScreen):
+class RevisionScreen(SheetScreen):
     """Every path one revision changed."""
 
     NAME = "revision"
@@ -142,11 +140,6 @@ class RevisionScreen(ClusterScreen):
             self._why = f"there is no revision {self.number}; v lists those that there are"
         if self.is_attached:
             self.sync(Changed())
-
-    def body(self) -> ComposeResult:
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.sheet
 
     def sync(self, changed: Changed) -> None:
         row, look, width = self.row, self.look, max(40, self.size.width)

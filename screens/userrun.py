@@ -7,7 +7,6 @@ from collections import deque
 from typing import Any, ClassVar
 
 from msgspec.structs import replace
-from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from cockpit.model.units import seconds_text
@@ -16,13 +15,12 @@ from cockpit.useractions.config import UserAction
 from cockpit.useractions.run import Ended, Job, Said, run
 from screens.board import Changed
 from screens.direct import agree
-from screens.filled import FilledScreen
+from screens.filled import HeadScreen
 from screens.format import cells, fit, plural
 from screens.item import Item, text
 from screens.keys import key
 from screens.look import Piece
 from screens.usermenu import spelled
-from screens.widgets.sheet import Sheet
 
 KEPT = 5000
 """Lines that are kept; of more the newest."""
@@ -31,11 +29,10 @@ MARKS = {"ok": "ok", "failed": "failed", "timed out": "failed", "no answer": "un
 FILL_EVERY = 0.1
 
 
-class UserRunScreen(FilledScreen):
+class UserRunScreen(HeadScreen):
     """Observing ones run at once; others show their commands first and wait for `x`. Leaving ends what runs."""
 
     NAME = "user"
-    DEFAULT_CSS = "UserRunScreen #head { height: 2; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         key("x", "begin", "run", "Run these commands.", "user.run"),
         key("X", "cancel", "cancel", "End everything that runs.", "user.cancel"),
@@ -61,13 +58,6 @@ class UserRunScreen(FilledScreen):
         return {"ready": ("user.run", "user.copy"), "running": ("user.cancel", "user.copy")}.get(
             self.state, ("user.copy",)
         )
-
-    def body(self) -> ComposeResult:
-        self.head = Sheet(id="head")
-        self.sheet = Sheet(id="sheet")
-        self.panes = [self.sheet]
-        yield self.head
-        yield self.sheet
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -89,7 +89,6 @@ class Words:
     """One language. Everything it says is kept, so that a line drawn again costs a look into a dictionary."""
 
     def __init__(self, language: str = "en") -> None:
-        self.language = language
         self.on = language != "en"
         data = catalogue(language)
         self._labels, self._titles, self._states = data["labels"], data["titles"], data["states"]
@@ -198,10 +197,6 @@ class Words:
         if column in STATE_COLUMNS:
             return self._states.get(text) or self.say(text), style
         return (self.say(text), style) if " " in text else piece
-
-
-def languages() -> list[str]:
-    return list(LANGUAGES)
 
 
 def phrases(language: str) -> list[tuple[str, str, Any]]:

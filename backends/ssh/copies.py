@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from backends.ssh.farfile import Source, Target
+from backends.ssh.lasting import Open
 from backends.ssh.look import place_of
 from backends.ssh.pool import NotConnected
 from backends.ssh.sftp import Gone, User, session
@@ -38,28 +39,12 @@ GONE_NAMING = "the host's sftp-server ended while the file got its name: look wh
 OURS = "this is Cockpit's own and is not for copies"
 
 
-class Copies:
+class Copies(Open["_Copy"]):
     def __init__(self, host: Host) -> None:
-        self._host = host
-        self._open: dict[str, _Copy] = {}
+        super().__init__(host)
         self._lives: set[asyncio.Task[Data]] = set()
         self._left: list[str] = []
         """Names on the host that are nobody's: of copies that were cut off with the connection."""
-
-    def input(self, task: str, data: Any) -> None:
-        copy = self._open.get(task)
-        if copy is not None and isinstance(data, dict):
-            copy.take(data)
-
-    def end_all(self, why: str) -> None:
-        for copy in self._open.values():
-            copy.end(why)
-
-    async def end(self, args: Mapping[str, Any], progress: Progress) -> Data:
-        copy = self._open.get(str(args.get("task")))
-        if copy is not None:
-            copy.end("stopped")
-        return {}
 
     async def close(self) -> None:
         """What was begun is taken away while there is still a connection."""

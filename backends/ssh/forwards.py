@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from backends.ssh.lasting import Open
 from backends.ssh.pool import NotConnected
 from cockpit.agent.shipped.forward.where import NotOurs, addresses, named, unnamed
 from cockpit.agent.tasks import CommandError, Data, Progress
@@ -22,26 +23,7 @@ MOST = 50
 """Connections at once through one host: all of them share one connection of SSH."""
 
 
-class Forwards:
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._open: dict[str, _Forward] = {}
-
-    def input(self, task: str, data: Any) -> None:
-        forward = self._open.get(task)
-        if forward is not None and isinstance(data, dict):
-            forward.take(data)
-
-    def end_all(self, why: str) -> None:
-        for forward in self._open.values():
-            forward.end(why)
-
-    async def end(self, args: Mapping[str, Any], progress: Progress) -> Data:
-        forward = self._open.get(str(args.get("task")))
-        if forward is not None:
-            forward.end("stopped")
-        return {}
-
+class Forwards(Open["_Forward"]):
     async def forward(self, args: Mapping[str, Any], progress: Progress) -> Data:
         """As the plug-in's. Raises CommandError."""
         host, task = self._host, str(args.get("task") or "")

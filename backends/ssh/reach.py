@@ -76,7 +76,6 @@ class Client(asyncssh.SSHClient):
     def __init__(self, prompts: Prompts, host: str, hop: Hop) -> None:
         self._prompts = prompts
         self._host = host
-        self._hop = hop
         self._who = str(hop)
         self._tries = 0
         self._challenged = True

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from backends.ssh import scripts
+from backends.ssh.lasting import Open
 from backends.ssh.look import place_of
 from backends.ssh.pool import NotConnected
 from cockpit.agent.plugins.facts import HINTS, MARK
@@ -21,7 +22,7 @@ from cockpit.agent.prepare import environment, instance_dir, template_values
 from cockpit.agent.tasks import CommandError, Data, Progress
 
 if TYPE_CHECKING:
-    from backends.ssh.host import Host
+    pass
 
 MOST = 2
 """At once on one host: sshd's MaxSessions is 10, and looking needs sessions too."""
@@ -32,26 +33,7 @@ NOT_OURS = ("COCKPIT_AGENT_SOCKET", "COCKPIT_NAMES_CACHE", MARK)
 END_WAIT = 5.0
 
 
-class Shells:
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._open: dict[str, _Shell] = {}
-
-    def input(self, task: str, data: Any) -> None:
-        shell = self._open.get(task)
-        if shell is not None and isinstance(data, dict):
-            shell.take(data)
-
-    def end_all(self, why: str) -> None:
-        for shell in self._open.values():
-            shell.end(why)
-
-    async def end(self, args: Mapping[str, Any], progress: Progress) -> Data:
-        shell = self._open.get(str(args.get("task")))
-        if shell is not None:
-            shell.end("stopped")
-        return {}
-
+class Shells(Open["_Shell"]):
     async def shell(self, args: Mapping[str, Any], progress: Progress) -> Data:
         """As the plug-in's. Raises CommandError, NotConnected."""
         import asyncssh

@@ -37,7 +37,6 @@ class Wire:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._pump: asyncio.Task[None] | None = None
-        self.overflow = False
 
     async def open(self, sock: socket.socket) -> None:
         self._reader, self._writer = await asyncio.open_connection(sock=sock, limit=HOSTS_FRAME)
@@ -49,7 +48,6 @@ class Wire:
             raise ValueError(f"a frame of {len(line)} bytes is over the limit")
         self._bytes += len(line)
         if self._bytes > MAX_QUEUED:
-            self.overflow = True
             if self._writer is not None:
                 self._writer.transport.abort()
             return

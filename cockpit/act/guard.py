@@ -38,15 +38,12 @@ def may(who: Who, verb: Verb) -> str:
     return ""
 
 
-def check(
-    intent: Intent, who: Who, verb: Verb | None, plan: Plan | None = None, confirm: str = "",
-    interactive: bool = False,
-) -> None:
+def check(intent: Intent, who: Who, verb: Verb | None, plan: Plan | None = None, confirm: str = "") -> None:
     """Raises Refused with a sentence unless the intent may run.
 
     Without a plan only the person's right is decided (nobody reads a plan to learn that they may
     not run it); before anything runs it must be called with the plan. A destructive one needs its
-    plan's `confirm`, or a short form of that name. `interactive` chooses the words of the refusal.
+    plan's `confirm`, or a short form of that name.
     """
     if verb is None or VERBS.get(intent.verb) is not verb:
         raise Refused(f"{intent.verb!r} is not an action of the table, so it is refused")
@@ -58,11 +55,11 @@ def check(
     name = needed(intent, plan)
     if confirms(confirm, name):
         return
-    how = f"type {short(name)} to run it" if interactive else f"add --confirm {short(name)} to run it"
     got = f"{confirm!r} is not the name to confirm; " if confirm else ""
+    how = f"{got}add --confirm {short(name)} to run it"
     asks = "is destructive" if risk_of(verb, plan) == DESTRUCTIVE or plan.guard is None else plan.guard.words()
-    raise Refused(f"{plan.title or intent.verb}: {asks}; {got}{how}" if named(plan) else
-                  f"{plan.title or intent.verb} {asks}: {got}{how}")
+    raise Refused(f"{plan.title or intent.verb}: {asks}; {how}" if named(plan) else
+                  f"{plan.title or intent.verb} {asks}: {how}")
 
 
 def named(plan: Plan) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
-import time
 from typing import Any, Dict, List, Optional, Set, Tuple
 
 import cockpit
@@ -20,12 +18,14 @@ from cockpit.agent.foreign import Foreign
 from cockpit.agent.health import Health
 from cockpit.agent.identity import Identity
 from cockpit.agent.install import Releases
-from cockpit.agent.keeper_link import KeeperError, KeeperGone, KeeperLink, ensure_keeper
+from cockpit.agent.keeper_client import KeeperError
+from cockpit.agent.keeper_link import KeeperGone, KeeperLink, ensure_keeper
 from cockpit.agent.link import Link, Outbox
 from cockpit.agent.names import Names
 from cockpit.agent.plugins.manager import Plugins
 from cockpit.agent.renewal import Renewal
 from cockpit.agent.revoked import Revoked
+from cockpit.agent.saying import say
 from cockpit.agent.supervised import Supervised
 from cockpit.agent.takeover import Candidacy, NearSocket, inherit
 from cockpit.agent.tasks import CommandError, Tasks
@@ -81,7 +81,7 @@ class Agent(Following):
         self.streams: Dict[str, Tuple[Stream, "asyncio.Task[None]"]] = {}
         self.outbox = Outbox(self._unit_frame)
         self.link = Link(identity, self, self.outbox)
-        self.renewal = Renewal(identity.dir, identity.name, identity.uuid, self.outbox.put, _say)
+        self.renewal = Renewal(identity.dir, identity.name, identity.uuid, self.outbox.put, say)
         self.renewal.on_change = self._tell_identity
         self.revoked = Revoked(host_dir, self.fetcher.tell)
         self.local = NearSocket(host_dir, self.names)
@@ -114,7 +114,6 @@ class Agent(Following):
         self._ended = asyncio.Event()
         self.stopped = asyncio.Event()
         self._background: "Set[asyncio.Task[Any]]" = set()
-        self._head: Optional[Dict[str, Any]] = None
 
     async def run(self) -> None:
         """Until SIGTERM, or the command `end`. Services and keeper are left alone."""
@@ -123,7 +122,7 @@ class Agent(Following):
             loop.add_signal_handler(number, self._terminate)
         work = [
             self._hold_keeper(), self._refresher(), self.foreign.run(), self._first_link(), self.renewal.run(),
-            upkeep.rotated(self.dir, self.book, lambda: bool(self.role), _say),
+            upkeep.rotated(self.dir, self.book, lambda: bool(self.role), say),
             upkeep.marked(self.dir, self.book, lambda: bool(self.role)),
             upkeep.counted(self.book, self.own_address),
         ]
@@ -436,7 +435,7 @@ class Agent(Following):
         first = True
         while True:
             if ended_mark(self.dir) not in ("", self._ended_before):
-                _say("keeper: this host was told to end")
+                say("keeper: this host was told to end")
                 return
             self._listed = False
             try:
@@ -445,7 +444,7 @@ class Agent(Following):
                 else:
                     keeper = await ensure_keeper(self.dir, self.boot_id, self._event)
             except (KeeperGone, OSError) as e:
-                _say(f"keeper: {e}")
+                say(f"keeper: {e}")
                 await asyncio.sleep(1.0)
                 continue
             self.keeper_link = keeper
@@ -462,14 +461,14 @@ class Agent(Following):
             except KeeperGone:
                 pass
             except KeeperError as e:
-                _say(f"keeper: {e}")
+                say(f"keeper: {e}")
             finally:
                 self.keeper_ready.clear()
                 await keeper.close()
             if self._ending:
                 self._ended.set()
                 await self.stopped.wait()
-            _say("keeper: gone; starting another one")
+            say("keeper: gone; starting another one")
 
     async def _refresher(self) -> None:
         """Events only say `look again`: at one unit, or at everything."""
@@ -487,7 +486,3 @@ class Agent(Following):
         """Dial once the keeper was seen: hello carries its facts."""
         await self.keeper_ready.wait()
         await self.link.run()
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

@@ -10,16 +10,18 @@ from typing import Any, Coroutine, Dict, List, Optional, Tuple
 from cockpit.agent.follow import Stream
 from cockpit.agent.identity import Identity
 from cockpit.agent.install import Releases
-from cockpit.agent.keeper_link import KeeperError, KeeperGone, KeeperLink
+from cockpit.agent.keeper_client import KeeperError
+from cockpit.agent.keeper_link import KeeperGone, KeeperLink
 from cockpit.agent.link import Link, Outbox, Owner
 from cockpit.agent.names import Names
 from cockpit.agent.plugins.manager import Plugins
+from cockpit.agent.saying import say
 from cockpit.agent.supervised import Supervised
 from cockpit.agent.takeover import Candidacy, NearSocket
 from cockpit.agent.tasks import Tasks
 from cockpit.agent.turns import Turn, made_up_boot
 from cockpit.agent.units import Book, Memory
-from cockpit.agent.upgrade import Upgrader, say
+from cockpit.agent.upgrade import Upgrader
 from cockpit.agent.waiting import within
 from cockpit.link.frames import Frame
 

@@ -16,7 +16,7 @@ from typing import Any, Awaitable, Callable, Dict, List, Mapping, Optional
 from cockpit.agent import local_look as near
 from cockpit.agent.files import flat, make_dir, write_atomic, write_json
 from cockpit.agent.held import Doc, Held
-from cockpit.agent.keeper_link import KeeperError
+from cockpit.agent.keeper_client import KeeperError
 from cockpit.agent.prepare import PrepareError, instance_dir, make_places
 from cockpit.agent.runtimes import judge, supervisord, systemd
 from cockpit.agent.runtimes.judge import Kind, Track

@@ -12,13 +12,13 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
 from cockpit.agent import local_look as near
-from cockpit.agent.keeper_link import KeeperError
+from cockpit.agent.keeper_client import KeeperError
 from cockpit.agent.prepare import PrepareError, User, find_user, keeper_spec
 from cockpit.agent.runtimes import judge, seen, supervisord, systemd
 from cockpit.agent.runtimes.judge import Kind, Look, Track
 from cockpit.agent.runtimes.seen import Seen
+from cockpit.agent.saying import say
 from cockpit.agent.template import TemplateError
-from cockpit.agent.upgrade import say
 
 QUICK, REST = 0.5, 3.0
 """Seconds between two looks: at the processes alone, and at everything."""

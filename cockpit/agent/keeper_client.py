@@ -1,4 +1,4 @@
-"""A blocking client of the keeper's socket, for commands on the host and for tests."""
+"""The keeper's socket, and a client that blocks: for commands on the host and for tests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-SOCKET = "keeper.sock"
 MAX_PATH = 107
+"""Bytes of a socket's path in sockaddr_un."""
 Doc = dict[str, Any]
 
 
@@ -23,6 +23,46 @@ class KeeperError(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
+
+
+class Near:
+    """A socket's path in a form that fits into an address, however long the directory's is."""
+
+    def __init__(self, directory: str | os.PathLike[str], name: str = "keeper.sock") -> None:
+        self._path = os.path.join(directory, name)
+        self._fd = -1
+
+    def __enter__(self) -> str:
+        if len(os.fsencode(self._path)) <= MAX_PATH:
+            return self._path
+        self._fd = os.open(os.path.dirname(self._path), os.O_PATH | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._fd}/{os.path.basename(self._path)}"
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+def connected(directory: str | os.PathLike[str], timeout: float | None = None) -> socket.socket:
+    """To the keeper of a host directory. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        with Near(directory) as path:
+            sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def answers(directory: str | os.PathLike[str]) -> bool:
+    """Does a keeper accept connections?"""
+    try:
+        connected(directory, 2.0).close()
+    except OSError:
+        return False
+    return True
 
 
 class KeeperClient:
@@ -36,12 +76,7 @@ class KeeperClient:
         self._last = 0
         self._held = b""
         self._replies: dict[object, Doc] = {}
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            _connect(self._sock, os.fspath(directory))
-        except BaseException:
-            self._sock.close()
-            raise
+        self._sock = connected(directory)
 
     def __enter__(self) -> KeeperClient:
         return self
@@ -110,15 +145,3 @@ class KeeperClient:
             else:
                 self.events.append(doc)
         return True
-
-
-def _connect(sock: socket.socket, directory: str) -> None:
-    path = os.path.join(directory, SOCKET)
-    if len(os.fsencode(path)) <= MAX_PATH:
-        sock.connect(path)
-        return
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)  # too long for an address: say it shorter
-    try:
-        sock.connect(f"/proc/self/fd/{fd}/{SOCKET}")
-    finally:
-        os.close(fd)

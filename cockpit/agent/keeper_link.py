@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from cockpit.agent.keeper_client import KeeperError, Near
 from cockpit.agent.own import keeper_argv
 from cockpit.agent.waiting import within
 
@@ -21,15 +21,6 @@ START_TIME = 10.0
 DETACH = "import os,sys;os.setsid();os.fork() and os._exit(0);os.execv(sys.argv[1],sys.argv[1:])"
 
 Doc = Dict[str, Any]
-
-
-class KeeperError(Exception):
-    """The keeper refused. Codes: bad, exists, missing, busy, exec, altered."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
 
 
 class KeeperGone(ConnectionError):
@@ -137,36 +128,6 @@ class KeeperLink:
                 future.set_exception(KeeperGone("the keeper is gone"))
         if self._writer is not None:
             self._writer.close()
-
-
-class Near:
-    """A socket's path in a form that fits into sockaddr_un (107 bytes), however long the directory's is."""
-
-    def __init__(self, host_dir: str, name: str = "keeper.sock") -> None:
-        self._path = os.path.join(host_dir, name)
-        self._fd = -1
-
-    def __enter__(self) -> str:
-        if len(os.fsencode(self._path)) <= 107:
-            return self._path
-        self._fd = os.open(os.path.dirname(self._path), os.O_PATH | os.O_DIRECTORY)
-        return f"/proc/self/fd/{self._fd}/{os.path.basename(self._path)}"
-
-    def __exit__(self, *_: object) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-
-
-def answers(host_dir: str) -> bool:
-    """Does a keeper accept connections?"""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-        s.settimeout(2.0)
-        try:
-            with Near(host_dir) as path:
-                s.connect(path)
-        except OSError:
-            return False
-    return True
 
 
 def start_keeper(host_dir: str, boot_id: str = "") -> None:

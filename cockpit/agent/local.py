@@ -8,7 +8,7 @@ import os
 import socket
 from typing import Any, Dict, List, Optional, Set
 
-from cockpit.agent.keeper_link import Near
+from cockpit.agent.keeper_client import Near
 from cockpit.agent.names import Names, UnknownName
 from cockpit.agent.waiting import within
 
@@ -25,8 +25,6 @@ class _Watcher:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
         self.watches: Dict[int, List[str]] = {}
-        self.told = 0
-        """Names version this connection has been sent completely."""
         self.dirty: Set[int] = set()
         self.wake = asyncio.Event()
         self.idle = asyncio.Event()

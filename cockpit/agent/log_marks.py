@@ -37,8 +37,8 @@ class Marks:
             self.ends.append(end)
 
     @classmethod
-    def of(cls, path: str, size: Optional[int] = None) -> "Marks":
-        """Of a log file as it is now; with `size` only what is known of its first so many bytes."""
+    def of(cls, path: str) -> "Marks":
+        """Of a log file as it is now."""
         found = read(path)
         try:
             at = os.stat(path)

@@ -32,11 +32,6 @@ class Matcher:
         self._child: "Optional[subprocess.Popen[bytes]]" = None
         self._closed = False
 
-    @property
-    def blocks(self) -> bool:
-        """Does `fits` wait for another process?"""
-        return self.pattern is not None and self.pattern.regex
-
     def fits(self, texts: Sequence[str]) -> List[bool]:
         """Raises TooSlow, OSError."""
         if self.pattern is None:

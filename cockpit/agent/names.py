@@ -28,7 +28,6 @@ class Names:
         self._path = os.path.join(host_dir, "names.json")
         self.version = 0
         self.services: Services = {}
-        self._from_controller = False
         doc = read_json(self._path)
         if isinstance(doc, dict) and isinstance(doc.get("services"), dict):
             self.services = {str(k): v for k, v in doc["services"].items() if isinstance(v, list)}

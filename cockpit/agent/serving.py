@@ -9,9 +9,9 @@ from typing import Any, Callable, Optional
 
 from cockpit.agent.daemon import Agent
 from cockpit.agent.identity import Identity
+from cockpit.agent.saying import say
 from cockpit.agent.takeover import Candidacy, Untold
 from cockpit.agent.turns import Turn, ended_mark, turn
-from cockpit.agent.upgrade import say
 
 
 def serve(

@@ -14,7 +14,8 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from cockpit.agent.files import read_json, write_json
-from cockpit.agent.keeper_link import KeeperError, KeeperLink
+from cockpit.agent.keeper_client import KeeperError
+from cockpit.agent.keeper_link import KeeperLink
 from cockpit.agent.own import keeper_argv
 
 FILE = "supervised.json"

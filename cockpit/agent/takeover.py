@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 import cockpit
 from cockpit.agent.files import read_json, write_atomic
 from cockpit.agent.identity import Identity, IdentityError
-from cockpit.agent.keeper_link import KeeperError, Near
+from cockpit.agent.keeper_client import KeeperError, Near
 from cockpit.agent.local import MAX_REQUEST, LocalSocket
 from cockpit.agent.names import Names
+from cockpit.agent.saying import say
 from cockpit.agent.units import Memory
-from cockpit.agent.upgrade import TRIAL, handed, say, started
+from cockpit.agent.upgrade import TRIAL, handed, started
 from cockpit.agent.waiting import within
 from cockpit.link.frames import PROTOCOL, Frame
 

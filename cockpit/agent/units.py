@@ -216,9 +216,6 @@ class Book:
         newest = str(self.of_instance(instance)[-1]["unit"]) == unit
         return activate.versions(self._memory.host_dir, instance, given, newest)
 
-    def alive(self, unit: str) -> bool:
-        return bool((self.records.get(unit) or {}).get("pids"))
-
     def of_instance(self, instance: str) -> List[Record]:
         """Records of an instance's units, ascending gen."""
         found = [r for u, r in self.records.items() if u.rpartition(":")[0] == instance]

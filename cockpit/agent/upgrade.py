@@ -20,7 +20,9 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Protocol, Tup
 from cockpit.agent.files import read_json, write_json
 from cockpit.agent.identity import Identity
 from cockpit.agent.install import InstallError, Releases
-from cockpit.agent.keeper_link import KeeperError, KeeperGone
+from cockpit.agent.keeper_client import KeeperError
+from cockpit.agent.keeper_link import KeeperGone
+from cockpit.agent.saying import say
 from cockpit.agent.tasks import CommandError, Data, Progress, Tasks
 from cockpit.agent.turns import Turn
 from cockpit.link.frames import MAX_FRAME, PROTOCOL
@@ -411,7 +413,3 @@ def handed(host_dir: str) -> Optional[Handed]:
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return Handed(pid, str(doc.get("to") or ""), birth, answers, running)
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

@@ -19,18 +19,18 @@ async def within(work: Awaitable[T], seconds: Optional[float]) -> T:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
         task.cancel()
-        task.add_done_callback(_seen)
+        task.add_done_callback(seen)
         raise
     if done:
         result: T = task.result()
         return result
     task.cancel()
-    task.add_done_callback(_seen)
+    task.add_done_callback(seen)
     await asyncio.wait({task})  # its `finally` parts are done before we go on
     raise asyncio.TimeoutError
 
 
-def _seen(task: "asyncio.Future[Any]") -> None:
+def seen(task: "asyncio.Future[Any]") -> None:
     """It may fail in the moment in which nobody waits for it any more."""
     if not task.cancelled():
         task.exception()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import BAD, DONE, Fail, add_json, add_state, connect, drive, print_json, say, table
+
+if TYPE_CHECKING:
+    from cockpit.model.view import ActionRow
 
 
 def add(commands: Any) -> None:
@@ -51,7 +54,7 @@ async def _actions(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _took(row: Any, now: float) -> str:
+def _took(row: ActionRow, now: float) -> str:
     from cockpit.model.units import seconds_text
 
     return seconds_text((row.ended if row.ended is not None else now) - row.started)

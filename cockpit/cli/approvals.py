@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import (
     DIFFERS,
@@ -21,6 +21,9 @@ from cockpit.cli.common import (
     say,
     table,
 )
+
+if TYPE_CHECKING:
+    from cockpit.model.guard_rows import RequestRow
 
 
 def add(commands: Any) -> None:
@@ -75,7 +78,7 @@ def listing(args: argparse.Namespace) -> int:
     return drive(work)
 
 
-def _line(row: Any) -> tuple[str, ...]:
+def _line(row: RequestRow) -> tuple[str, ...]:
     note = row.note or row.action
     if row.state == "waiting":
         note = f"until {_clock(row.expires)}: {row.reason}"

@@ -28,6 +28,7 @@ from cockpit.cli.common import (
 
 if TYPE_CHECKING:
     from cockpit.artifacts.store import Record, Store
+    from cockpit.model.view import ArtifactDetail
 
 T = TypeVar("T")
 SOCKETS = ("control.sock", "view.sock")
@@ -169,7 +170,7 @@ async def _detailed(args: argparse.Namespace, base: str, show: Callable[[Any], N
     return DONE
 
 
-def _detail(store: Store, name: str, version: str, base: str) -> Any:
+def _detail(store: Store, name: str, version: str, base: str) -> ArtifactDetail:
     from cockpit.artifacts.details import before, detail
 
     record = found(store, name, version)
@@ -178,7 +179,7 @@ def _detail(store: Store, name: str, version: str, base: str) -> Any:
     return detail(store, record, base or before(store, record))
 
 
-def _print_detail(detail: Any) -> None:
+def _print_detail(detail: ArtifactDetail) -> None:
     row = detail.row
     rows = [
         ("sha256", row.sha256), ("md5", detail.md5), ("platform", row.platform), ("kind", row.kind),
@@ -198,7 +199,7 @@ def _print_detail(detail: Any) -> None:
         say(_moves(detail.diff))
 
 
-def _print_diff(detail: Any) -> None:
+def _print_diff(detail: ArtifactDetail) -> None:
     diff = detail.diff
     if diff is None:
         say("there is nothing to compare with")

@@ -7,14 +7,22 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import BAD, DIFFERS, DONE, Fail, add_json, add_state, connect, drive, print_json, say, table
+
+if TYPE_CHECKING:
+    from cockpit.bootstrap import work
+    from cockpit.bootstrap.bundles import Bundle
+    from cockpit.bootstrap.entering import Way
+    from cockpit.inventory.ssh import Asker
+    from cockpit.model.topology import Expected
+    from cockpit.model.view import HostRow
+    from cockpit.ports import Session
 
 AT_ONCE = 8
 TTL = 900.0
 """Seconds that a join token lives: for one upload at most."""
-FRESH = 3.0
 
 
 def add(commands: Any) -> None:
@@ -66,7 +74,7 @@ async def _bootstrap(args: argparse.Namespace) -> int:
         asker, gate = Asker(), asyncio.Semaphore(AT_ONCE)
         width = max(len(name) for name in hosts)
 
-        async def one(name: str) -> Any:
+        async def one(name: str) -> work.Outcome:
             async with gate:
                 return await _one(args, side, name, ways[name], offered, asker, width)
 
@@ -86,8 +94,8 @@ async def _bootstrap(args: argparse.Namespace) -> int:
 
 
 async def _one(
-    args: argparse.Namespace, side: Controller, name: str, way: Any, offered: list[Any], asker: Any, width: int
-) -> Any:
+    args: argparse.Namespace, side: Controller, name: str, way: Way, offered: list[Bundle], asker: Asker, width: int
+) -> work.Outcome:
     from cockpit.bootstrap import work
     from cockpit.bootstrap.entering import entered
     from cockpit.bootstrap.steps import Wish
@@ -119,7 +127,7 @@ async def _one(
         return work.Outcome(name, work.FAILED, f"the controller: {e}")
 
 
-def _way(args: argparse.Namespace, side: Controller, name: str) -> Any:
+def _way(args: argparse.Namespace, side: Controller, name: str) -> Way:
     """Raises Fail."""
     from cockpit.bootstrap.entering import Way
     from cockpit.inventory.ssh import BadTarget
@@ -138,7 +146,7 @@ def _way(args: argparse.Namespace, side: Controller, name: str) -> Any:
         raise Fail(BAD, f"{name}: {e}") from None
 
 
-def _offered(given: str | None) -> list[Any]:
+def _offered(given: str | None) -> list[Bundle]:
     """Bundles in the order they are tried. Raises Fail."""
     from cockpit.bootstrap import bundles
     from cockpit.bundle.collect import BundleError
@@ -150,7 +158,7 @@ def _offered(given: str | None) -> list[Any]:
             raise Fail(BAD, str(e)) from None
         except OSError as e:
             raise Fail(BAD, f"{given}: {e.strerror}") from None
-    found: list[Any] = []
+    found: list[Bundle] = []
     import cockpit
 
     made = Path(cockpit.__file__).parent.parent / "dist" / bundles.ONE
@@ -172,11 +180,11 @@ def _offered(given: str | None) -> list[Any]:
 class Controller:
     """The session as `work.Side`. Its answers are those of one moment: `up` looks anew."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
-        self.expected: Any = None
+        self.expected: Expected
         self._tree = asyncio.Lock()
-        self._rows: dict[str, Any] = {}
+        self._rows: dict[str, HostRow] = {}
         self._looked = 0.0
         self._looking = asyncio.Lock()
 
@@ -215,7 +223,7 @@ class Controller:
             changed = replace(self.expected, hosts=hosts)
             intent = Intent(verb="apply", params={"document": to_doc(changed), "source": f"bootstrap {host}"})
             plan = await self.session.plan(intent)
-            if plan.empty and not plan.patch:
+            if plan.empty:
                 return "the topology says so already"
             row = await self.session.submit(intent, digest=plan.digest)
             detail = await follow(self.session, row.id, quiet=True)

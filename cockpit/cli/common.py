@@ -10,10 +10,17 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cockpit.homes import state_home
 
+if TYPE_CHECKING:
+    from cockpit.act.journal import Entry
+    from cockpit.model.topology import Expected
+    from cockpit.ports import Session
+    from cockpit.session.client import RemoteSession
+
+T = TypeVar("T")
 DONE, DIFFERS, BAD, REFUSED, NO_ANSWER = 0, 1, 2, 3, 4
 """Exit codes: done; the outcome differs from what was asked; bad input; refused; no answer."""
 
@@ -75,7 +82,7 @@ def warn(text: str) -> None:
     print(f"cockpit: {text}", file=sys.stderr, flush=True)
 
 
-def connect(args: argparse.Namespace, *, view: bool = False, directory: Path | None = None) -> Any:
+def connect(args: argparse.Namespace, *, view: bool = False, directory: Path | None = None) -> RemoteSession:
     """A session on the controller of `--state` (not yet connected).
 
     The view socket is taken when asked for, when `--read-only` was given, or when the control
@@ -99,7 +106,7 @@ def connect(args: argparse.Namespace, *, view: bool = False, directory: Path | N
     return RemoteSession(control, read_only=read_only)
 
 
-async def call(args: argparse.Namespace, ask: Callable[[Any], Awaitable[Any]]) -> Any:
+async def call(args: argparse.Namespace, ask: Callable[[Session], Awaitable[T]]) -> T:
     """One question to the running controller."""
     session = connect(args)
     await session.connect()
@@ -149,7 +156,7 @@ async def _main(work: Callable[[], Awaitable[int]]) -> int:
     return await work()
 
 
-def load_topology(path: str) -> Any:
+def load_topology(path: str) -> Expected:
     """A checked topology file. Raises Fail listing every problem."""
     from cockpit.model.load import load_file
     from cockpit.model.problems import BadTopology
@@ -165,7 +172,7 @@ def load_topology(path: str) -> Any:
     return loaded.expected
 
 
-def read_journal(path: Path, *, verify: bool = False, head: str | None = None) -> list[Any]:
+def read_journal(path: Path, *, verify: bool = False, head: str | None = None) -> list[Entry]:
     """The entries of a journal; says when the last line is torn. Raises Fail, also when it was tampered with."""
     from cockpit.act import journal
 

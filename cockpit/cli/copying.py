@@ -8,10 +8,13 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import BAD, DONE, Fail, add_json, add_state, connect, drive, print_json, warn
 from cockpit.cli.direct import add_ways, agreed
+
+if TYPE_CHECKING:
+    from cockpit.ports import Session
 
 REDRAW = 0.25
 """Seconds between two lines of progress on a terminal."""
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         return TERMINATED
 
 
-async def _copy(session: Any, args: argparse.Namespace, limit: int) -> int:
+async def _copy(session: Session, args: argparse.Namespace, limit: int) -> int:
     from cockpit.cli.shell import named
     from cockpit.model.units import size_text
     from cockpit.session.copying import Copy, wanted

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import answer, say
+
+if TYPE_CHECKING:
+    from cockpit.ports import Session
 
 
 def add_ways(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +20,7 @@ def add_ways(parser: argparse.ArgumentParser) -> None:
     )
 
 
-async def agreed(session: Any, verb: str, request: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+async def agreed(session: Session, verb: str, request: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """The request with what the guards want. On a terminal it shows what will be run and asks for the name; whatever
     else there is to say, the controller says when it is sent. Raises Bad, Refused."""
     from cockpit.cli.show import plan_text

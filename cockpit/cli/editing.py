@@ -24,6 +24,7 @@ from cockpit.cli.common import (
 if TYPE_CHECKING:
     from cockpit.editing.edit import Edit
     from cockpit.editing.editor import Draft
+    from cockpit.ports import Session
 
 
 def add(commands: Any) -> None:
@@ -70,7 +71,7 @@ async def _run(args: argparse.Namespace) -> int:
         await session.close()
 
 
-async def _edit(args: argparse.Namespace, session: Any, argv: list[str], edit: Edit, draft: Draft) -> int:
+async def _edit(args: argparse.Namespace, session: Session, argv: list[str], edit: Edit, draft: Draft) -> int:
     """Until it is carried out or given up. Whatever was typed is kept in a file when it is not carried out."""
     from cockpit.editing.edit import EMPTY, SAME, WRONG
     from cockpit.plan.steps import Bad, Refused
@@ -103,7 +104,7 @@ async def _edit(args: argparse.Namespace, session: Any, argv: list[str], edit: E
             _keep(edit, draft)
 
 
-async def moved(session: Any, edit: Edit) -> bool:
+async def moved(session: Session, edit: Edit) -> bool:
     """Put the edit onto the head if it is another one now; False when it is the same. Raises Fail on clashes."""
     from cockpit.editing.edit import Clashes
 
@@ -117,7 +118,7 @@ async def moved(session: Any, edit: Edit) -> bool:
     return True
 
 
-async def _carry_out(args: argparse.Namespace, session: Any, edit: Edit) -> int:
+async def _carry_out(args: argparse.Namespace, session: Session, edit: Edit) -> int:
     """Raises Bad, Refused."""
     from cockpit.act.table import DESTRUCTIVE
     from cockpit.cli.show import plan_text

@@ -6,10 +6,13 @@ import argparse
 import asyncio
 import contextlib
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import DONE, NO_ANSWER, add_state, connect, drive, say, warn
 from cockpit.cli.direct import add_ways, agreed
+
+if TYPE_CHECKING:
+    from cockpit.ports import Session
 
 
 def add(commands: Any) -> None:
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     return drive(work)
 
 
-async def _forward(session: Any, args: argparse.Namespace) -> int:
+async def _forward(session: Session, args: argparse.Namespace) -> int:
     from cockpit.model.names import resolve
     from cockpit.session.forwarding import opened, wish
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import BAD, DONE, Fail, add_json, add_state, connect, drive, print_json, say, table
 from cockpit.history import fetching
@@ -12,6 +12,9 @@ from cockpit.history.when import BACKWARDS, EXAMPLES, moment
 from cockpit.model import history_rows
 from cockpit.model.history_rows import CHANGED, KINDS, NEW, Gap
 from cockpit.model.view import Snapshot
+
+if TYPE_CHECKING:
+    from cockpit.ports import Session
 
 BUSY = 12
 """Lines of the short answer."""
@@ -60,7 +63,7 @@ async def _asked(args: argparse.Namespace) -> int:
     return DONE
 
 
-async def past(session: Any, text: str, now: Snapshot) -> Snapshot:
+async def past(session: Session, text: str, now: Snapshot) -> Snapshot:
     """The state at a moment as it was typed. Raises Fail, Bad."""
     return await fetching.past(session, _moment(text, now))
 
@@ -86,7 +89,7 @@ def _state(then: Snapshot, args: argparse.Namespace) -> None:
         say(overview(then))
 
 
-async def _between(session: Any, args: argparse.Namespace, now: Snapshot) -> None:
+async def _between(session: Session, args: argparse.Namespace, now: Snapshot) -> None:
     start = _moment(args.start, now)
     end = _moment(args.end, now) if args.end else now.head.now
     found = await history_rows.between(session, start, end)
@@ -106,7 +109,7 @@ async def _between(session: Any, args: argparse.Namespace, now: Snapshot) -> Non
         say(f"and {found.left_out} more: choose a shorter time, or --json")
 
 
-async def _life(session: Any, args: argparse.Namespace, now: Snapshot) -> None:
+async def _life(session: Session, args: argparse.Namespace, now: Snapshot) -> None:
     kind, name = _named(args.name, now)
     start = _moment(args.start, now) if args.start else 0.0
     end = _moment(args.end, now) if args.end else None
@@ -128,7 +131,7 @@ async def _life(session: Any, args: argparse.Namespace, now: Snapshot) -> None:
         say("nothing about it changed")
 
 
-async def _short(session: Any, args: argparse.Namespace, now: float) -> None:
+async def _short(session: Session, args: argparse.Namespace, now: float) -> None:
     found = await history_rows.moments(session, now - 3600, now, 3600 / BUSY)
     if args.json:
         print_json(found)

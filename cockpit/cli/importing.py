@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import BAD, DIFFERS, DONE, NO_ANSWER, Fail, drive, say, warn
+from cockpit.cli.writing import write
+
+if TYPE_CHECKING:
+    from cockpit.inventory.found import Found
+    from cockpit.inventory.places import Where
+    from cockpit.inventory.ssh import Target
 
 RESOLVE_LIMIT = 10.0
 """Seconds for one name."""
@@ -161,7 +165,7 @@ def _node(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(".") if part)
 
 
-async def _read(args: argparse.Namespace) -> Any:
+async def _read(args: argparse.Namespace) -> Found:
     from cockpit.inventory import ansible, ssh_config, terraform
 
     match args.source:
@@ -178,7 +182,7 @@ async def _read(args: argparse.Namespace) -> Any:
     return await _running(args)
 
 
-async def _running(args: argparse.Namespace) -> Any:
+async def _running(args: argparse.Namespace) -> Found:
     """From each host in turn: so that questions do not mix."""
     from cockpit.inventory import ssh
     from cockpit.inventory.found import Found
@@ -188,7 +192,7 @@ async def _running(args: argparse.Namespace) -> Any:
     found = Found(title=f"{title} " + (f"on {', '.join(args.host)}" if args.host else "on this machine"))
     if not args.host:
         here = Here()
-        await _one(args, here, await here.hostname(), found, local=True)
+        await _one(args, here, await here.hostname(), found)
         return found
     asker = ssh.Asker()
     try:
@@ -207,18 +211,20 @@ async def _running(args: argparse.Namespace) -> Any:
 
 
 async def _one(
-    args: argparse.Namespace, where: Any, name: str, found: Any, *, local: bool = False, target: Any = None,
+    args: argparse.Namespace, where: Where, name: str, found: Found, *, target: Target | None = None,
     peer: Any = None,
 ) -> None:  # fmt: skip
+    """`target`: how the machine was entered; None: this one."""
     from cockpit.inventory.found import Machine, Place
     from cockpit.inventory.running import read_supervisord, read_systemd
 
     tunnelled = peer is None or (peer[0].startswith(("127.", "::1")) and not name.startswith(("127.", "localhost")))
     found.machines.append(
         Machine(
-            name=name, place=Place(f"{args.source} on {name}"), local=local,
-            address="127.0.0.1" if local else "" if tunnelled else peer[0], target="" if local else target.host,
-            port=22 if local or not target.port else target.port, user="" if local else target.user,
+            name=name, place=Place(f"{args.source} on {name}"), local=target is None,
+            address="127.0.0.1" if target is None else "" if tunnelled else peer[0],
+            target="" if target is None else target.host, port=(target.port if target is not None else 0) or 22,
+            user="" if target is None else target.user,
         )
     )
     if args.source == "supervisord":
@@ -262,31 +268,3 @@ def _text(path: Path) -> str:
     if len(data) > MOST_INPUT:
         raise Fail(BAD, f"{path}: more than {MOST_INPUT // 2**20} MiB")
     return data.decode("utf-8", "replace")
-
-
-def write(path: Path, text: str, *, new: bool = False) -> None:
-    """By an atomic rename, with the old file's mode. Raises Fail; with `new` also when it exists."""
-    if new and path.exists():
-        raise Fail(BAD, f"{path} exists: --onto {path} adds to it")
-    path = path.resolve()
-    try:
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as f:
-                f.write(text)
-                os.fchmod(f.fileno(), mode)
-                f.flush()
-                os.fsync(f.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as e:
-        raise Fail(BAD, f"{path}: {e.strerror}") from None
-
-
-def _umask() -> int:
-    old = os.umask(0o077)
-    os.umask(old)
-    return old

@@ -6,9 +6,12 @@ import argparse
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import BAD, DIFFERS, DONE, Fail, add_state, connect, drive
+
+if TYPE_CHECKING:
+    from cockpit.model.view import Snapshot
 
 MOST = 500
 LINES, WINDOW = 200, 20_000
@@ -106,7 +109,7 @@ async def _print(args: argparse.Namespace, ask: dict[str, Any]) -> int:
     return DIFFERS if args.grep and not found else DONE
 
 
-def instances(snapshot: Any, names: list[str]) -> list[str]:
+def instances(snapshot: Snapshot, names: list[str]) -> list[str]:
     """The instances that the names stand for. Raises Bad for an unknown name, Fail when there are none."""
     from cockpit.model.names import resolve
 

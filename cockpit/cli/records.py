@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.act.telling import told
 from cockpit.cli.common import (
@@ -19,6 +19,9 @@ from cockpit.cli.common import (
     say,
     state_dir,
 )
+
+if TYPE_CHECKING:
+    from cockpit.act.journal import Entry
 
 
 def add(commands: Any) -> None:
@@ -90,7 +93,7 @@ def log(args: argparse.Namespace) -> int:
     return DONE
 
 
-def sentence(entry: Any) -> str:
+def sentence(entry: Entry) -> str:
     """One journal entry as one line."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time))
     return f"{entry.seq:>5}  {when}  {entry.kind:<8} {told(entry)}".rstrip()

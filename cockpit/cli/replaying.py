@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,6 +22,9 @@ from cockpit.model.states import UP
 from cockpit.model.topology import Expected, from_doc, service_path
 from cockpit.model.view import RevisionRow
 from cockpit.plan.steps import Plan, Refused
+
+if TYPE_CHECKING:
+    from cockpit.ports import Session
 
 
 class Seed(msgspec.Struct, kw_only=True):
@@ -95,7 +98,7 @@ async def _run(args: argparse.Namespace, entries: list[journal.Entry]) -> int:
     return DIFFERS if report.differs else DONE
 
 
-async def _seed(session: Any) -> Seed:
+async def _seed(session: Session) -> Seed:
     return msgspec.convert(await session.call("twin"), Seed)
 
 

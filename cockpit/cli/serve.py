@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli import attaching
 from cockpit.cli.common import (
@@ -26,6 +26,11 @@ from cockpit.cli.common import (
     state_dir,
 )
 from cockpit.cli.ssh import answer_prompts
+
+if TYPE_CHECKING:
+    from cockpit.controller.session import EngineSession
+    from cockpit.history.writing import Limits
+    from cockpit.ports import Session
 
 START_LIMIT = 30.0
 SETTLE = 3.0
@@ -138,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     return _attach(args, directory)
 
 
-def _history(args: argparse.Namespace) -> Any:
+def _history(args: argparse.Namespace) -> Limits:
     """Raises Fail."""
     from cockpit.history.writing import Limits
     from cockpit.model.problems import Wrong
@@ -213,12 +218,12 @@ def plain_terminal() -> bool:
     return not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "") in ("", "dumb")
 
 
-async def _embedded(session: Any, args: argparse.Namespace) -> int:
+async def _embedded(session: EngineSession, args: argparse.Namespace) -> int:
     """The screen on an engine in this process."""
     return await _screen(session.narrowed(READ_ONLY) if args.read_only else session, args)
 
 
-async def _screen(session: Any, args: argparse.Namespace) -> int:
+async def _screen(session: Session, args: argparse.Namespace) -> int:
     from cockpit.cli.faces import face
 
     try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import NO_ANSWER, add_state, connect, drive, warn
 from cockpit.cli.direct import add_ways, agreed
+
+if TYPE_CHECKING:
+    from cockpit.ports import Session
 
 SIGNALLED = 128
 TERMINATED = SIGNALLED + 15
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         return TERMINATED
 
 
-async def _shell(session: Any, args: argparse.Namespace) -> int:
+async def _shell(session: Session, args: argparse.Namespace) -> int:
     from cockpit.session.passage import opened, standard, write
 
     request = {**await named(session, args.name), "argv": args.argv}
@@ -75,7 +78,7 @@ async def _shell(session: Any, args: argparse.Namespace) -> int:
     return end.code
 
 
-async def named(session: Any, name: str) -> dict[str, str]:
+async def named(session: Session, name: str) -> dict[str, str]:
     """{"host"} or {"instance"}. Raises Bad."""
     from cockpit.model.names import resolve
 

@@ -6,9 +6,8 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import (
     BAD,
@@ -22,8 +21,13 @@ from cockpit.cli.common import (
     print_json,
     say,
 )
+from cockpit.cli.writing import write
 from cockpit.history.when import BACKWARDS
 from cockpit.locales import charset
+
+if TYPE_CHECKING:
+    from cockpit.model.view import Snapshot
+    from cockpit.plan.steps import Plan
 
 
 def add(commands: Any) -> None:
@@ -116,7 +120,7 @@ async def _pushes(args: argparse.Namespace) -> int:
     return DONE
 
 
-def overview(snapshot: Any) -> str:
+def overview(snapshot: Snapshot) -> str:
     """The overview as plain text, drawn by the installed screens."""
     from cockpit.cli.faces import face
 
@@ -125,7 +129,7 @@ def overview(snapshot: Any) -> str:
     return str(face("plain")(snapshot, width=width, ascii=ascii_only))
 
 
-def status_object(snapshot: Any) -> dict[str, Any]:
+def status_object(snapshot: Snapshot) -> dict[str, Any]:
     """The object of `status --json`. Its names are a promise to scripts."""
     return {
         "cluster": snapshot.head.cluster,
@@ -193,7 +197,7 @@ def _sorted(table: dict[str, Any]) -> list[Any]:
     return [table[k] for k in sorted(table)]
 
 
-def plan_text(plan: Any) -> str:
+def plan_text(plan: Plan) -> str:
     """A plan as plain text: what is touched, the steps, how to undo it."""
     from cockpit.act.table import DIRECT
     from cockpit.model.units import size_text
@@ -251,7 +255,7 @@ def schema(args: argparse.Namespace) -> int:
 async def _export(args: argparse.Namespace) -> int:
     import msgspec
 
-    from cockpit.model.export import export_new
+    from cockpit.model.export import export_new, export_onto
     from cockpit.model.problems import BadTopology
     from cockpit.model.topology import Expected
 
@@ -265,36 +269,15 @@ async def _export(args: argparse.Namespace) -> int:
     if not args.onto:
         sys.stdout.write(export_new(expected))
         return DONE
+    path = Path(args.onto)
     try:
-        changed = write_onto(Path(args.onto).resolve(), expected)
+        before = path.read_bytes().decode()  # line ends as they are
+        after = export_onto(before, expected)
     except (BadTopology, UnicodeDecodeError) as e:
         raise Fail(BAD, f"{args.onto} was left as it is, it is no topology file\n{e}") from None
     except OSError as e:
         raise Fail(BAD, f"{args.onto}: {e.strerror}") from None
-    say(f"{args.onto} {'now' if changed else 'already'} says what is expected")
+    if after != before:
+        write(path, after)
+    say(f"{args.onto} {'now' if after != before else 'already'} says what is expected")
     return DONE
-
-
-def write_onto(path: Path, expected: Any) -> bool:
-    """Bring the file to what is expected, in one step; line ends and mode stay. False: nothing differs.
-
-    Raises BadTopology, UnicodeDecodeError, OSError, and leaves the file alone then.
-    """
-    from cockpit.model.export import export_onto
-
-    with path.open(encoding="utf-8", newline="") as file:
-        before = file.read()
-    after = export_onto(before, expected)
-    if after == before:
-        return False
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
-            file.write(after)
-        temporary.chmod(path.stat().st_mode & 0o777)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
-    return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import (
     BAD,
@@ -27,6 +27,10 @@ from cockpit.cli.common import (
     table,
     warn,
 )
+
+if TYPE_CHECKING:
+    from cockpit.artifacts.store import Store
+    from cockpit.model.topology import Expected
 
 
 def add(inner: Any) -> None:
@@ -161,7 +165,7 @@ def verify(args: argparse.Namespace) -> int:
     return drive(work)
 
 
-def _offline(store: Any, name: str, version: str, expected: Any) -> dict[str, Any]:
+def _offline(store: Store, name: str, version: str, expected: Expected | None) -> dict[str, Any]:
     """By the store and a topology file; without one: whether the signatures are those of their own keys."""
     from cockpit.artifacts.sign import judged, subject
     from cockpit.cli.artifacts import found

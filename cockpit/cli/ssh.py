@@ -6,9 +6,12 @@ import argparse
 import asyncio
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.cli.common import DIFFERS, DONE, Fail, add_json, add_state, connect, drive, print_json, say
+
+if TYPE_CHECKING:
+    from cockpit.ports import Session
 
 SETTLE = 8.0
 """Seconds that a screen waits for the first handshakes: they may have to ask something."""
@@ -55,7 +58,7 @@ def show(found: dict[str, Any]) -> None:
         say(f"{prompt['host']} asks: {prompt['text']} (answer on a terminal: cockpit ssh)")
 
 
-async def answer_prompts(session: Any, *, settle: float = 0.0) -> None:
+async def answer_prompts(session: Session, *, settle: float = 0.0) -> None:
     """Ask on this terminal what the ways in ask, until nothing is asked any more and none is being tried,
     or `settle` seconds are over. Whoever may only look is not asked."""
     if session.who.read_only:

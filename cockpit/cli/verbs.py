@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.act.table import DESTRUCTIVE, VERBS, Verb
 from cockpit.cli.common import (
@@ -25,6 +25,11 @@ from cockpit.cli.common import (
 )
 from cockpit.cli.progress import Progress
 from cockpit.model.guard_rows import DENY
+
+if TYPE_CHECKING:
+    from cockpit.model.view import ActionDetail, ActionRow
+    from cockpit.plan.steps import Intent, Plan
+    from cockpit.ports import Session
 
 
 def add(commands: Any) -> None:
@@ -115,7 +120,7 @@ def _words(text: str) -> list[str]:
     return [w.strip() for w in text.split(",") if w.strip()]
 
 
-def intent_of(args: argparse.Namespace) -> Any:
+def intent_of(args: argparse.Namespace) -> Intent:
     """The intent that the arguments spell."""
     from cockpit.model.topology import to_doc
     from cockpit.plan.steps import Intent
@@ -193,14 +198,14 @@ async def _run(args: argparse.Namespace) -> int:
         await session.close()
 
 
-def wanted(intent: Any, detail: Any) -> str:
+def wanted(intent: Intent, detail: ActionDetail) -> str:
     """The state in which the followed action ends when all went as it was asked."""
     if intent.verb != "abort":
         return "done"
     return "returned" if intent.params.get("undo") and detail.row.revision is not None else "aborted"
 
 
-def ask(plan: Any) -> str:
+def ask(plan: Plan) -> str:
     """Ask for the typed name on a terminal; without one, say what is missing."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         why = "is destructive" if plan.risk == DESTRUCTIVE or plan.guard is None else f"- {plan.guard.words()}"
@@ -211,7 +216,7 @@ def ask(plan: Any) -> str:
     return input(f"Type {plan.confirm} to run it, or Enter to leave everything as it is: ").strip()
 
 
-async def follow(session: Any, id: str, *, quiet: bool) -> Any:
+async def follow(session: Session, id: str, *, quiet: bool) -> ActionDetail:
     """Print an action's sentences and its pushes as they come; its detail when it (and its return) is over."""
     snapshot = await session.snapshot()
     async with Progress(id, sys.stdout, quiet=quiet) as progress:
@@ -234,12 +239,12 @@ async def follow(session: Any, id: str, *, quiet: bool) -> Any:
     return detail
 
 
-def over(row: Any) -> bool:
+def over(row: ActionRow) -> bool:
     """It ended, or waits for somebody: nothing more comes by itself."""
     return row.ended is not None or row.state in ("paused", "interrupted")
 
 
-def _print(detail: Any, printed: int, progress: Progress) -> int:
+def _print(detail: ActionDetail, printed: int, progress: Progress) -> int:
     for line in detail.log[printed:]:
         progress.say(line)
     return len(detail.log)

@@ -10,21 +10,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import collections
 import posixpath
 import re
 import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cockpit.controller.direct import Word
-from cockpit.controller.hosttasks import end_there, mine, place_of, seen
+from cockpit.controller.hosttasks import Talk, host_of, mine, seen, size_of
 from cockpit.controller.shells import forbidden
 from cockpit.link.hub import Answer
-from cockpit.model.names import near
 from cockpit.model.view import Who
 from cockpit.plan.direct import direct_plan
 from cockpit.plan.steps import Bad, Intent, Plan, Refused
@@ -42,9 +39,7 @@ MAX_PATH = 4096
 STALL = 300.0
 """Seconds in which something must move."""
 LIFE = 24 * 3600.0
-BEGIN = 30.0
 LATE = 60.0
-LAST_BYTES = 5.0
 PER_PERSON, PER_HOST, IN_ALL = 4, 4, 16
 SHA256 = re.compile(r"[0-9a-f]{64}")
 REFUSED = ("exists", "denied", "kind", "limit")
@@ -95,7 +90,7 @@ class Copies:
             return {}
 
         async def copy_took(who: Who, args: dict[str, Any]) -> Any:
-            self._mine(who, args).written(int(args.get("bytes") or 0))
+            self._mine(who, args).taken(int(args.get("bytes") or 0))
             return {}
 
         async def copy_end(who: Who, args: dict[str, Any]) -> Any:
@@ -125,7 +120,7 @@ class Copies:
         """See `streams`. Raises Bad, Refused, ConnectionError. When it is closed the copy is ended."""
         plan = self.plan(request, who)
         (host,) = plan.intent.targets
-        copy = _Copy(self.c, f"copy-{uuid.uuid4().hex}", request, host, who)
+        copy = _Copy(self.c, request, host, who)
         guarded = await self.c.direct.admit(plan, who, request, copy.task[:13])
         self._open[copy.task] = copy
         facts = {
@@ -172,9 +167,8 @@ class Copies:
 
     def _check(self, request: Request, who: Who) -> str:
         """The host. Raises Bad, Refused, ConnectionError."""
-        expected, path = self.c.world.expected, request.path
-        if bool(request.host) == bool(request.instance):
-            raise Bad("copy wants a host or an instance")
+        path = request.path
+        host = host_of(self.c.world, request.host, request.instance, "copy")
         if not path or len(path.encode("utf-8", "replace")) > MAX_PATH or not path.isprintable():
             raise Bad(f"copy: a path of printable characters is wanted, at most {MAX_PATH} bytes")
         if request.host and not path.startswith("/"):
@@ -187,10 +181,7 @@ class Copies:
             raise Bad(f"copy: the limit is 1 to {MOST} bytes")
         if request.size is not None and not 0 <= request.size <= request.limit:
             raise Refused(f"{request.size} bytes are more than the limit of {request.limit}")
-        host = request.host or place_of(self.c.world, request.instance)[0]
-        if host not in expected.hosts:
-            raise Bad(f"no host {host!r}{near(host, expected.hosts)}")
-        if why := forbidden(expected, host):
+        if why := forbidden(self.c.world.expected, host):
             raise Refused(why.replace("no shell", "no shell, so no copy either,", 1))
         open = list(self._open.values())
         if len(open) >= IN_ALL:
@@ -208,65 +199,36 @@ class Copies:
         return mine(self._open, args.get("copy"), who, "copy")
 
 
-class _Copy:
-    def __init__(self, controller: Controller, task: str, request: Request, host: str, who: Who) -> None:
-        self.c = controller
-        self.task = task
+class _Copy(Talk):
+    kind = "copy"
+    LAST_BYTES = 5.0
+
+    def __init__(self, controller: Controller, request: Request, host: str, who: Who) -> None:
+        super().__init__(controller, host, who)
         self.request = request
-        self.host = host
-        self.who = who
-        self.user = ""
         self.moved = 0
         """Bytes that came, or were sent."""
-        self._waiting: collections.deque[dict[str, Any]] = collections.deque()
-        self._held = 0
-        """Bytes that came and are not written yet."""
         self._ahead = 0
         """Bytes that were sent and the host's file does not have yet."""
-        self._begun = asyncio.Event()
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._sending = asyncio.Lock()
-        self._over = False
 
     async def command(self) -> Answer:
         """Raises ConnectionError, TimeoutError."""
         r = self.request
-        args = {
-            "task": self.task, "instance": r.instance, "path": r.path, "put": r.put, "limit": r.limit,
-            "overwrite": r.overwrite, "size": r.size, "sha256": r.sha256, "mode": r.mode & 0o777,
-            "credit": WINDOW, "stall": STALL, "timeout": LIFE,
-        }  # fmt: skip
-        try:
-            return await self.c.hub.command(self.host, "copy", args, task=self.task, timeout=LIFE + LATE)
-        finally:
-            self._wake.set()
+        return await self.run({
+            "instance": r.instance, "path": r.path, "put": r.put, "limit": r.limit, "overwrite": r.overwrite,
+            "size": r.size, "sha256": r.sha256, "mode": r.mode & 0o777, "credit": WINDOW, "stall": STALL,
+            "timeout": LIFE,
+        }, LIFE + LATE)  # fmt: skip
 
-    async def items(self, work: asyncio.Task[Answer]) -> AsyncIterator[dict[str, Any]]:
-        """What comes, until the far side has answered and all it said is here."""
-        limit: float | None = time.monotonic() + BEGIN
-        wanted = -1
-        while True:
-            while self._waiting:
-                yield self._waiting.popleft()
-            if self._begun.is_set() and not work.done():
-                limit = None
-            if work.done() and wanted < 0:
-                answer = None if work.exception() is not None else work.result()
-                wanted = int(answer.data.get("bytes") or 0) if answer is not None and answer.ok else 0
-                limit = time.monotonic() + LAST_BYTES
-            if wanted >= 0 and (self.request.put or self.moved >= wanted):
-                return
-            if self._over:
-                raise ConnectionError(f"{self.host} sends what nobody asked for: the copy was ended")
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(None if limit is None else max(0.0, limit - time.monotonic())):
-                    await self._wake.wait()
-            except TimeoutError:
-                if wanted >= 0:
-                    raise ConnectionError(f"{self.host} did not send all of {self.request.path}") from None
-                raise ConnectionError(f"no copy on {self.host} within {BEGIN:g} s: the host is silent") from None
+    def _whole(self, wanted: int) -> bool:
+        if wanted >= 0 and (self.request.put or self.moved >= wanted):
+            return True
+        if self._over:
+            raise ConnectionError(f"{self.host} sends what nobody asked for: the copy was ended")
+        return False
+
+    def _cut_off(self) -> None:
+        raise ConnectionError(f"{self.host} did not send all of {self.request.path}")
 
     def conclude(self, answer: Answer) -> dict[str, Any]:
         """What was copied. Raises Bad, Refused, ConnectionError when it was not."""
@@ -301,7 +263,7 @@ class _Copy:
             self._begun.set()
         text = data.get("data")
         if isinstance(text, str) and not self.request.put:
-            size = len(text) * 3 // 4 - text[-2:].count("=")
+            size = size_of(text)
             self.moved += size
             self._held += size
             self._waiting.append({"data": text})
@@ -318,7 +280,7 @@ class _Copy:
 
     async def send(self, text: str, count: int, end: dict[str, Any] | None) -> None:
         """Returns when there is room for more. Raises Bad, Refused."""
-        async with self._sending:
+        async with self._turn:
             if not self.request.put:
                 raise Bad("copy_send: this copy comes from there")
             await self._begun.wait()
@@ -333,22 +295,3 @@ class _Copy:
             while self._ahead >= WINDOW and not self._over:
                 self._room.clear()
                 await self._room.wait()
-
-    def written(self, count: int) -> None:
-        """Credit for as much; never for more than what came."""
-        count = max(0, min(count, self._held))
-        self._held -= count
-        if count:
-            self.tell({"credit": count})
-
-    def tell(self, data: dict[str, Any]) -> None:
-        self.c.hub.send(self.host, {"t": "input", "task": self.task, "data": data})
-
-    def end(self) -> None:
-        end_there(self.c.hub, self.host, self.task, "copy-end")
-
-    def closed(self) -> None:
-        """Whoever sends has nobody to wait for any more."""
-        self._over = True
-        self._begun.set()
-        self._room.set()

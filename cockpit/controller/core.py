@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 import traceback
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cockpit.controller.direct import Direct
 from cockpit.controller.executing import Executions
 from cockpit.controller.forwards import Forwards
 from cockpit.controller.gateway import Gateway
+from cockpit.controller.hosttasks import seen
 from cockpit.controller.joining import Joining
 from cockpit.controller.journals import Refusals
 from cockpit.controller.ledger import Ledger
@@ -154,7 +156,7 @@ class Controller:
         self.watching, self.refusals = Watching(self.board), Refusals(self)
         port = port or int(self.ledger.meta.get("port", 0))
         self.address = address
-        self.local = LocalHosts(self.hosts_root, self.authority, cluster)
+        self.local = LocalHosts(self.hosts_root, self.authority)
         self.trunks = Trunks(self)
         self.gateway = Gateway(self, self._entered)
         await self._open_origin(address)
@@ -269,7 +271,7 @@ class Controller:
 
     # periodic work
 
-    def spawn(self, work: Any) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -404,7 +406,7 @@ class Controller:
         }
         task = f"head-{revision}-{self.world.digest[:12]}-{os.getpid()}-{time.monotonic_ns()}"
         for future in self.hub.fan("head", args, {host: f"{task}-{host}" for host in hosts}).values():
-            future.add_done_callback(_seen)
+            future.add_done_callback(seen)
 
     async def _keep_local_hosts(self) -> None:
         """Start local hosts that are neither connected nor alive: at once when a link breaks."""
@@ -448,12 +450,6 @@ def exit_line(unit: Unit) -> str:
     lived = f" after {end.ended - end.started:.1f} s" if end.started else ""
     core = f", core kept at {end.core}" if end.core else ""
     return f"#{end.run} ({unit.version}) {end.words()}{lived}{core}"
-
-
-def _seen(future: asyncio.Future[Any]) -> None:
-    """An answer nobody waits for: its failure is known from the link's state."""
-    if not future.cancelled():
-        future.exception()
 
 
 def open_backend(group: str, name: str) -> Any:

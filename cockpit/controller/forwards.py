@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cockpit.controller.direct import Word
-from cockpit.controller.hosttasks import end_there, mine, place_of, seen
+from cockpit.controller.hosttasks import BEGIN, end_there, mine, place_of, seen, size_of
 from cockpit.link.hub import Answer
 from cockpit.model.view import Who
 from cockpit.plan.direct import direct_plan
@@ -41,7 +41,6 @@ PER_PERSON, PER_HOST = 20, 40
 LIFE = 24 * 3600.0
 """Seconds after which the host's side is begun anew."""
 LATE = 30.0
-BEGIN = 30.0
 LOOK = 1.0
 AGAIN, MOST_AGAIN = 1.0, 10.0
 MAX_PORT = 64
@@ -351,7 +350,7 @@ class _Forward:
             case "open":
                 self.connections += 1
             case "data" if isinstance(more, str):
-                size = _size(more)
+                size = size_of(more)
                 conn.held += size
                 self.received += size
                 if conn.held > 2 * WINDOW:  # it sends what nobody has asked for
@@ -419,7 +418,7 @@ class _Forward:
     def _checked(self, conn: _Conn, number: int, kind: Any, more: list[Any]) -> list[Any]:
         match [kind, *more]:
             case ["data", str(text)] if len(text) <= MAX_DATA:
-                conn.sent += _size(text)
+                conn.sent += size_of(text)
                 if conn.sent > 2 * WINDOW:
                     raise Bad("forward_tell: more than the port takes")
                 return [number, "data", text]
@@ -434,8 +433,3 @@ class _Forward:
                 conn.leg.conns.discard(number)
                 return [number, "over"]
         raise Bad(f"forward_tell: {kind!r:.40} is no event")
-
-
-def _size(text: str) -> int:
-    """Bytes behind so much base64."""
-    return len(text) * 3 // 4 - text[-2:].count("=")

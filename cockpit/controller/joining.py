@@ -57,7 +57,7 @@ class Joining:
         """UUIDs of relays."""
         self.facts: Callable[[str], dict[str, Any]] = lambda relay: {}
         """What a relay is told about itself when it joins (see `relays.settings`)."""
-        self.revoking = Revoking(ledger)
+        self.revoking = Revoking()
         self._tokens: dict[str, dict[str, Any]] = {}
         self._records: dict[str, dict[str, dict[str, Any]]] = {"host": {}, "relay": {}}
         """Kind -> name -> {uuid, serial, expires}, as in the store."""

@@ -19,6 +19,7 @@ from cockpit.controller.journals import read_back
 from cockpit.model.changes import describe
 from cockpit.model.history_rows import Gap, LifeEvent
 from cockpit.model.states import State
+from cockpit.model.units import shorten
 from cockpit.model.view import DRIFT, FAILED, OK, PAUSED, UNKNOWN, Who
 from cockpit.model.why_rows import ACTION, CLUSTER, GROUP, HOST, INSTANCE, RELAY, SERVICE, Life, Moment
 from cockpit.plan.steps import Bad
@@ -196,7 +197,7 @@ async def _actions(c: Controller, about: About) -> list[Moment]:
         if not mine:
             continue
         door = ("action", row.id)
-        title = " ".join(c.short(w) for w in (row.title or row.verb).split(" "))
+        title = shorten(row.title or row.verb, c.short)
         out.append(_m("action", about, row.started, f"{row.id} {title} began, by {row.author}", OK, door))
         if row.ended is not None:
             text = f"{row.id} {title} {row.state}" + (f": {row.note}" if row.note else "")

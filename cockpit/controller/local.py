@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import uuid
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
+from cockpit.agent.keeper_client import KeeperClient, KeeperError, answers, connected
 from cockpit.controller.locks import is_held
 from cockpit.controller.relays import LocalRelays, settings, top_down
 from cockpit.link.pki import Authority
@@ -31,10 +31,9 @@ END_LIMIT = 20.0
 class LocalHosts:
     """Starts what is missing; ends nothing unless it is told to (services outlive the controller)."""
 
-    def __init__(self, root: Path, authority: Authority, cluster: str) -> None:
+    def __init__(self, root: Path, authority: Authority) -> None:
         self.root = root
         self.authority = authority
-        self.cluster = cluster
         self.relays = LocalRelays(root, authority, _agent_environment)
         self._renewed: set[str] = set()
         """Hosts with a new identity, which an agent that already runs does not know."""
@@ -71,7 +70,7 @@ class LocalHosts:
         directory = self.directory(host)
         renewed = host in self._renewed
         self._renewed.discard(host)
-        if keeper_answers(directory):
+        if answers(directory):
             if renewed:
                 again(directory)
             return False
@@ -92,7 +91,7 @@ class LocalHosts:
         directory = self.directory(host)
         deadline = time.monotonic() + END_LIMIT
         while time.monotonic() < deadline:
-            if keeper_answers(directory):
+            if answers(directory):
                 end_keeper(directory)
             elif (agent := self._started.get(host)) is not None and agent.poll() is None:
                 agent.terminate()
@@ -131,20 +130,9 @@ class LocalHosts:
         return uuids
 
 
-def keeper_answers(directory: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-        s.settimeout(2.0)
-        with contextlib.suppress(OSError):
-            s.connect(str(directory / "keeper.sock"))
-            return True
-    return False
-
-
 def end_keeper(directory: Path) -> None:
     """Ask the keeper to end everything; returns when it has closed its socket."""
-    with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError):
-        s.settimeout(END_LIMIT)
-        s.connect(str(directory / "keeper.sock"))
+    with contextlib.suppress(OSError), connected(directory, END_LIMIT) as s:
         s.sendall(b'{"id":1,"op":"end"}\n')
         while s.recv(65536):
             pass
@@ -152,13 +140,8 @@ def end_keeper(directory: Path) -> None:
 
 def again(directory: Path) -> None:
     """End the agent that runs there, if any: its keeper starts it anew, with the identity of now."""
-    with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError, ValueError):
-        s.settimeout(5.0)
-        s.connect(str(directory / "keeper.sock"))
-        s.sendall(b'{"id":1,"op":"hello"}\n')
-        with s.makefile("rb") as replies:
-            pid = json.loads(replies.readline()).get("agent_pid")
-        if pid:
+    with contextlib.suppress(OSError, ValueError, KeeperError), KeeperClient(directory, timeout=5.0) as keeper:
+        if pid := keeper.call("hello").get("agent_pid"):
             os.kill(int(pid), signal.SIGTERM)
 
 

@@ -180,7 +180,7 @@ class Metrics:
             if name not in known and name not in self.c.board.tables[f"{kind}s"]:
                 raise Bad(f"no {kind} {name}{near(name, known)}")
             return Numbers(kind=kind, name=name, note=self._why_none(kind, name))
-        facts = self.c.plugins.metrics[owner.host].facts if owner.host in self.c.plugins.metrics else {}
+        facts = self.c.plugins.facts.get(owner.host, {})
         note, trails = "", {}
         if owner.rings is None:
             note = f"only the latest: the series of this cluster take {self.room >> 20} MiB, which is all they may"

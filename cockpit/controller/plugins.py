@@ -50,21 +50,6 @@ def settings_of(expected: Expected, host: str, instances: Iterable[str] | None =
     }
 
 
-class HostMetrics:
-    """Facts, and the latest sample; what was before is in `controller.metrics`."""
-
-    def __init__(self) -> None:
-        self.facts: dict[str, Any] = {}
-        self.latest: dict[str, Any] = {}
-
-    def take(self, data: Mapping[str, Any]) -> None:
-        facts, sample = data.get("facts"), data.get("sample")
-        if isinstance(facts, dict):
-            self.facts = facts
-        if isinstance(sample, dict):
-            self.latest = sample
-
-
 class HostPlugins:
     """Tables by host. Bounded: a host that tells much replaces its own words only."""
 
@@ -72,7 +57,8 @@ class HostPlugins:
         self.c = controller
         self.tables: dict[str, tuple[dict[str, Any], ...]] = {}
         """Host -> rows of its last `plugins` frame."""
-        self.metrics: dict[str, HostMetrics] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        """Of hosts, as their metrics told them."""
         self.ends: dict[str, dict[str, deque[dict[str, Any]]]] = {}
         """Host -> schedule -> its last ends."""
         self.next: dict[str, dict[str, Any]] = {}
@@ -94,7 +80,8 @@ class HostPlugins:
     def told(self, host: str, frame: PluginData) -> None:
         match frame.name:
             case "metrics":
-                self.metrics.setdefault(host, HostMetrics()).take(frame.data)
+                if isinstance(facts := frame.data.get("facts"), dict):
+                    self.facts[host] = facts
                 self.c.metrics.take(host, frame.data, time.time())
             case "schedule":
                 self._schedule(host, frame.data)
@@ -143,7 +130,7 @@ class HostPlugins:
         known = self.c.world.expected.hosts
         gone = [h for h in self.tables if h not in known]
         for host in gone:
-            for table in (self.tables, self.metrics, self.ends, self.next, self._sent, self._noted):
+            for table in (self.tables, self.facts, self.ends, self.next, self._sent, self._noted):
                 table.pop(host, None)
 
     async def _send_rest(self, hosts: list[str]) -> None:

@@ -149,7 +149,7 @@ def _identities(
     root: Path, expected: Expected, authority: Authority, url: str, say: Callable[[str], None]
 ) -> list[Write]:
     """New certificates for the hosts of this machine; their agents come back by themselves."""
-    local = LocalHosts(root, authority, expected.name)
+    local = LocalHosts(root, authority)
     writes: list[Write] = []
     for name, host in expected.hosts.items():
         directory = root / name

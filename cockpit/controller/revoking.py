@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from cockpit.controller.ledger import Ledger
 from cockpit.link.pki import HOST_LIFE
 from cockpit.model.names import near
 from cockpit.plan.steps import Bad
@@ -45,8 +44,7 @@ class Revoked(msgspec.Struct, frozen=True, kw_only=True):
 class Revoking:
     """The table `revoked`. `on_change` are called after each change, once it is on disk."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self) -> None:
         self.rows: dict[str, Revoked] = {}
         self.on_change: list[Callable[[Revoked], None]] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -293,7 +294,7 @@ class Runner:
         gen = int(step.unit.rpartition(":")[2])
         return unit_spec(expected, step.instance, gen, artifact, data)
 
-    def _record(self, id: str) -> Any:
+    def _record(self, id: str) -> Mapping[str, Any]:
         """Of `name/version`. Raises KeyError when the store has it no more."""
         record = self.c.catalog.records.get(id)
         if record is None:
@@ -447,7 +448,7 @@ class Runner:
             return ()
         return tuple(str(line) for line in answer.data.get("lines", ())) if answer.ok else ()
 
-    def spawn(self, work: Any) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

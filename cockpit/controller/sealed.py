@@ -9,7 +9,10 @@ or cut off at the end. The header is authenticated with each.
 from __future__ import annotations
 
 import os
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MAGIC = b"COCKPIT-SEALED1\n"
 FRAME = 64 * 1024
@@ -28,7 +31,7 @@ class BrokenSeal(Exception):
     """Something in the file was altered, or its end is missing."""
 
 
-def _cipher(passphrase: str, header: bytes) -> object:
+def _cipher(passphrase: str, header: bytes) -> AESGCM:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
@@ -64,7 +67,7 @@ class Sealer:
     def _put(self, part: bytes, last: bool) -> None:
         nonce = _nonce(self._header, self._count, last)
         self._count += 1
-        self._out.write(self._cipher.encrypt(nonce, part, self._header))  # type: ignore[attr-defined]
+        self._out.write(self._cipher.encrypt(nonce, part, self._header))
 
 
 class Unsealer:
@@ -98,7 +101,7 @@ class Unsealer:
             raise BrokenSeal("it is too long")
         try:
             nonce = _nonce(self._header, self._count, last)
-            part: bytes = self._cipher.decrypt(nonce, sealed, self._header)  # type: ignore[attr-defined]
+            part = self._cipher.decrypt(nonce, sealed, self._header)
         except (InvalidTag, ValueError):
             if self._count == 0:
                 raise WrongPassphrase("wrong passphrase, or the file was altered") from None

@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import msgspec
 
 from cockpit.act.journal import Tampered
 from cockpit.agent.files import make_dir
+from cockpit.agent.keeper_client import answers
 from cockpit.artifacts.packed import Damaged
 from cockpit.controller.collecting import Collecting
 from cockpit.controller.core import Controller, open_backend
-from cockpit.controller.local import keeper_answers
 from cockpit.history.writing import Limits
 from cockpit.memory import one_arena
 from cockpit.model.topology import Expected, to_doc
@@ -55,7 +55,7 @@ def here() -> Who:
 
 
 @contextlib.contextmanager
-def lock(state: Path) -> Any:
+def lock(state: Path) -> Iterator[None]:
     """One controller per state directory. Raises Refused when another one has it."""
     make_dir(str(state), 0o710)  # the group reaches the view socket
     path = state / "controller.lock"
@@ -113,7 +113,7 @@ async def controller(options: Options, expected: Expected | None) -> AsyncIterat
 def lost_state(state: Path, hosts: Path) -> None:
     """Raises Refused when the state is empty but hosts of this machine run by a head revision: a file would
     be older than what it starts from."""
-    held = sorted(p.parent for p in hosts.glob("*/head.json") if keeper_answers(p.parent))
+    held = sorted(p.parent for p in hosts.glob("*/head.json") if answers(p.parent))
     if held:
         raise Refused(
             f"{state} is empty, but hosts in {hosts} ({', '.join(h.name for h in held[:3])}) run by an earlier "

@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import collections
 import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cockpit.controller.direct import Word
-from cockpit.controller.hosttasks import end_there, mine, place_of, seen
+from cockpit.controller.hosttasks import Talk, host_of, mine, seen, size_of
 from cockpit.link.hub import Answer
-from cockpit.model.names import near
 from cockpit.model.topology import Expected
 from cockpit.model.view import Who
 from cockpit.plan.direct import direct_plan
@@ -39,10 +36,7 @@ IDLE = 3600.0
 """Seconds without a key after which a shell at a terminal is ended."""
 LIFE = 24 * 3600.0
 PER_PERSON, PER_HOST = 10, 20
-BEGIN = 30.0
-"""Seconds that a host may take to begin one."""
 LATE = 30.0
-LAST_BYTES = 3.0
 MAX_ARGV = 128 * 1024
 MAX_SIDE = 1000
 
@@ -94,7 +88,7 @@ class Shells:
             return {}
 
         async def shell_took(who: Who, args: dict[str, Any]) -> Any:
-            self._mine(who, args).shown(int(args.get("bytes") or 0))
+            self._mine(who, args).taken(int(args.get("bytes") or 0))
             return {}
 
         async def shell_resize(who: Who, args: dict[str, Any]) -> Any:
@@ -131,7 +125,7 @@ class Shells:
         """See `streams`. Raises Bad, Refused, ConnectionError. When it is closed the shell is ended."""
         plan = self.plan(request, who)
         (host,) = plan.intent.targets
-        shell = _Shell(self.c, f"shell-{uuid.uuid4().hex}", request, host, who)
+        shell = _Shell(self.c, request, host, who)
         guarded = await self.c.direct.admit(plan, who, request, shell.task[:14])
         self._open[shell.task] = shell
         # the id lets nobody type, and the journal is read by many: it gets only the beginning
@@ -174,17 +168,12 @@ class Shells:
 
     def _check(self, request: Request, who: Who) -> str:
         """The host. Raises Bad, Refused, ConnectionError."""
-        expected = self.c.world.expected
-        if bool(request.host) == bool(request.instance):
-            raise Bad("shell wants a host or an instance")
+        host = host_of(self.c.world, request.host, request.instance, "shell")
         if request.argv and (not request.argv[0] or any("\0" in a for a in request.argv)):
             raise Bad("shell: the command begins with a program")
         if sum(len(a.encode()) for a in request.argv) > MAX_ARGV:
             raise Bad(f"these words are longer than {MAX_ARGV} bytes")
-        host = request.host or place_of(self.c.world, request.instance)[0]
-        if host not in expected.hosts:
-            raise Bad(f"no host {host!r}{near(host, expected.hosts)}")
-        if why := forbidden(expected, host):
+        if why := forbidden(self.c.world.expected, host):
             raise Refused(why)
         open = list(self._open.values())
         if sum(s.who.author == who.author for s in open) >= PER_PERSON:
@@ -200,67 +189,29 @@ class Shells:
         return mine(self._open, args.get("shell"), who, "shell")
 
 
-class _Shell:
-    def __init__(self, controller: Controller, task: str, request: Request, host: str, who: Who) -> None:
-        self.c = controller
-        self.task = task
+class _Shell(Talk):
+    kind = "shell"
+    LAST_BYTES = 3.0
+
+    def __init__(self, controller: Controller, request: Request, host: str, who: Who) -> None:
+        super().__init__(controller, host, who)
         self.request = request
-        self.host = host
-        self.who = who
-        self.user = ""
-        self._waiting: collections.deque[dict[str, Any]] = collections.deque()
-        self._held = 0
-        """Bytes that came and were not shown yet."""
         self._came = 0
         self._typed = 0
         """Bytes that the far side has not taken yet."""
         self._tokens, self._at = BURST, time.monotonic()
-        self._begun = asyncio.Event()
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._typing = asyncio.Lock()
-        self._over = False
         self._flooded = False
-
-    @property
-    def begun(self) -> bool:
-        return self._begun.is_set()
 
     async def command(self) -> Answer:
         """Raises ConnectionError, TimeoutError."""
         r = self.request
-        args = {
-            "task": self.task, "instance": r.instance, "argv": list(r.argv), "tty": r.tty, "rows": r.rows,
-            "cols": r.cols, "term": r.term, "credit": WINDOW, "idle": IDLE, "timeout": LIFE,
-        }  # fmt: skip
-        try:
-            return await self.c.hub.command(self.host, "shell", args, task=self.task, timeout=LIFE + LATE)
-        finally:
-            self._wake.set()
+        return await self.run({
+            "instance": r.instance, "argv": list(r.argv), "tty": r.tty, "rows": r.rows, "cols": r.cols,
+            "term": r.term, "credit": WINDOW, "idle": IDLE, "timeout": LIFE,
+        }, LIFE + LATE)  # fmt: skip
 
-    async def items(self, work: asyncio.Task[Answer]) -> AsyncIterator[dict[str, Any]]:
-        """What comes, until the far side has answered and all it said is here."""
-        limit: float | None = time.monotonic() + BEGIN
-        wanted = -1
-        while True:
-            while self._waiting:
-                yield self._waiting.popleft()
-            if self._begun.is_set() and not work.done():
-                limit = None
-            if work.done() and wanted < 0:
-                answer = None if work.exception() is not None else work.result()
-                wanted = int(answer.data.get("bytes") or 0) if answer is not None and answer.ok else 0
-                limit = time.monotonic() + LAST_BYTES
-            if (wanted >= 0 and self._came >= wanted) or self._flooded:
-                return
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(None if limit is None else max(0.0, limit - time.monotonic())):
-                    await self._wake.wait()
-            except TimeoutError:
-                if wanted >= 0:
-                    return
-                raise ConnectionError(f"no shell on {self.host} within {BEGIN:g} s: its agent is silent") from None
+    def _whole(self, wanted: int) -> bool:
+        return self._came >= wanted >= 0 or self._flooded
 
     def conclude(self, answer: Answer) -> dict[str, Any]:
         """How it ended. Raises Bad when it never began."""
@@ -285,7 +236,7 @@ class _Shell:
         for name in ("out", "err"):
             text = data.get(name)
             if isinstance(text, str):
-                size = len(text) * 3 // 4 - text[-2:].count("=")
+                size = size_of(text)
                 self._came += size
                 self._held += size
                 self._waiting.append({"data": text, "err": True} if name == "err" else {"data": text})
@@ -301,7 +252,7 @@ class _Shell:
 
     async def type(self, raw: bytes, eof: bool) -> None:
         """Returns when there is room for more."""
-        async with self._typing:
+        async with self._turn:
             await self._begun.wait()
             now = time.monotonic()
             self._tokens = min(BURST, self._tokens + (now - self._at) * RATE) - len(raw)
@@ -313,22 +264,3 @@ class _Shell:
             while self._typed >= MAX_TYPED and not self._over:
                 self._room.clear()
                 await self._room.wait()
-
-    def shown(self, count: int) -> None:
-        """Credit for as much; never for more than what came."""
-        count = max(0, min(count, self._held))
-        self._held -= count
-        if count:
-            self.tell({"credit": count})
-
-    def tell(self, data: dict[str, Any]) -> None:
-        self.c.hub.send(self.host, {"t": "input", "task": self.task, "data": data})
-
-    def end(self) -> None:
-        end_there(self.c.hub, self.host, self.task, "shell-end")
-
-    def closed(self) -> None:
-        """Whoever types has nobody to wait for any more."""
-        self._over = True
-        self._begun.set()
-        self._room.set()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cockpit.model.advice_rows import ADVICE, CLUSTER, HOST, REGION, RISK, SERVICE, WEIGHTS, AdviceRow
 from cockpit.model.topology import Expected, Service
-from cockpit.model.units import plural
+from cockpit.model.units import plural, tally
 from cockpit.model.view import CHANGING, HostRow, InstanceRow, RelayRow
 
 MANY_RESTARTS = 10
@@ -149,7 +149,7 @@ def _versions(w: Whole) -> Iterable[Found]:
         rows = w.rows(path)
         found = Counter(r.version_actual for r in rows if r.version_actual)
         if len(found) > 1 and not any(r.mark == CHANGING for r in rows):
-            words = ", ".join(f"{v} ({n})" for v, n in sorted(found.items()))
+            words = tally(found)
             yield Found(path, f"{len(found)} versions run side by side and no action is at work: {words}",
                         "converge it, or deploy one of them")
 
@@ -255,7 +255,7 @@ def _no_relay(w: Whole) -> Iterable[Found]:
 def _agents(w: Whole) -> Iterable[Found]:
     found = Counter(h.agent_version for h in w.hosts.values() if h.agent_version and not h.upgrading)
     if len(found) > 1:
-        words = ", ".join(f"{v} ({n})" for v, n in sorted(found.items()))
+        words = tally(found)
         yield Found("", f"agents of {len(found)} versions: {words}", "cockpit upgrade")
 
 

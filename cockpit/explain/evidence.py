@@ -9,6 +9,7 @@ from cockpit.act.table import VERBS
 from cockpit.explain.facts import ENDED, Facts, touches
 from cockpit.explain.wrong import Sort, unheard
 from cockpit.model import drift as kinds
+from cockpit.model.units import shorten
 from cockpit.model.view import ABSENT, CHANGING, DRIFT, FAILED, OK, PAUSED, UNKNOWN, ActionRow, HostRow, InstanceRow
 from cockpit.model.why_rows import Evidence, Remedy
 
@@ -166,7 +167,7 @@ def _at_work(facts: Facts, ids: Iterable[str]) -> list[ActionRow]:
 
 
 def _action(facts: Facts, row: ActionRow) -> Evidence:
-    title = " ".join(facts.short(w) for w in (row.title or row.verb).split(" "))
+    title = shorten(row.title or row.verb, facts.short)
     text = f"{row.id} {title} is {row.state} here" + (f": {row.note}" if row.note else "")
     return Evidence(kind="action", text=text, at=row.started, mark=row.mark, door=("action", row.id))
 

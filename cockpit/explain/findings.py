@@ -12,11 +12,9 @@ from cockpit.explain.facts import ENDED, Facts
 from cockpit.explain.suspects import suspects
 from cockpit.explain.wrong import BAD, Sort, unheard
 from cockpit.model import why_rows as rows
-from cockpit.model.units import plural
+from cockpit.model.units import plural, shorten
 from cockpit.model.view import BADNESS, DRIFT, FAILED, PAUSED, UNKNOWN
 from cockpit.model.why_rows import ACTION, BECAUSE, HOST, OBJECTS, PERHAPS, REGION, RELAY, SERVICE, Cause, Finding
-
-HERE = {"running": "runs here", "interrupted": "was interrupted here"}
 
 
 class Writer:
@@ -137,7 +135,7 @@ class Writer:
             return f"no host of region {name} answers: perhaps the network there"
         if trouble.kind == ACTION:
             row = facts.actions[name]
-            title = " ".join(facts.short(w) for w in (row.title or row.verb).split(" "))
+            title = shorten(row.title or row.verb, facts.short)
             return f"{row.id} {title} {'was' if row.state == 'interrupted' else 'is'} {row.state}"
         drift = facts.drift[name]
         return f"{facts.short(drift.target)}: {drift.kind}"

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from itertools import islice
 
 from cockpit.explain.facts import Facts, covers
+from cockpit.model.units import shorten
 from cockpit.model.view import ActionRow, Change, RevisionRow
 from cockpit.model.why_rows import CLUSTER, HOST, RELAY, Suspect
 
@@ -81,7 +82,7 @@ def _before(action: ActionRow, since: float) -> float | None:
 
 
 def _of_action(facts: Facts, action: ActionRow, since: float, before: float) -> Suspect:
-    what = " ".join(facts.short(w) for w in (action.title or action.verb).split(" "))
+    what = shorten(action.title or action.verb, facts.short)
     revision = f", rev {action.revision}" if action.revision is not None else ""
     if action.ended is not None and action.ended <= since:
         end = END.get(action.state, "ended")

@@ -101,10 +101,6 @@ class Group:
         return self._since[0]
 
     @property
-    def latest(self) -> float | None:
-        return max((s for s, _ in self.ids.values() if s is not None), default=None)
-
-    @property
     def mark(self) -> str:
         if self._mark is None:
             self._mark = max((m for _, m in self.ids.values()), key=lambda m: BADNESS[m])

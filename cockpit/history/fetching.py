@@ -15,14 +15,14 @@ from typing import Any
 
 from cockpit.history.folding import folded
 from cockpit.history.patience import calm
-from cockpit.model.history_rows import Asked
+from cockpit.model.asking import Caller
 from cockpit.model.view import Snapshot
 
 LARGEST = 256 * 1024 * 1024
 """Bytes of a segment that are taken; a controller writes none of half that size."""
 
 
-async def past(session: Asked, at: float) -> Snapshot:
+async def past(session: Caller, at: float) -> Snapshot:
     """The whole state at a moment. Raises what sessions raise, and Bad when it cannot be read."""
     data = bytearray()
     wanted = -1

@@ -10,6 +10,12 @@ MOST_MACHINES = 20_000
 MOST_BYTES = 64 * 1024 * 1024
 """Of one source file or answer."""
 
+SIGNALS = {
+    "1": "HUP", "2": "INT", "3": "QUIT", "6": "ABRT", "9": "KILL", "10": "USR1", "12": "USR2", "13": "PIPE",
+    "14": "ALRM", "15": "TERM", "18": "CONT", "28": "WINCH", "30": "PWR",
+}  # fmt: skip
+"""Numbers that a supervisor's file may have for a signal's name."""
+
 
 class BadSource(Exception):
     """A source cannot be read at all; the sentence says where and why."""

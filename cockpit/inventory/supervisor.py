@@ -8,19 +8,18 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from cockpit.inventory.found import Found, Place, Program, braces
+from cockpit.inventory.found import SIGNALS, Found, Place, Program, braces
 from cockpit.inventory.secret import clean_argv, how_to_give, split_env
 from cockpit.inventory.supervisor_conf import MOST_PROCESSES, Conf, Unknown, expand, key_values
 from cockpit.model.problems import Wrong
-from cockpit.model.topology import Limits, Restart, Runtime, Service, Stop
+from cockpit.model.topology import Limits, Mode, Restart, Runtime, Service, Stop
 from cockpit.model.units import LONGEST, parse_signal
 
-_MODES = {"true": "always", "false": "never", "unexpected": "on-failure"}
+_MODES: dict[str, Mode] = {"true": "always", "false": "never", "unexpected": "on-failure"}
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 _STOPPED = ("STOPPED", "EXITED")
 _SLOT = re.compile(r"%\(process_num\)(0?\d{0,3})d|%\(process_num\)s")
-_SIGNALS = {"1": "HUP", "2": "INT", "3": "QUIT", "9": "KILL", "10": "USR1", "12": "USR2", "15": "TERM"}
 
 
 def services(
@@ -213,9 +212,9 @@ def _one(
             directory=expand(options["directory"], own) if options.get("directory") else "",
             user=expand(options.get("user", ""), own),
             limits=Limits(), logs=logs, runtime=Runtime(supervisord=braces(full)),
-            restart=Restart(mode=_MODES[mode], attempts=_attempts(options)),  # type: ignore[arg-type]
+            restart=Restart(mode=_MODES[mode], attempts=_attempts(options)),
             stop=Stop(
-                signal=parse_signal(_SIGNALS.get(signal, signal)),
+                signal=parse_signal(SIGNALS.get(signal, signal)),
                 grace=min(LONGEST, float(options.get("stopwaitsecs", "10"))),
             ),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from cockpit.inventory.found import Found, Place, Program, braces
+from cockpit.inventory.found import SIGNALS, Found, Place, Program, braces
 from cockpit.inventory.secret import clean_argv, how_to_give, split_env
 from cockpit.inventory.unit_text import (
     Unit,
@@ -18,7 +18,7 @@ from cockpit.inventory.unit_text import (
     variables,
 )
 from cockpit.model.problems import Wrong
-from cockpit.model.topology import Check, Limits, Restart, Runtime, Service, Stop
+from cockpit.model.topology import Check, Limits, Mode, Restart, Runtime, Service, Stop
 from cockpit.model.units import LARGEST, LONGEST, parse_signal
 
 PROPERTIES = (
@@ -29,7 +29,7 @@ PROPERTIES = (
 OWN = ("/etc/systemd/system/", "/usr/local/lib/systemd/system/")
 """Where an administrator's units lie; those of the distribution are elsewhere."""
 _RUNS = ("active", "activating", "reloading")
-_MODES = {
+_MODES: dict[str, Mode] = {
     "no": "never", "always": "always", "on-failure": "on-failure", "on-abnormal": "on-failure",
     "on-abort": "on-failure", "on-watchdog": "on-failure", "on-success": "never",
 }  # fmt: skip
@@ -37,8 +37,6 @@ _LIMITS = {
     "open_files": "LimitNOFILE", "processes": "LimitNPROC", "memory": "LimitAS", "core": "LimitCORE", 
     "cpu": "LimitCPU",
 }  # fmt: skip
-_NUMBERS = {"1": "HUP", "2": "INT", "3": "QUIT", "6": "ABRT", "9": "KILL", "10": "USR1", "12": "USR2", "13": "PIPE",
-            "14": "ALRM", "15": "TERM", "18": "CONT", "28": "WINCH", "30": "PWR"}  # fmt: skip
 
 
 def own_units(shows: list[dict[str, str]]) -> tuple[list[str], list[str]]:
@@ -103,8 +101,8 @@ def _program(
             user=show.get("User", "") if show.get("DynamicUser") != "yes" else "",
             directory=directory if directory.startswith("/") else "",
             runtime=Runtime(systemd=braces(name)), limits=_limits(show, unit, notes),
-            restart=Restart(mode=_MODES.get(mode, "never")),  # type: ignore[arg-type]
-            stop=Stop(signal=parse_signal(_NUMBERS.get(signal, signal)), grace=min(LONGEST, grace or 90.0)),
+            restart=Restart(mode=_MODES.get(mode, "never")),
+            stop=Stop(signal=parse_signal(SIGNALS.get(signal, signal)), grace=min(LONGEST, grace or 90.0)),
             check=Check(notify=True) if show.get("Type") in ("notify", "notify-reload") else None,
         ),
     )  # fmt: skip

@@ -9,11 +9,12 @@ every message may be lost, repeated, or come after a restart of the controller.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-from cockpit.link.messages import AnyFrame, Eof, Tested, Unknown
+from cockpit.link.links import Link
+from cockpit.link.messages import AnyFrame, Eof, Hello, Tested, Unknown
 
 MAIN, CANDIDATE, RETIRED = "", "candidate", "retired"
 ROLES = {"candidate": CANDIDATE, "retired": RETIRED, "retiring": RETIRED}
@@ -23,32 +24,8 @@ LEAVING_TELLS = frozenset({"result", "progress", "log", "releases", "plugin"})
 """Kinds of frames that count from an agent that leaves; all else is told by the one that serves."""
 
 
-class Link(Protocol):
-    @property
-    def host(self) -> str: ...
-
-    def send(self, frame: dict[str, Any]) -> None: ...
-
-    def cut(self) -> None: ...
-
-
-class Hello(Protocol):
-    @property
-    def agent_pid(self) -> int | None: ...
-
-    @property
-    def role(self) -> str: ...
-
-    @property
-    def replaces(self) -> int | None: ...
-
-
 class Hub(Protocol):
     """What is asked of the hub."""
-
-    def serving(self, host: str) -> Link | None:
-        """The link that commands of this host go to."""
-        ...
 
     def move(self, host: str, link: Link, hello: Hello) -> None:
         """From now on this link serves. The one before stays open, and unanswered commands stay open too.
@@ -91,14 +68,6 @@ class Candidates:
             old.link.cut()
         every.append(_Known(link, hello, role))
         return role
-
-    def keeps(self, old: Link, hello: Hello) -> bool:
-        """May the serving link `old` stay open, although `hello` serves from now on? Its agent leaves, then."""
-        known = self._of(old)
-        if known is None or hello.replaces is None or known.hello.agent_pid != hello.replaces:
-            return False
-        known.role = RETIRED
-        return True
 
     def opened(self, link: Link) -> None:
         """After the welcome."""
@@ -213,22 +182,10 @@ class Candidates:
         self._hub.told(host, self.words(host))
 
 
-class _Main(msgspec.Struct, frozen=True):
-    """All that counts of the hello of a link that serves."""
-
-    agent_pid: int | None
-    role: str = MAIN
-    replaces: int | None = None
-
-
 class Facts(Protocol):
     """What `HubCandidates` asks of the controller."""
 
-    def agent_pid(self, host: str) -> int | None:
-        """Of the agent that serves there."""
-        ...
-
-    def connected(self, host: str, hello: Any) -> None:
+    def connected(self, host: str, hello: Hello) -> None:
         """Another agent serves."""
         ...
 
@@ -242,9 +199,9 @@ class Facts(Protocol):
 class Mover(Protocol):
     """What `HubCandidates` uses of `cockpit.link.hub.Hub`."""
 
-    links: dict[str, Any]
+    links: dict[str, Link]
 
-    def promote(self, link: Any) -> Any: ...
+    def promote(self, link: Link) -> Link | None: ...
 
 
 class HubCandidates:
@@ -257,25 +214,22 @@ class HubCandidates:
 
     # cockpit.link.owners.Candidates
 
-    def admits(self, link: Any, hello: Any) -> str:
+    def admits(self, link: Link, hello: Hello) -> str:
         """Why a candidate (or an agent that leaves) is refused; empty when it may stay."""
         if hello.role == CANDIDATE and hello.replaces is None:
             return "a candidate must say which agent it replaces"
         self._core.admit(link, hello)
         return ""
 
-    def connected(self, link: Any, hello: Any) -> None:
+    def connected(self, link: Link, hello: Hello) -> None:
         self._core.opened(link)
 
-    def frame(self, link: Any, frame: AnyFrame) -> None:
+    def frame(self, link: Link, frame: AnyFrame) -> None:
         self._look(link.host)
         self._core.frame(link, frame)
 
-    def gone(self, link: Any, why: str) -> None:
+    def gone(self, link: Link, why: str) -> None:
         self._core.closed(link)
-
-    def words(self, host: str) -> str:
-        return self._core.words(host)
 
     def _look(self, host: str) -> None:
         """The serving link as the hub has it now."""
@@ -284,13 +238,9 @@ class HubCandidates:
             if known.link is not main:
                 self._core._links[host].remove(known)
         if main is not None and self._core._of(main) is None:
-            self._core.admit(main, _Main(self._facts.agent_pid(host)))
+            self._core.admit(main, msgspec.structs.replace(main.hello, role=MAIN))
 
     # Hub, for the core
-
-    def serving(self, host: str) -> Link | None:
-        found: Link | None = self._hub.links.get(host)
-        return found
 
     def move(self, host: str, link: Link, hello: Hello) -> None:
         self._hub.promote(link)

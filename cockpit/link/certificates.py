@@ -45,12 +45,6 @@ def uris(cert: x509.Certificate) -> list[str]:
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
-def peer_uuid(peercert: Mapping[str, Any] | bytes | None) -> str:
-    """The UUID of a verified certificate; empty when it has none or several (the controller's has none)."""
-    uuids = [u[len("urn:uuid:") :] for u in _peer_uris(peercert) if u.startswith("urn:uuid:")]
-    return uuids[0] if len(uuids) == 1 else ""
-
-
 def fingerprint(cert: x509.Certificate | str | bytes) -> str:
     """SHA-256 (hex) of a certificate's DER form."""
     return fingerprint_der(parse(cert).public_bytes(serialization.Encoding.DER))

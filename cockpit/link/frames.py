@@ -11,8 +11,6 @@ from typing import Any
 PROTOCOL = 1
 SUBPROTOCOL = "cockpit.1"
 MAX_FRAME = 4 * 1024 * 1024
-MAX_LINE = 1024 * 1024
-"""Longest JSON line on the Unix sockets of a host."""
 
 Frame = dict[str, Any]
 

@@ -222,6 +222,7 @@ class Hub:
 
     def arrive(self, link: Link, hello: messages.Hello, *, known: bool = False) -> str:
         """A host is there; why it is refused, or empty. A known one needs no welcome."""
+        link.hello = hello
         facts = self.owner.welcome(link.host, link.uuid)
         if facts is None:
             return "host is not in the topology"

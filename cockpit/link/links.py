@@ -7,7 +7,7 @@ import itertools
 import time
 from typing import Any
 
-from cockpit.link import frames
+from cockpit.link import frames, messages
 from cockpit.link.channel import Channel, ChannelClosed
 
 QUEUED = 10_000
@@ -20,6 +20,8 @@ class Link:
 
     path: tuple[str, ...] = ()
     """The relays it passes, nearest to the agent first; empty: it is connected here."""
+    hello: messages.Hello
+    """What it said of itself when it came; the hub notes it."""
 
     def __init__(self, host: str, uuid: str, transport: str) -> None:
         self.host, self.uuid, self.transport = host, uuid, transport

@@ -34,14 +34,13 @@ from cockpit.link.certificates import (
     fingerprint,
     peer_identity,
     peer_name,
-    peer_uuid,
     uris,
 )
 from cockpit.link.tokens import BadToken, Token, parse_token
 
 __all__ = [
     "Authority", "BadToken", "Facts", "JoinRefused", "Token", "facts", "fingerprint", "make_token", "parse_token",
-    "peer_identity", "peer_name", "peer_uuid", "token_digest",
+    "peer_identity", "peer_name", "token_digest",
 ]
 
 CA_LIFE = timedelta(days=3653)

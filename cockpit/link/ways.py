@@ -8,7 +8,6 @@ tried on the same way. When every pair had its turn, a pause with chance in it, 
 
 from __future__ import annotations
 
-import hashlib
 import random
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set
 
@@ -211,13 +210,3 @@ def pause(failures: int, cheap: bool, chance: Callable[[float, float], float] = 
     """Seconds before the next round. A connection that nobody takes is cheap and means that nobody listens yet:
     it is tried again within 2 s however long it lasts; what costs a handshake grows to 5 s."""
     return chance(0.1, min(SOON if cheap else LATER, 0.5 * 2.0 ** min(failures, 6)))
-
-
-def spread(relays: Sequence[str], host: str) -> List[str]:
-    """The relays of a region in this host's own order, which never changes while they stay the same:
-    the fleet spreads over them, and over those that are left when one is gone."""
-
-    def rank(relay: str) -> bytes:
-        return hashlib.sha256(f"{host}\0{relay}".encode()).digest()
-
-    return sorted(relays, key=rank)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from cockpit.model.view import Row
+
+if TYPE_CHECKING:
+    from cockpit.model.asking import Caller
 
 RISK, ADVICE = "risk", "advice"
 """A risk takes something down, or hides that it is down, as soon as one thing fails; advice is good practice."""
@@ -31,10 +34,6 @@ class AdviceRow(Row, frozen=True, kw_only=True):
     """Words of the command line that show it."""
 
 
-class Asked(Protocol):
-    async def call(self, op: str, args: dict[str, Any] | None = None) -> Any: ...
-
-
-async def advice(session: Asked, name: str = "") -> list[AdviceRow]:
+async def advice(session: Caller, name: str = "") -> list[AdviceRow]:
     """Risks first. `name`: only about a service, a group, a host or a region. Raises Bad for an unknown one."""
     return msgspec.convert(await session.call("advice", {"name": name}), list[AdviceRow])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from cockpit.model.asking import Caller
+
 
 ALLOW, CONFIRM, APPROVE, DENY = "allow", "confirm", "approve", "deny"
 RANK = {ALLOW: 0, CONFIRM: 1, APPROVE: 2, DENY: 3}
@@ -92,12 +96,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no plan."""
 
 
-async def approvals(session: Any) -> tuple[RequestRow, ...]:
+async def approvals(session: Caller) -> tuple[RequestRow, ...]:
     """Every request that is kept, the latest first. Raises as `Session.call` does."""
     return msgspec.convert(await session.call("approvals"), tuple[RequestRow, ...])
 
 
-async def approval(session: Any, id: str) -> Request:
+async def approval(session: Caller, id: str) -> Request:
     """One request, with its plan as it would be now. Raises Bad for an unknown id."""
     from cockpit.plan.steps import Intent, Plan
 
@@ -108,12 +112,12 @@ async def approval(session: Any, id: str) -> Request:
     return msgspec.structs.replace(found, intent=intent, plan=plan)
 
 
-async def approve(session: Any, id: str, digest: str) -> RequestRow:
+async def approve(session: Caller, id: str, digest: str) -> RequestRow:
     """Agree to the plan with this digest, which starts it. Raises Bad, Refused."""
     return msgspec.convert(await session.call("approve", {"id": id, "digest": digest}), RequestRow)
 
 
-async def direct(session: Any, verb: str, request: dict[str, Any]) -> Any:
+async def direct(session: Caller, verb: str, request: dict[str, Any]) -> Any:
     """The plan of what runs at once, with the verdict. Raises Bad, Refused, ConnectionError."""
     from cockpit.plan.steps import Plan
 
@@ -121,6 +125,6 @@ async def direct(session: Any, verb: str, request: dict[str, Any]) -> Any:
     return msgspec.convert(found, Plan, from_attributes=True)
 
 
-async def refuse(session: Any, id: str, reason: str = "") -> RequestRow:
+async def refuse(session: Caller, id: str, reason: str = "") -> RequestRow:
     """Refuse a request, or withdraw one's own. Raises Bad, Refused."""
     return msgspec.convert(await session.call("refuse", {"id": id, "reason": reason}), RequestRow)

@@ -6,8 +6,7 @@ The functions are used by screens and commands alike; they go over any session, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,6 +25,9 @@ from cockpit.model.view import (
     Row,
 )
 
+if TYPE_CHECKING:
+    from cockpit.model.asking import Caller
+
 TABLES: dict[str, type[Row]] = {
     "nodes": NodeRow, "instances": InstanceRow, "hosts": HostRow, "drift": DriftRow, "endpoints": EndpointRow,
     "actions": ActionRow, "pushes": PushRow, "relays": RelayRow, "alerts": AlertRow,
@@ -37,14 +39,6 @@ KINDS = {
     "actions": "action", "pushes": "push", "relays": "relay", "alerts": "alert",
 }  # fmt: skip
 """Table -> the word for one of its rows."""
-
-class Asked(Protocol):
-    """What of a session (`cockpit.ports.Session`) these questions need."""
-
-    async def call(self, op: str, args: dict[str, Any] | None = None) -> Any: ...
-
-    def stream(self, op: str, args: dict[str, Any] | None = None) -> AsyncIterator[Any]: ...
-
 
 NEW, GONE, CHANGED = "new", "gone", "changed"
 
@@ -162,19 +156,19 @@ class Step(Row, frozen=True, kw_only=True):
     """The gap that `at` lies in: the state is the one before it."""
 
 
-async def moments(session: Asked, start: float, end: float, resolution: float) -> Moments:
+async def moments(session: Caller, start: float, end: float, resolution: float) -> Moments:
     """At most 10,000 moments: a finer resolution is made coarser (see the answer's)."""
     return msgspec.convert(
         await session.call("moments", {"start": start, "end": end, "resolution": resolution}), Moments
     )
 
 
-async def between(session: Asked, start: float, end: float, *, limit: int = 5000) -> Between:
+async def between(session: Caller, start: float, end: float, *, limit: int = 5000) -> Between:
     return msgspec.convert(await session.call("between", {"start": start, "end": end, "limit": limit}), Between)
 
 
 async def life(
-    session: Asked, kind: str, name: str, *, start: float = 0.0, end: float | None = None, limit: int = 500
+    session: Caller, kind: str, name: str, *, start: float = 0.0, end: float | None = None, limit: int = 500
 ) -> Life:
     """The last `limit` changes of an object in a range; `end` None is now.
 
@@ -184,6 +178,6 @@ async def life(
     return msgspec.convert(await session.call("lives", args), Life)
 
 
-async def step(session: Asked, at: float, *, to: float | None = None, way: int = 0) -> Step:
+async def step(session: Caller, at: float, *, to: float | None = None, way: int = 0) -> Step:
     """From the state at `at` to that at `to`, or to the next (`way` 1) or previous (-1) change."""
     return msgspec.convert(await session.call("past_step", {"at": at, "to": to, "way": way}), Step)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cockpit.model.units import size_text
+
+if TYPE_CHECKING:
+    from cockpit.model.asking import Caller
 
 SHARE, BYTES, RATE, CORES, TASKS = "%", "bytes", "bytes/s", "cores", "tasks"
 
@@ -21,12 +24,6 @@ INSTANCE_FIELDS = {"cpu": (CORES, "processor"), "memory": (BYTES, "memory in use
 FIELDS = {"host": HOST_FIELDS, "instance": INSTANCE_FIELDS}
 
 NO_DATA = "no data"
-
-
-class Asks(Protocol):
-    async def call(self, op: str, args: dict[str, Any] | None = None) -> Any: ...
-
-    def stream(self, op: str, args: dict[str, Any] | None = None) -> AsyncIterator[Any]: ...
 
 
 class Trail(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -97,16 +94,16 @@ Loads = dict[str, dict[str, float] | None]
 """Name -> latest numbers by field; None: nothing is heard of it any more."""
 
 
-async def numbers(session: Asks, kind: str, name: str, span: float = 360.0) -> Numbers:
+async def numbers(session: Caller, kind: str, name: str, span: float = 360.0) -> Numbers:
     """Raises Bad for an unknown name, ConnectionError without an answer."""
     return msgspec.convert(await session.call("metrics", {"kind": kind, "name": name, "span": span}), Numbers)
 
 
-async def traffic(session: Asks) -> Traffic:
+async def traffic(session: Caller) -> Traffic:
     return msgspec.convert(await session.call("traffic"), Traffic)
 
 
-async def loads(session: Asks, kind: str, names: Sequence[str] | None = None) -> AsyncIterator[Loads]:
+async def loads(session: Caller, kind: str, names: Sequence[str] | None = None) -> AsyncIterator[Loads]:
     """All of one kind, or of these names, in parts and then an empty one; then what changed in the same manner,
     until it is closed."""
     ask = {"kind": kind} if names is None else {"kind": kind, "names": list(names)}

@@ -49,8 +49,3 @@ OK = "ok"
 FAILING = "failing"
 WAITING = "starting"
 NO_CHECK = "none"
-
-
-def truer(a: State, b: State) -> State:
-    """Of two observations of one run, the larger is the truer."""
-    return a if a >= b else b

@@ -131,10 +131,13 @@ class Limits(Spec, frozen=True, kw_only=True):
     """CPU seconds."""
 
 
+Mode = Literal["always", "on-failure", "never"]
+
+
 class Restart(Spec, frozen=True, kw_only=True):
     """Keeper's restart policy. The first restart is at once, then back-off doubles."""
 
-    mode: Literal["always", "on-failure", "never"] = "always"
+    mode: Mode = "always"
     delay: float = 0.2
     """Seconds before the second restart in a row; doubles each time."""
     max_delay: float = 30.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from cockpit.model.problems import Wrong, nearest
@@ -113,6 +114,16 @@ def size_text(count: float) -> str:
         if count < 1024 or unit == "GiB":
             break
     return f"{count:.1f} {unit}"
+
+
+def tally(counts: Mapping[str, int]) -> str:
+    """`1.2.0 (3), 1.3.0 (1)`."""
+    return ", ".join(f"{what} ({n})" for what, n in sorted(counts.items()))
+
+
+def shorten(text: str, short: Callable[[str], str]) -> str:
+    """A title with full paths replaced by short names, word by word."""
+    return " ".join(short(word) if "." in word else word for word in text.split(" "))
 
 
 def plural(count: int, word: str) -> str:

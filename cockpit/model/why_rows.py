@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from cockpit.model.view import FAILED, OK, Row
+
+if TYPE_CHECKING:
+    from cockpit.model.asking import Caller
 
 BECAUSE = "because"
 PERHAPS = "perhaps because"
@@ -171,24 +174,18 @@ class JournalPage(Row, frozen=True, kw_only=True):
     """What the verification found."""
 
 
-class Asked(Protocol):
-    """A session, as far as these functions need one."""
-
-    async def call(self, op: str, args: dict[str, Any] | None = None) -> Any: ...
-
-
-async def explain(session: Asked, name: str = "", *, kind: str = "") -> Findings:
+async def explain(session: Caller, name: str = "", *, kind: str = "") -> Findings:
     """Why an object is as it is; the whole cluster without a name. Raises Bad for an unknown one."""
     return msgspec.convert(await session.call("explain", {"name": name, "kind": kind}), Findings)
 
 
-async def timeline(session: Asked, name: str = "", *, kind: str = "", limit: int = 500) -> Life:
+async def timeline(session: Caller, name: str = "", *, kind: str = "", limit: int = 500) -> Life:
     """Raises Bad for an unknown object."""
     return msgspec.convert(await session.call("timeline", {"name": name, "kind": kind, "limit": limit}), Life)
 
 
 async def journal_page(
-    session: Asked, *, before: int = -1, after: int = -1, limit: int = 300, verify: bool = False
+    session: Caller, *, before: int = -1, after: int = -1, limit: int = 300, verify: bool = False
 ) -> JournalPage:
     """The last entries; those that end where a page starts (`before`); those that follow one (`after`)."""
     args = {"before": before, "after": after, "limit": limit, "verify": verify}

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from cockpit.model.actual import Unit
 from cockpit.model.names import near
 from cockpit.model.topology import Data, Expected, Service
+from cockpit.model.units import tally
 from cockpit.plan.steps import Bad
 
 KIND = "data"
@@ -47,7 +48,7 @@ def adopted(service: Service, path: str, units: Iterable[Unit]) -> Service:
     for name in service.data:
         found = Counter(v for u in every if (v := u.data.get(name, "")) and " " not in v)
         if len(found) > 1:
-            mix = ", ".join(f"{v} ({n})" for v, n in sorted(found.items()))
+            mix = tally(found)
             raise Bad(f"{path} has several versions of {name}, so none can be adopted: {mix}")
         for version in found:
             service = with_version(service, name, version)

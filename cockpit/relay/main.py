@@ -16,8 +16,9 @@ import signal
 import ssl
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cockpit.agent.files import make_dir, write_atomic, write_json
 from cockpit.agent.identity import IdentityError
@@ -25,6 +26,9 @@ from cockpit.agent.renewal import Renewal
 from cockpit.swarm import tls
 from cockpit.swarm.relay import Relay
 from cockpit.swarm.settings import BadSettings, Settings
+
+if TYPE_CHECKING:
+    from cockpit.relay.service import LinkPart
 
 DONE, BAD, TAKEN = 0, 2, 3
 LOCK_WAIT = 2.0
@@ -88,7 +92,7 @@ class Process:
         self.directory, self.settings, self.identity = directory, settings, identity
         self.port = 0
         self.swarm: Relay | None = None
-        self.link: Any = None
+        self.link: LinkPart | None = None
         self.revoked: frozenset[str] = frozenset()
         """UUIDs that nobody speaks with any more."""
         self._wanted = settings
@@ -105,19 +109,19 @@ class Process:
             self.link = LinkPart(self.directory, self.settings, say)
             self.link.switch.on_settings = self.told
             self.link.switch.on_revoked = self._revoked
-            self._keep_certificate()
+            self._keep_certificate(self.link)
             await self.link.start()
 
-    def _keep_certificate(self) -> None:
+    def _keep_certificate(self, link: LinkPart) -> None:
         """It renews itself over the link; new connections of both parts show the new one."""
-        mine = self.link.identity
-        renewal = Renewal(mine.dir, mine.name, mine.uuid, self._ask_renewal, say)
-        renewal.on_renewed = self.link.renewed
-        self.link.on_upstream = renewal.connected
+        mine = link.identity
+        renewal = Renewal(mine.dir, mine.name, mine.uuid, partial(self._ask_renewal, link), say)
+        renewal.on_renewed = link.renewed
+        link.on_upstream = renewal.connected
         self._renewal = renewal
         self._work.add(asyncio.create_task(renewal.run()))
 
-    def _ask_renewal(self, frame: dict[str, Any]) -> None:
+    def _ask_renewal(self, link: LinkPart, frame: dict[str, Any]) -> None:
         def answer(ok: bool, body: dict[str, Any]) -> None:
             assert self._renewal is not None
             told = {"t": "certificate", **body} if ok else {"error": str(body.get("error") or "no reason given")}
@@ -125,7 +129,7 @@ class Process:
             self._work.add(task)
             task.add_done_callback(self._work.discard)
 
-        self.link.switch.ask("renew", {"csr": frame["csr"]}, answer)
+        link.switch.ask("renew", {"csr": frame["csr"]}, answer)
 
     def _revoked(self, uuids: frozenset[str]) -> None:
         self.revoked = uuids

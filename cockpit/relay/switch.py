@@ -73,8 +73,6 @@ class Switch:
         self.remark: Callable[[str], None] = lambda text: None
         self.on_revoked: Callable[[frozenset[str]], None] = lambda uuids: None
         self.on_settings: Callable[[dict[str, Any]], None] = lambda settings: None
-        self.on_frame: Callable[[bytes], None] = lambda data: None
-        """A frame of upstream that is none of the trunk's own."""
         self.note = ""
         """For the operator, shown beside the relay."""
         self._numbers = itertools.count(begin)

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from cockpit.model.asking import Caller
 from cockpit.model.units import size_text
 from cockpit.plan.steps import Bad, Refused
 from cockpit.session.here import STANDARD, Reading, Writing
-from cockpit.session.passage import Caller
 
 AHEAD = 5
 """Blocks that may wait for an answer."""

@@ -16,8 +16,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from cockpit.model.asking import Caller
 from cockpit.plan.steps import Bad, Refused
-from cockpit.session.passage import Caller
 
 HERE = "127.0.0.1"
 BLOCK = 32 * 1024

@@ -13,10 +13,11 @@ import termios
 import threading
 import tty
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from cockpit.model.asking import Caller
 from cockpit.plan.steps import Bad, Refused
 from cockpit.session.escapes import HELP, Escapes
 
@@ -28,14 +29,6 @@ MAX_WAITING = 64 * 1024
 CALM = b"".join(b"\x1b[?%dl" % mode for mode in (1049, 1000, 1002, 1003, 1006, 1004, 2004, 1))
 CALM += b"\x1b>\x1b[?25h\x1b[0m\r\n"
 """What a full-screen program that was killed could not undo any more."""
-
-
-class Caller(Protocol):
-    """What is needed of `cockpit.ports.Session`."""
-
-    async def call(self, op: str, args: dict[str, Any] | None = None) -> Any: ...
-
-    def stream(self, op: str, args: dict[str, Any] | None = None) -> AsyncIterator[Any]: ...
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,9 +47,9 @@ async def rehearse(
                 yield Working(int(over), int(total), float(seconds))
 
 
-async def foretold(session: Session, intent: Intent, faults: Iterable[Fault] = (), *, quick: bool = False) -> Any:
+async def foretold(session: Session, intent: Intent, *, quick: bool = False) -> Forecast | None:
     """The forecast alone; None when there is none."""
-    stream: Any = rehearse(session, intent, faults, quick=quick)
+    stream: Any = rehearse(session, intent, quick=quick)
     async with contextlib.aclosing(stream):
         async for item in stream:
             if isinstance(item, Forecast):

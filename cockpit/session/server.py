@@ -12,6 +12,7 @@ import socket
 import stat
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,6 @@ class _Connection:
     """One client: requests are served side by side, replies carry the request's id."""
 
     def __init__(self, server: SessionServer, who: Who, writer: asyncio.StreamWriter) -> None:
-        self.server = server
         self.who = who
         self.session = server.opener(who)
         self.writer = writer
@@ -149,7 +149,7 @@ class _Connection:
                 else:
                     task = asyncio.create_task(self._serve(request.id, request.op, request.args or {}))
                     self.tasks[request.id] = task
-                    task.add_done_callback(lambda t, n=request.id: self.tasks.pop(n, None))  # type: ignore[misc]
+                    task.add_done_callback(partial(self._served, request.id))
         except (ValueError, ConnectionError, RecursionError, msgspec.DecodeError):
             pass  # a client that does not speak the protocol is cut off
         finally:
@@ -158,6 +158,9 @@ class _Connection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.session.close()
+
+    def _served(self, number: Id, task: asyncio.Task[None]) -> None:
+        self.tasks.pop(number, None)
 
     async def _serve(self, number: Id, op: str, args: dict[str, Any]) -> None:
         try:

@@ -196,10 +196,6 @@ class Cache:
     def pinned(self) -> Set[str]:
         return {s for s in self.swarms() if os.path.exists(os.path.join(self.directory, s, "pinned"))}
 
-    def used(self) -> int:
-        """Bytes on disk, and what the open swarms may still grow to."""
-        return sum(self._takes(s) for s in self.swarms())
-
     def _takes(self, swarm: str) -> int:
         held = self._open.get(swarm)
         grown = held.spool.bytes if held is not None else 0

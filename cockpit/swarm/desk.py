@@ -46,7 +46,6 @@ class Desk(Target):
     """`on_words(link, doc)` hears what is none of a tracker's words; False when it does not know them either."""
 
     def __init__(self, exchange: Exchange, library: Library, tracker: Tracker) -> None:
-        self.exchange = exchange
         self.library = library
         self.tracker = tracker
         self.heads = Heads(exchange.worker, library.place)
@@ -89,7 +88,7 @@ class Desk(Target):
         self._decided(self.handing.gone(link.node, self._loop.time()))
         self.on_gone(link)
 
-    def heard(self, link: Link, message: Any) -> None:
+    def heard(self, link: Link, message: wire.Message) -> None:
         if not isinstance(message, wire.Words):
             raise wire.WireError(f"{type(message).__name__} is no word for a tracker")
         doc = message.doc

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterable, Optional, Set
+from typing import Callable, Dict, Iterable, Optional, Set
 
 from cockpit.swarm import wire
 from cockpit.swarm.link import Link
@@ -21,7 +21,7 @@ class Target:
         """Both hellos are through. May close the link."""
         raise NotImplementedError
 
-    def heard(self, link: Link, message: Any) -> None:
+    def heard(self, link: Link, message: wire.Message) -> None:
         """May raise ValueError or WireError: the link is closed with its text."""
         raise NotImplementedError
 
@@ -114,7 +114,7 @@ class Exchange:
     def _expect_hello(self, link: Link) -> None:
         self._waiting[link] = self._loop.call_later(HANDSHAKE, link.close, "it does not say hello")
 
-    def _first(self, link: Link, message: Any) -> None:
+    def _first(self, link: Link, message: wire.Message) -> None:
         """Its hello. Everything after goes to the target."""
         if not isinstance(message, wire.Hello):
             raise wire.WireError("it does not begin with hello")

@@ -35,10 +35,6 @@ class Limiter:
         self._set(rate)
         self._tokens = self._burst
 
-    @property
-    def rate(self) -> "float | None":
-        return self._rate
-
     def change(self, rate: "float | None", now: float) -> None:
         """Another rate from now on. Raises ValueError when it is not above 0."""
         self._refill(now)

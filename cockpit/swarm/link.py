@@ -170,7 +170,7 @@ class Link:
 
     # out
 
-    def send(self, message: Any) -> None:
+    def send(self, message: wire.Message) -> None:
         """Control messages of one turn of the loop leave as one write, in front of the slices."""
         if self.closed:
             return

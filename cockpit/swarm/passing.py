@@ -41,7 +41,7 @@ class _Question(Target):
     def attach(self, link: Link) -> None:
         link.send(wire.Words({**self._doc, "id": 1, "hand": True}))
 
-    def heard(self, link: Link, message: Any) -> None:
+    def heard(self, link: Link, message: wire.Message) -> None:
         id = message.doc.get("id") if isinstance(message, wire.Words) else getattr(message, "id", None)
         if id != 1 or not isinstance(message, (wire.Words, wire.Blob)):
             raise wire.WireError(f"{type(message).__name__} is no answer to a question")
@@ -130,7 +130,7 @@ class Handout(Target):
     def detached(self, link: Link, why: str) -> None:
         self._links.discard(link)
 
-    def heard(self, link: Link, message: Any) -> None:
+    def heard(self, link: Link, message: wire.Message) -> None:
         doc = message.doc if isinstance(message, wire.Words) else {}
         op, id, sha256, layout = (doc.get(key) for key in ("op", "id", "sha256", "layout"))
         fine = type(id) is int and isinstance(sha256, str) and isinstance(layout, str)

@@ -13,7 +13,7 @@ import struct
 from array import array
 from typing import Callable, List, Optional, Tuple
 
-from cockpit.swarm.content import SLACK, Readable, decode
+from cockpit.swarm.content import SLACK, Readable
 
 RECORD = struct.Struct(">IBIQ")  # piece, encoding, length, offset
 LONGEST = 1024 * 1024 + SLACK
@@ -104,11 +104,6 @@ class Spool:
         if len(data) != length:
             raise OSError(errno.EIO, f"{self.directory}/pieces has been cut short")
         return self._encodings[piece], data
-
-    def content(self, piece: int) -> bytes:
-        """Decoded bytes of a piece that is here. Raises KeyError, Spoilt, OSError."""
-        encoding, data = self.read(piece)
-        return bytes(decode(encoding, data, self.sizes[piece]))
 
     def close(self) -> None:
         if self._pieces >= 0:

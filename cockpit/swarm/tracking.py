@@ -205,7 +205,7 @@ class Tracking(Target):
         for answer in list(self._answers.values()):
             answer.fail(ConnectionError(self.why))
 
-    def heard(self, link: Link, message: Any) -> None:
+    def heard(self, link: Link, message: wire.Message) -> None:
         if isinstance(message, wire.Blob):
             answer = self._answers.get(message.id)
         elif isinstance(message, wire.Words):

@@ -47,7 +47,7 @@ class Upstream(Tracking):
             self._words = None
             self._falls()
 
-    def heard(self, link: Link, message: Any) -> None:
+    def heard(self, link: Link, message: wire.Message) -> None:
         if isinstance(message, wire.Words) and message.doc.get("op") in ORDERS:
             self._order(message.doc)
         else:

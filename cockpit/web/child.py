@@ -76,10 +76,6 @@ class Child:
             raise
         return child
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     async def output(self) -> AsyncIterator[bytes]:
         """What the terminal shall show, until the screen ends."""
         assert self._process.stdout is not None

@@ -73,10 +73,6 @@ def _told(parts: list[Part], look: Look) -> list[Part]:
     return [p._replace(pieces=tuple(look.words.pieces(p.pieces))) for p in parts]
 
 
-def join_parts(left: Sequence[Part], right: Sequence[Part], width: int) -> list[Piece]:
-    return lay(left, right, width)[0]
-
-
 def lay(left: Sequence[Part], right: Sequence[Part], width: int) -> tuple[list[Piece], dict[int, str]]:
     """Both halves on one line, and where each piece leads; parts leave, the highest first, until they fit."""
 

@@ -72,8 +72,8 @@ def test_names_that_confirm(name: str, given: str, right: bool) -> None:
 
 def test_the_refusal_says_what_to_do() -> None:
     stop = plan("stop", risk="destructive", confirm="puzzle.sudoku")
-    with pytest.raises(Refused, match="^stop sudoku is destructive: type sudoku to run it$"):
-        guard.check(intent("stop"), LI, VERBS["stop"], stop, interactive=True)
+    with pytest.raises(Refused, match="^stop sudoku is destructive: add --confirm sudoku to run it$"):
+        guard.check(intent("stop"), LI, VERBS["stop"], stop)
     with pytest.raises(Refused, match="'web' is not the name to confirm; add --confirm sudoku to run it"):
         guard.check(intent("stop"), LI, VERBS["stop"], stop, "web")
     with pytest.raises(Refused, match="--confirm 118"):

@@ -125,7 +125,7 @@ class UpgradeHub(FakeController):
         role = self.candidates.admit(link, hello)
         if role == candidates.MAIN:
             old = self.main
-            if old is not None and not self.candidates.keeps(old, hello):
+            if old is not None:
                 old.cut()
             self.main, self.ws = link, ws
         self.links.append(link)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cockpit.controller.executing import hosts_of
-from cockpit.controller.plugins import HostMetrics, schedule_end, settings_of
+from cockpit.controller.plugins import schedule_end, settings_of
 from cockpit.model.topology import Expected, Host, Region, Schedule, Service
 from cockpit.plan.steps import Bad
 
@@ -49,14 +49,6 @@ def test_any_of_the_hosts_and_all_of_the_constraints(on: tuple[str, ...], expect
 def test_nobody_is_meant(on: tuple[str, ...], says: str) -> None:
     with pytest.raises(Bad, match=says):
         hosts_of(EXPECTED, on)
-
-
-def test_of_metrics_the_latest_is_kept() -> None:
-    metrics = HostMetrics()
-    for n in range(1000):
-        metrics.take({"sample": {"load": [n], "units": {"u": {}}}})
-    metrics.take({"facts": {"cpus": 2}})
-    assert metrics.latest == {"load": [999], "units": {"u": {}}} and metrics.facts == {"cpus": 2}
 
 
 def test_the_journal_entry_of_a_schedule_is_short() -> None:

@@ -134,7 +134,7 @@ async def test_tokens_that_do_not_fit(joining: Joining) -> None:
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalHosts]:
-    hosts = LocalHosts(tmp_path / "hosts", Authority.create(tmp_path / "ca", "shop"), "shop")
+    hosts = LocalHosts(tmp_path / "hosts", Authority.create(tmp_path / "ca", "shop"))
     yield hosts
     for name in ("relay-a", "relay-b"):
         hosts.relays.end(name)
@@ -171,7 +171,7 @@ async def test_local_relays_are_started_each_after_its_upstream(local: LocalHost
 async def test_a_local_relay_outlives_the_controller_and_is_found_again(local: LocalHosts, tmp_path: Path) -> None:
     await local.watch_relays(LOCAL, [], ORIGIN)
     pid, port = await up(local, "relay-a"), local.relays.port("relay-a")
-    again = LocalHosts(tmp_path / "hosts", local.authority, "shop")
+    again = LocalHosts(tmp_path / "hosts", local.authority)
     await again.watch_relays({"relay-a": LOCAL["relay-a"]}, [], ORIGIN)
     assert lock_holder(again.relays.directory("relay-a")) == pid
     other = {"relay-a": msgspec.structs.replace(LOCAL["relay-a"], cache=5 * 1024**2)}
@@ -198,7 +198,7 @@ async def test_a_relay_gets_a_new_identity_of_another_authority(local: LocalHost
     relays = {"relay-a": LOCAL["relay-a"]}
     uuids = await local.watch_relays(relays, [], ORIGIN)
     pid = await up(local, "relay-a")
-    other = LocalHosts(tmp_path / "hosts", Authority.create(tmp_path / "other", "shop"), "shop")
+    other = LocalHosts(tmp_path / "hosts", Authority.create(tmp_path / "other", "shop"))
     assert await other.watch_relays(relays, [], ORIGIN) == uuids
     assert await up(other, "relay-a") != pid
     assert (other.relays.directory("relay-a") / "identity" / "ca.pem").read_text() == other.authority.ca_pem

@@ -11,21 +11,26 @@ from typing import Any
 
 import pytest
 
+from cockpit.controller.gateway import GatewayChannel
 from cockpit.link import messages
+from cockpit.link.candidates import HubCandidates
 from cockpit.link.channel import ChannelClosed
 from cockpit.link.frames import MAX_FRAME
 from cockpit.link.hub import Hub
-from cockpit.link.lines_channel import LinesChannel
 from cockpit.link.links import Link
 from cockpit.link.pki import Authority
 from tests.helpers import PATIENCE, until
 from tests.relay.field import Owner
 
 
+async def over(sock: socket.socket) -> GatewayChannel:
+    return GatewayChannel(*await asyncio.open_unix_connection(sock=sock, limit=MAX_FRAME + 1))
+
+
 class Inside:
     """A hub with a program attached that speaks for `h-1` and `h-2`."""
 
-    def __init__(self, hub: Hub, owner: Owner, channel: LinesChannel, task: asyncio.Task[None]) -> None:
+    def __init__(self, hub: Hub, owner: Owner, channel: GatewayChannel, task: asyncio.Task[None]) -> None:
         self.hub, self.owner, self.channel, self.task = hub, owner, channel, task
 
     async def send(self, **frame: Any) -> None:
@@ -51,8 +56,8 @@ async def inside(tmp_path: Path) -> AsyncIterator[Inside]:
     owner.hosts = {"h-1": "sh", "h-2": "sh", "h-3": "sh"}
     hub = Hub(owner, Authority.create(tmp_path / "ca", "test").controller_context())
     ours, theirs = socket.socketpair()
-    task = hub.attach("ssh", await LinesChannel.over(ours), {"h-1", "h-2"}.__contains__)
-    made = Inside(hub, owner, await LinesChannel.over(theirs), task)
+    task = hub.attach("ssh", await over(ours), {"h-1", "h-2"}.__contains__)
+    made = Inside(hub, owner, await over(theirs), task)
     await made.send(t="relay", relay="ssh", uuid="")
     assert (await made.read("welcome"))["relay"] == {}
     try:
@@ -146,6 +151,38 @@ async def test_a_candidate_stands_beside_until_it_is_promoted(inside: Inside) ->
     assert list(inside.hub.links) == ["h-1"]
 
 
+class Facts:
+    """What the controller is told of upgrades."""
+
+    def __init__(self) -> None:
+        self.agents: list[int | None] = []
+
+    def connected(self, host: str, hello: messages.Hello) -> None:
+        assert hello.uuid == "u"
+        self.agents.append(hello.agent_pid)
+
+    def again(self, host: str) -> None:
+        """It has no commands without an answer."""
+
+    def upgrading(self, host: str, words: str) -> None:
+        """For the screen."""
+
+
+async def test_the_old_agent_serves_after_all_with_all_that_it_said_of_itself(inside: Inside) -> None:
+    facts = Facts()
+    inside.hub.candidates = HubCandidates(inside.hub, facts)
+    await inside.open("ssh:1", agent_pid=1)
+    await until(lambda: "h-1" in inside.hub.links)
+    old = inside.hub.links["h-1"]
+    await inside.open("ssh:2", agent_pid=2, role="candidate", replaces=1)
+    await inside.send(t="up", frames=[["ssh:2", {"t": "tested", "ok": True}]])
+    await until(lambda: facts.agents == [2])
+    assert inside.hub.links["h-1"] is not old
+    await inside.send(t="up", frames=[["ssh:1", {"t": "serving"}]])
+    await until(lambda: facts.agents == [2, 1])
+    assert inside.hub.links["h-1"] is old
+
+
 def test_a_frame_of_another_time_is_no_fault() -> None:
     said = {"t": "dance", "x": [1]}
     found = messages.decode(json.dumps(said))
@@ -157,16 +194,16 @@ def test_a_frame_of_another_time_is_no_fault() -> None:
 
 async def test_lines_have_a_limit_and_an_end() -> None:
     here, there = socket.socketpair()
-    ours, theirs = await LinesChannel.over(here), await LinesChannel.over(there)
-    with pytest.raises(ChannelClosed, match="over the limit"):
-        await ours.send("x" * (MAX_FRAME + 1))
+    ours, theirs = await over(here), await over(there)
     big = json.dumps({"x": "y" * (MAX_FRAME - 100)})
     sending = asyncio.create_task(ours.send(big))
-    assert (await theirs.recv()).decode() == big
+    assert await theirs.recv() == big + "\n"
     await sending
-    await ours.send("{}")
-    await ours.close()
-    assert await theirs.recv() == b"{}"
+    sending = asyncio.create_task(ours.send("x" * (MAX_FRAME + 2)))
     with pytest.raises(ChannelClosed):
         await theirs.recv()
     theirs.abort()
+    with pytest.raises(ChannelClosed):
+        await ours.recv()
+    await asyncio.gather(sending, return_exceptions=True)
+    ours.abort()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cockpit.link import ways
 from cockpit.link.channel import TRANSPORTS
-from cockpit.link.ways import BROKEN, NEAR, REFUSED, RETURN, SILENT, UNREACHABLE, Chooser, Pair, pause, spread
+from cockpit.link.ways import BROKEN, NEAR, REFUSED, RETURN, SILENT, UNREACHABLE, Chooser, Pair, pause
 
 A, B, C = "https://a:1", "https://b:1", "https://c:1"
 WS, H2, POLL = TRANSPORTS
@@ -277,15 +277,3 @@ def test_from_any_state_an_eaten_transport_is_left_within_ten_seconds(
 def test_the_pause_is_bounded_and_never_nothing(failures: int, cheap: bool) -> None:
     for chance in (middle, highest, min):
         assert 0.1 <= pause(failures, cheap, chance) <= (ways.SOON if cheap else ways.LATER)
-
-
-def test_the_fleet_spreads_over_the_relays_and_stays() -> None:
-    relays = ["r-1", "r-2", "r-3"]
-    first = {f"h-{n}": spread(relays, f"h-{n}") for n in range(3000)}
-    counts = Counter(order[0] for order in first.values())
-    assert all(850 < n < 1150 for n in counts.values())
-    for host, order in first.items():
-        assert sorted(order) == relays
-        assert spread(relays[::-1], host) == order
-        assert spread([r for r in relays if r != order[0]], host) == order[1:]  # the load of one falls on all others
-    assert len({tuple(order) for order in first.values()}) == 6

@@ -9,8 +9,9 @@ from rich.color import Color, ColorSystem
 from rich.style import Style
 
 from cockpit.model.view import MARKS
+from screens import colours, themes
 from screens.format import cells
-from screens.look import THEMES, Look, choose_ascii, choose_theme
+from screens.look import THEMES, Look, choose_ascii
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -88,7 +89,7 @@ def test_mono_has_no_colour_at_all() -> None:
     ],
 )
 def test_the_theme_follows_the_terminal(asked: str | None, environ: dict[str, str], theme: str) -> None:
-    assert choose_theme(asked, environ) == theme
+    assert colours.choose(asked, environ, themes.read)[0] == theme
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping
 
 from cockpit.agent import activate, prepare
 from cockpit.agent.builtin.host import Host, known, patiently, thread
-from cockpit.agent.keeper_link import KeeperError
+from cockpit.agent.keeper_client import KeeperError
 from cockpit.agent.tasks import CommandError, Data, Progress, Word
 
 POLL = 0.1

@@ -11,7 +11,8 @@ from cockpit.agent.fetch import Fetcher, FetchError
 from cockpit.agent.follow import Stream
 from cockpit.agent.health import Record
 from cockpit.agent.install import InstallError, Releases
-from cockpit.agent.keeper_link import KeeperError, KeeperGone
+from cockpit.agent.keeper_client import KeeperError
+from cockpit.agent.keeper_link import KeeperGone
 from cockpit.agent.tasks import CommandError, Data, Progress, Word
 from cockpit.agent.units import Book, Memory
 

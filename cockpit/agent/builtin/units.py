@@ -11,7 +11,7 @@ from cockpit.agent.builtin.host import Host, known, patiently, thread
 from cockpit.agent.builtin.signals import signalled
 from cockpit.agent.foreign import fixed_ports
 from cockpit.agent.install import InstallError, guard_of
-from cockpit.agent.keeper_link import KeeperError
+from cockpit.agent.keeper_client import KeeperError
 from cockpit.agent.tasks import CommandError, Data, Progress, Word
 
 DRAIN_POLL = 0.1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from typing import Any, Awaitable, Callable, Dict, List, Mapping, Set
 
@@ -15,6 +14,7 @@ from cockpit.agent.plugins.facts import Templates, place_facts, unit_facts
 from cockpit.agent.plugins.registry import Registry
 from cockpit.agent.plugins.service import Loaded, Place, Service
 from cockpit.agent.plugins.verify import Pushed, described, pushed_of, verified
+from cockpit.agent.saying import say
 from cockpit.agent.tasks import CommandError, Data, Progress, Word
 from cockpit.link.frames import Frame
 
@@ -88,7 +88,6 @@ class Plugins:
         self._units_wake = asyncio.Event()
         self._told: List[Data] = []
         self._tasks: "Set[asyncio.Task[Any]]" = set()
-        self._running = False
         for name, words in builtin.items():
             self.words.put(name, words)
         self.words.put("plugins", {"plugin": self._load, "plugin-remove": self._remove})
@@ -98,7 +97,6 @@ class Plugins:
     async def start(self) -> None:
         """Load what belongs to this host. What cannot be loaded is shown, and harms nothing else."""
         loop = asyncio.get_running_loop()
-        self._running = True
         await loop.run_in_executor(None, kill_orphans, self._dir)
         doc = await loop.run_in_executor(None, read_json, os.path.join(self._dir, "plugins.json"))
         kept = doc.get("plugins") if isinstance(doc, dict) else None
@@ -110,7 +108,7 @@ class Plugins:
                 pushed = pushed_of(entry)
                 loaded = await loop.run_in_executor(None, self._verified, pushed)
             except CommandError as e:
-                _say(f"plug-in {name}: {e.text}")
+                say(f"plug-in {name}: {e.text}")
                 self._refused[str(name)] = _row(entry, str(name), e.text)
                 continue
             ours = found.get(name)
@@ -122,7 +120,7 @@ class Plugins:
             try:
                 self._add(loaded)
             except CommandError as e:
-                _say(e.text)
+                say(e.text)
         self._spawn(self._teller())
         self._spawn(self._unit_teller())
         for service in list(self._services.values()):
@@ -136,12 +134,11 @@ class Plugins:
                 try:
                     found[name] = Loaded(described(directory), directory)
                 except CommandError as e:
-                    _say(e.text)
+                    say(e.text)
         return found
 
     async def stop(self) -> None:
         """Every process ends."""
-        self._running = False
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -290,7 +287,7 @@ class Plugins:
         try:
             write_json(os.path.join(self._dir, "plugins.json"), doc)
         except OSError as e:
-            _say(f"plugins.json: {e.strerror}")
+            say(f"plugins.json: {e.strerror}")
 
     def _tell(self, name: str, data: Data) -> None:
         now = time.monotonic()
@@ -358,9 +355,3 @@ def _order(version: str) -> List[Any]:
     """For comparing versions: numbers by value."""
     parts = version.replace("-", ".").replace("+", ".").split(".")
     return [(0, int(p), "") if p.isdigit() else (-1, 0, p) for p in parts]
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-

@@ -17,7 +17,7 @@ from cockpit.agent.plugins.ending import MARK, kill_marked, kill_session
 from cockpit.agent.plugins.logfile import LogFile
 from cockpit.agent.prepare import DEFAULT_PATH
 from cockpit.agent.tasks import CommandError, Data
-from cockpit.agent.waiting import within
+from cockpit.agent.waiting import seen, within
 
 INSIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "inside.py")
 MAX_LINE = 1024 * 1024
@@ -48,7 +48,7 @@ class PluginGone(Exception):
 class _Call:
     def __init__(self, progress: Optional[Progress]) -> None:
         self.answer: "asyncio.Future[Doc]" = asyncio.get_running_loop().create_future()
-        self.answer.add_done_callback(_seen)
+        self.answer.add_done_callback(seen)
         self.progress = progress
         self.waiting: "asyncio.Queue[Optional[Data]]" = asyncio.Queue(MAX_PROGRESS)
 
@@ -78,7 +78,7 @@ class Process:
         """Task -> the call that takes its input."""
         self._ids = 0
         self._ready: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
-        self._ready.add_done_callback(_seen)
+        self._ready.add_done_callback(seen)
         self._heard = time.monotonic()
         self._reader: Optional[asyncio.StreamReader] = None
         self._writer: Optional[asyncio.StreamWriter] = None
@@ -335,8 +335,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name[3:]
     except ValueError:
         return str(number)
-
-
-def _seen(future: "asyncio.Future[Any]") -> None:
-    if not future.cancelled():
-        future.exception()
