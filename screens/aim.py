@@ -98,6 +98,8 @@ def _any(verb: Verb, aim: Aim, board: Board) -> str:
         if row is not None and row.state == "returned":
             back = next((a.id for a in board.actions.values() if a.cause == row.id and a.verb == "rollback"), "")
             return f"rollback: {row.id} has returned to what was before already{f', by {back}' if back else ''}"
+        if row is not None and row.revision is None:
+            return f"rollback: {row.id} changed nothing that is expected: there is nothing to undo"
         return ""
     if aim.kind == ACTION:
         return f"{verb.name} works on services and instances; this is an action"

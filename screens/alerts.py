@@ -112,7 +112,8 @@ class AlertsScreen(TableScreen):
 
     async def action_silence(self) -> None:
         await self._each(
-            "alert_silence", "silencing", lambda r: {"match": r.group, "seconds": HOUR}, "silent for an hour"
+            "alert_silence", "silencing", lambda r: {"match": r.group, "seconds": HOUR},
+            "silent for an hour; <alert.unsilence> ends that",
         )
 
     async def action_unsilence(self) -> None:

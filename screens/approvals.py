@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -50,7 +51,10 @@ def request_columns(board: Board, look: Look) -> list[Column]:
     def left(row: RequestRow) -> Piece:
         if row.state != WAITING:
             return "", "muted"
-        return age(max(0.0, row.expires - board.now)), "paused"
+        seconds = max(0.0, row.expires - board.now)
+        hours, minutes = divmod(math.ceil(seconds / 60), 60)  # of two hours, one is not gone after a second
+        words = f"{hours}h" + (f" {minutes}m" if minutes else "") if hours else age(seconds)
+        return words, "paused"
 
     return [
         Column("id", "REQUEST", lambda r: (r.id, "strong")),
@@ -149,6 +153,7 @@ class RequestScreen(PlanScreen):
         key("d", "refuse", "refuse", "Refuse the request, or withdraw your own.", "approvals.refuse"),
     ]
     HINTS: ClassVar[tuple[str, ...]] = ("plan.run", "approvals.refuse", "open", "plan.copy", "command")
+    NOT_YET = "Nothing has run yet: <plan.run> approves it, <approvals.refuse> refuses it, <back> leaves it waiting."
 
     def __init__(self, row: RequestRow) -> None:
         super().__init__(Intent(verb=row.verb, targets=row.targets))

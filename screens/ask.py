@@ -47,6 +47,8 @@ class Question:
     options: list[Option] = field(default_factory=list)
     free: bool = True
     """May something be typed that is not in the list?"""
+    fits: bool = False
+    """Is the only value of the list that has what was typed in it the one that is meant?"""
     load: Callable[[], Awaitable[list[Option]]] | None = None
     """Fetches options after the dialog is shown."""
     check: Callable[[str], str] = lambda value: "" if value else "Type a value, or Esc."
@@ -105,6 +107,8 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         self.show()
         try:
             self.question.options = await self.question.load()
+            if self.chosen < 0:
+                self._begin()
         except (Bad, Refused, ConnectionError) as error:
             self.wrong = f"no list: {error}"
         finally:
@@ -119,6 +123,13 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         assert self.field is not None
         typed = self.field.text.lower()
         return [o for o in self.question.options if typed in o.value.lower() or typed in o.text.lower()]
+
+    def _begin(self) -> None:
+        """Something was typed: what is chosen now."""
+        assert self.field is not None
+        typed, found = self.field.text.strip().lower(), self.matching()
+        meant = self.question.fits and len(found) == 1 and typed and typed in found[0].value.lower()
+        self.chosen = 0 if meant or not self.question.free else -1
 
     def show(self) -> None:
         assert self.field is not None
@@ -190,7 +201,7 @@ class AskScreen(ModalScreen[None], KeyScreen[None], inherit_bindings=False):
         if any(name == event.key for name, _ in self.live_bindings()):
             return False
         if self.field.take(event.key, event.character):
-            self.chosen = -1 if self.question.free else 0
+            self._begin()
         self.show()
         return True
 
@@ -253,10 +264,15 @@ class ConfirmScreen(AskScreen):
 
     def __init__(self, name: str, title: str, about: tuple[str, ...], done: Callable[[str], Awaitable[None]]) -> None:
         def check(value: str) -> str:
-            return "" if value == name else f"That is not {name}. Nothing was done."
+            # an action is `#4` everywhere else
+            same = value == name or (name.isdigit() and value == f"#{name}")
+            return "" if same else f"That is not {name}. Nothing was done."
+
+        async def agreed(value: str) -> None:
+            await done(name)
 
         super().__init__(
-            Question(title=title, label=f"type {name} to go on:", about=about, check=check), done
+            Question(title=title, label=f"type {name} to go on:", about=about, check=check), agreed
         )
 
 
@@ -289,7 +305,7 @@ def _deploy(app: CockpitApp, aim: Aim) -> Question:
         return out
 
     return Question(
-        title=f"deploy {app.board.short(service)}", label="version:",
+        title=f"deploy {app.board.short(service)}", label="version:", fits=True,
         about=(f"expected {row.version or '-'}, running {running or 'nowhere'}",), load=load,
         check=lambda value: "" if value else "Type or choose a version, or Esc.",
         answer=lambda value: {"version": value},
@@ -340,7 +356,8 @@ def _push(app: CockpitApp, aim: Aim) -> Question:
         return [Option(k, fit(k, 28) + size(known[k].get("size", 0))) for k in keys]
 
     return Question(
-        title="push an artifact", label="name/version:", about=("To the hosts where its services run.",), load=load,
+        title="push an artifact", label="name/version:", fits=True, about=("To the hosts where its services run.",),
+        load=load,
         check=lambda value: "" if "/" in value else "name/version, for example sudoku/1.1.0",
         answer=lambda value: {"targets": (value,)},
     )

@@ -228,6 +228,14 @@ class ClusterScreen(KeyScreen[None]):
         self._said = time.monotonic()
         self.show_bottom()
 
+    def murmur(self, text: str) -> None:
+        """Like `say`, but nothing to read again."""
+        app = self.cockpit
+        text = spelled(self.look.words.say(text), app.own_keys, self.keys_of)
+        self._remark = Message(text, "paused", app.board.now, "", time.monotonic(), 1, True)
+        self._said = time.monotonic()
+        self.show_bottom()
+
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
         """Say what is waited for when it takes longer than a moment."""
@@ -269,7 +277,14 @@ class ClusterScreen(KeyScreen[None]):
         if self.field is None:
             if self.cockpit.travel is not None and await self.cockpit.travel.take_key(self, event):
                 return True
-            return event.key not in self.active_bindings and await userkeys.take(self, event)
+            if event.key in self.active_bindings:
+                return False
+            if await userkeys.take(self, event):
+                return True
+            from screens.unbound import words
+
+            self.murmur(words(self, event))
+            return False
         if event.key in ("ctrl+c", "ctrl+q"):
             return False
         id = prompt_ids(self.cockpit).get(event.key, "")
@@ -412,6 +427,9 @@ class ClusterScreen(KeyScreen[None]):
 
     def action_sort(self, turn: bool = False) -> None:
         if isinstance(self.pane, Grid):
+            if turn and not self.pane.sort_by:
+                self.say("The rows are in their usual order; <sort> sorts by a column.", "paused")
+                return
             self.pane.sort(turn)
         else:
             self.say("These lines have one order only.", "paused")

@@ -20,6 +20,29 @@ from screens.words import LANGUAGES
 __all__ = ["Do", "Go", "aim_of", "command_of", "completions", "help_for", "parse", "positional", "value_of"]
 
 
+ELSEWHERE: dict[str, str] = {
+    word: here
+    for words, here in {
+        "pods pod po containers ps": "`instances` lists what runs",
+        "nodes machines top": "`hosts` lists the machines",
+        "services service svc deployments deployment deploys dp sts ds namespaces ns tree status pulses home":
+            "`overview` has the tree of services",
+        "xray deps topology": "`graph` shows who calls whom",
+        "events ev history": "`life` has what happened to one thing, `journal` every action",
+        "diff": "`between 14:00 14:05` compares two moments, `compare 3 4` two revisions",
+        "undo revert": "`rollback` undoes an action",
+        "delete del rm kill": "`stop` stops instances, `signal` signals their processes",
+        "exec ssh sh shell bash attach": "a shell is a key here, ? lists it",
+        "edit": "editing is a key here, ? lists it",
+        "pf portforward port-forward": "`forward web/0 8080:http` forwards a port",
+        "q! wq exit": "`quit` leaves",
+        "bundle snapshot replay export backup": "it is a command of the shell: cockpit {0}",
+    }.items()
+    for word in words.split()
+}
+"""What hands that know other programs type, and what it is called here."""
+
+
 class Go(msgspec.Struct, frozen=True):
     """Open a screen."""
 
@@ -49,6 +72,8 @@ def parse(text: str, board: Board, here: Aim) -> Go | Do:
     if len(near) == 1:
         address = read(near[0], behind, board)
         return Go(address.words, address.filter)
+    if name in ELSEWHERE:
+        raise ValueError(f"no screen and no verb {name!r}; {ELSEWHERE[name].format(name)}")
     known = [w for w in (*PLACES, *VERBS) if w.startswith(name[:2])]
     hint = f"; near it: {', '.join(known[:6])}" if known else "; ? shows what there is"
     raise ValueError(f"no screen and no verb {name!r}{hint}")

@@ -1,4 +1,4 @@
-"""How the screens read from and write to a terminal: Textual's way, with two differences."""
+"""How the screens read from and write to a terminal: Textual's way, with three differences."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from textual._xterm_parser import XTermParser
 from textual.drivers import linux_driver
 from textual.drivers.linux_driver import LinuxDriver
 
+from screens.escapes import KeyParser
 from screens.grounds import AnswerParser
 
 
@@ -39,16 +40,18 @@ class Unbroken:
         return getattr(self._file, name)
 
 
-class TerminalDriver(LinuxDriver):
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._file = cast(Any, Unbroken(self._file)) if self._file is not None else None
-
-
 def _reading_with(parser: type[XTermParser]) -> Any:
     """Textual's own input loop, with another parser in it."""
     loop = cast(FunctionType, LinuxDriver.run_input_thread)
     return FunctionType(loop.__code__, {**vars(linux_driver), "XTermParser": parser}, loop.__name__)
+
+
+class TerminalDriver(LinuxDriver):
+    run_input_thread = _reading_with(KeyParser)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._file = cast(Any, Unbroken(self._file)) if self._file is not None else None
 
 
 class AskingDriver(TerminalDriver):

@@ -11,8 +11,9 @@ import re
 import time
 from collections.abc import Callable, Iterable
 
-from textual._xterm_parser import XTermParser
 from textual.message import Message
+
+from screens.escapes import KeyParser
 
 QUESTION = "\x1b]11;?\x1b\\"
 HOLD = 0.25
@@ -31,7 +32,7 @@ class Ground(Message):
         super().__init__()
 
 
-class AnswerParser(XTermParser):
+class AnswerParser(KeyParser):
     """Textual's parser behind one that takes the answers out."""
 
     def __init__(self, debug: bool = False, clock: Callable[[], float] = time.monotonic) -> None:

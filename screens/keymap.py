@@ -202,6 +202,8 @@ def no_key(key: str, name: str) -> str:
     last = key.rpartition("+")[2] if len(key) > 1 else key
     if key in ("ctrl+c", "ctrl+q"):
         return f"{name} leaves the cockpit whatever happens, and cannot be given away"
+    if key.startswith("alt+") and (len(last) == 1 or key_to_character(last) is not None):
+        return f"{name} comes as Esc and the key behind it, and goes back first: no key can be with Alt"
     single = len(name) == 1 or name[-2:-1] == "+"
     if not single and last not in _KNOWN and key not in _KNOWN and key_to_character(last) is None:
         near = difflib.get_close_matches(last, sorted(_KNOWN), 1, 0.6)

@@ -16,7 +16,7 @@ from cockpit.model.view import ActionRow
 from cockpit.plan.steps import FETCH, SIGNAL, Bad, Intent, Plan, Refused, Step
 from cockpit.session.rehearse import foretold
 from screens import guarded
-from screens.board import Board, Changed
+from screens.board import ENDED, Board, Changed
 from screens.command import command_of
 from screens.copying import put
 from screens.filled import HeadScreen
@@ -25,6 +25,7 @@ from screens.item import BLANK, Item, text
 from screens.keys import key
 from screens.look import Look
 from screens.widgets.bars import Hint
+from screens.widgets.lines import Lines
 
 DONE = {"": "what runs is what is expected", "push": "the hosts have it already"}
 """Why a plan is empty, by verb."""
@@ -83,6 +84,8 @@ def time_items(plan: Plan, board: Board, look: Look, width: int, forecast: Forec
     """The last runs of the same kind, what to expect, and what a rehearsal says; each leads there."""
     expect = forecast.seconds if forecast is not None and forecast.outcome == "done" else plan.estimate
     last = last_of_kind(board.actions.values(), plan.intent.verb, [board.full(t) for t in plan.intent.targets])
+    if plan.intent.params.get("action"):
+        last = []  # of another action
     names = ", ".join(board.short(board.full(t)) for t in plan.intent.targets[:2])
     name = names + (f" and {len(plan.intent.targets) - 2} more" if len(plan.intent.targets) > 2 else "")
     words = experience(last, plan.intent.verb, name or "everything", expect)
@@ -136,6 +139,9 @@ def control_facts(intent: Intent, board: Board) -> list[str]:
         done = f" after {row.done} of {plural(row.total, 'step')}" if row.total else ""
         if intent.verb != "abort":
             out.append(f"{intent.verb} {title}, which is {row.state}{done}.")
+            continue
+        if row.state in ENDED:
+            out.append(f"{title} has ended ({row.state}) meanwhile: there is nothing to abort.")
             continue
         at = intent.params.get("after")
         out.append(f"{title}, {row.state}{done}, ends {f'after step {at}' if at else 'where it stands'}.")
@@ -244,6 +250,8 @@ class PlanScreen(HeadScreen):
         key("y", "copy", "copy as command", "Put the command that does the same on the clipboard.", "plan.copy"),
     ]
     HINTS: ClassVar[tuple[str, ...]] = ("plan.run", "plan.rehearse", "open", "plan.copy", "command")
+    NOT_YET = "Nothing has run yet: <plan.run> runs this plan, <back> leaves everything as it was."
+    """Said to whoever presses Enter at once."""
 
     def __init__(self, intent: Intent) -> None:
         super().__init__()
@@ -252,6 +260,8 @@ class PlanScreen(HeadScreen):
         self.forecast: Forecast | None = None
         """Of small plans: rehearsed while the plan is read."""
         self._opened: set[str] = set()
+        self._read = False
+        """The cursor was moved, or something was opened: Enter is not meant to run the plan."""
         self._sent = False
 
     def hints(self) -> list[Hint]:
@@ -340,8 +350,20 @@ class PlanScreen(HeadScreen):
             return
         self.sheet.fill(plan_items(plan, self.board, look, width, self._opened, self.forecast))
 
+    def action_move(self, how: str) -> None:
+        self._read = True
+        super().action_move(how)
+
+    def on_lines_opened(self, event: Lines.Opened) -> None:
+        self._read = True
+        super().on_lines_opened(event)
+
     async def action_open(self) -> None:
         item = self.sheet.current
+        if not self._read and self.plan is not None and not self._idle(self.plan) and not self.cockpit.read_only:
+            self._read = True  # in other programs Enter would have run it
+            self.say(self.NOT_YET, "paused")
+            return
         if item is not None and item.door:
             await self.cockpit.goto(item.door)
         elif item is not None and item.key == "rehearsed":

@@ -231,6 +231,12 @@ def host_columns(board: Board, look: Look) -> list[Column]:
     def have(row: HostRow) -> Piece:
         return str(row.instances), "muted" if row.instances == row.want else (row.mark if row.mark != OK else DRIFT)
 
+    def why(row: HostRow) -> Piece:
+        words = row.reason
+        if not words and row.presence == DRAINED and not row.instances:
+            words = "nothing is left on it"
+        return look.text(words), "muted" if row.mark == OK else row.mark
+
     return [
         Column("name", "HOST", lambda r: (r.name, quiet(r.mark)), most=40),
         Column("presence", "PRESENCE", lambda r: (host_word(r), "muted" if r.mark == OK else r.mark)),
@@ -248,8 +254,7 @@ def host_columns(board: Board, look: Look) -> list[Column]:
         Column("link", "LINK", link, leave=8, most=40),
         Column("agent", "AGENT", agent, leave=9, most=24),
         Column("labels", "LABELS", lambda r: (pairs(r.labels), "muted"), leave=10, most=40),
-        Column("why", "WHY", lambda r: (look.text(r.reason), "muted" if r.mark == OK else r.mark), leave=5,
-               grow=True, least=30, most=120),
+        Column("why", "WHY", why, leave=5, grow=True, least=30, most=120),
         *load_columns(board, "host"),
         Column("since", "SINCE", lambda r: (since(r.since, board.now), "muted"), leave=10, right=True, off=True,
                sort=lambda r: -(r.since or 0)),

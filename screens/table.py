@@ -62,6 +62,11 @@ class TableScreen(ClusterScreen):
             table = getattr(self.board, self.TABLE)
             keys = getattr(changed, self.TABLE)
             known = self.grid.rows
+            if self.cockpit.travel is not None and any(k not in known and k in table for k in keys):
+                # a step in the past is another picture: nothing waits behind what was there before
+                self.grid.load(self.rows())
+                self.show_title()
+                return
             changes = {k: table.get(k) for k in keys if k in known or (k in table and self.wanted(k, table[k]))}
             if changes:
                 self.grid.update(changes)

@@ -23,7 +23,7 @@ from screens import browser
 from screens.aim import HOST, INSTANCE, Aim
 from screens.ask import AskScreen, Question
 from screens.direct import agree
-from screens.format import cells, cut, drop, wrap
+from screens.format import cells, drop, wrap
 from screens.keys import key
 from screens.look import Look, Piece
 from screens.widgets.field import Field
@@ -151,6 +151,11 @@ class TransferScreen(AskScreen):
             raise Bad("Type the path of the file here, or Esc.")
         return wanted(here, far) if self.put else wanted(far, here)
 
+    def _end(self, path: str, room: int) -> str:
+        """What of a path fits: its end says more than its beginning."""
+        over = cells(path) - room
+        return path if over <= 0 else self.look.sign("more") + drop(path, over + 1)
+
     def preview(self, board: Board) -> str:
         try:
             what = self.what()
@@ -183,8 +188,7 @@ class TransferScreen(AskScreen):
             field, label = self.fields[number], labels[number]
             mine = field is self.field
             room = width - most - 2
-            rest = drop(field.text, max(0, cells(field.text) - room))  # the end says more than the beginning
-            pieces = field.pieces(room) if mine else [(rest, "text")]
+            pieces = field.pieces(room) if mine else [(self._end(field.text, room), "text")]
             lines.append([(label + " " * (most - cells(label)), "key" if mine else "muted"), *pieces])
         lines.append([])
         lines += [[(line, "text")] for line in wrap(look.text(self.preview(board)), width, 3, look.sign("more"))]

@@ -22,6 +22,7 @@ LANGUAGES = {"en": "English", "zh": "简体中文"}
 SECTIONS = ("labels", "titles", "states", "phrases")
 STATE_COLUMNS = frozenset({
     "state", "presence", "health", "desired", "worst", "kind", "reach", "caller_mark", "called_mark",
+    "seen",
 })  # fmt: skip
 """Columns that show a word of a state; every other cell is data, unless it is a whole sentence that is known."""
 KEPT = 8192

@@ -158,7 +158,9 @@ def _check(line: bytes, seq: int, number: int, prev: str) -> Entry:
     try:
         entry = msgspec.json.decode(line, type=Entry)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
-        raise Tampered(f"is no journal entry: {e}", seq=seq, line=number) from None
+        listed = "; `cockpit log --json` prints a list, a journal is the journal.jsonl of a state directory"
+        hint = listed if line.lstrip().startswith(b"[") else ""
+        raise Tampered(f"is no journal entry: {e}{hint}", seq=seq, line=number) from None
     if entry.v != VERSION:
         raise Tampered(f"has version {entry.v}, this program reads {VERSION}", seq=seq, line=number)
     if entry.seq != seq:

@@ -1,8 +1,9 @@
 """Lines that are stored: the last ones, those of a time window, those that fit a text.
 
 A search is bounded in lines, bytes and seconds.
-Runs are looked at from the newest back, each from its beginning (of the window) on; the streams of a run are put
-together by the times of their lines. What is left out because of a bound is counted or said.
+Runs are looked at from the newest back, each from its beginning (of the window) on; the streams of a run, and runs
+that wrote beside each other, are put together by the times of their lines. What is left out because of a bound is
+counted or said.
 """
 
 from __future__ import annotations
@@ -82,13 +83,20 @@ def look(
     bounds = Bounds(query)
     room = query.lines
     runs = select(runs_of(dirs), query.previous)
+    newest_first: List[List[Tuple[str, Timed]]] = []
     if query.previous and not runs:
         found.note = f"there is no run {query.previous} before the newest: nothing of it is kept here"
+    earliest = 0.0
     for dir, run in reversed(runs):
-        if room <= 0 or bounds.why:
-            if query.searches and room <= 0:
-                found.note = found.note or "older runs were not looked at"
+        if bounds.why:
             break
+        # an update starts the new run beside the old one, and a canary that failed is newer than what serves
+        beside = earliest > 0.0 and _written(dir, run) > earliest
+        most = query.lines if beside else room
+        if most <= 0:
+            if query.searches:
+                found.note = found.note or "older runs were not looked at"
+            continue
         parts = logs.segments(dir)
         streams: List[List[Timed]] = []
         for file in logs.files(dir):
@@ -98,17 +106,21 @@ def look(
             if watch is not None:
                 watch[file.path] = context
             end = None if ends is None else ends[file.path]
-            lines, left = _of_file(file, parts.get(file.path, []), query, matcher, bounds, room, end, context)
+            lines, left = _of_file(file, parts.get(file.path, []), query, matcher, bounds, most, end, context)
             streams.append(lines)
             found.left += left
         merged = list(heapq.merge(*streams, key=lambda line: line[0]))
         if query.searches:
-            found.left += max(0, len(merged) - room)
-        merged = merged[-room:]
-        room -= len(merged)
-        found.lines[:0] = [(os.path.basename(dir), line) for line in merged]
-        if query.since and _over(dir, run, query.since):
-            break  # everything older was written before
+            found.left += max(0, len(merged) - most)
+        merged = merged[-most:]
+        room = max(0, room - len(merged))
+        newest_first.append([(os.path.basename(dir), line) for line in merged])
+        if merged and (not earliest or merged[0][0] < earliest):
+            earliest = merged[0][0]
+    found.lines = _by_time(newest_first)
+    over = max(0, len(found.lines) - query.lines)
+    del found.lines[:over]
+    found.left += over if query.searches else 0
     if bounds.why == "bytes":
         found.note = f"the newest {query.scan_bytes >> 20} MiB were searched; older lines were not"
     elif bounds.why == "seconds":
@@ -117,10 +129,24 @@ def look(
     return found
 
 
-def _over(dir: str, run: int, since: float) -> bool:
-    """Did this run begin before the window?"""
-    starts = [Marks.of(f.path).times[:1] for f in logs.files(dir) if f.run == run]
-    return any(times and times[0] < since for times in starts)
+def _by_time(newest_first: List[List[Tuple[str, Timed]]]) -> List[Tuple[str, Timed]]:
+    """Lines of all runs; those of runs beside each other take turns."""
+    out = [line for run in reversed(newest_first) for line in run]
+    if all(when for _, (when, _, _) in out):  # where a time is not known, one run comes after the other
+        out.sort(key=lambda line: line[1][0])
+    return out
+
+
+def _written(dir: str, run: int) -> float:
+    """When this run wrote last."""
+    times = [0.0]
+    for file in logs.files(dir):
+        if file.run == run:
+            try:
+                times.append(os.path.getmtime(file.path))
+            except OSError:
+                continue
+    return max(times)
 
 
 def _fit(found: Found, most: int) -> None:

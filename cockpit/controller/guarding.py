@@ -83,12 +83,14 @@ def undo_words(ctx: PlanContext, record: ActionRecord) -> str:
     revision = next((r for r in ctx.revisions if r.action == row.id), None)
     if revision is None:
         return f"its revision is not kept any more, so {row.id} cannot be undone"
-    if revision not in standing(ctx.revisions):
+    if not revision.undo and revision not in standing(ctx.revisions):
         return f"{row.id} has been undone already"
     try:
         before_change(ctx, revision)
     except (Bad, Refused) as e:
         return str(e)
+    if revision.undo:
+        return f"u (rollback {row.id}) does again what it took back"
     return f"u (rollback {row.id}) returns to what was before revision {revision.number}"
 
 

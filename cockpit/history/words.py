@@ -67,7 +67,7 @@ FIRST = {
     "instances": ("version", "word", "host"), "hosts": ("presence", "instances"), "nodes": ("have", "version"),
     "drift": ("kind", "expected", "actual"), "endpoints": ("state", "at"), "actions": ("title", "state"),
     "relays": ("presence", "agents"), "pushes": ("artifact", "state"),
-    "alerts": ("what", "state"),
+    "alerts": ("text", "state"),
 }  # fmt: skip
 """What is told of a row that came or went."""
 MINOR = {"pid", "ports", "agent_pid", "boot", "reason", "restarts", "releases", "attributes", "done"}
@@ -106,6 +106,8 @@ def name_of(table: str, key: str, row: Any) -> str:
             return f"{row.instance or row.service}" + (f" {row.name}" if row.name else "")
         case "pushes":
             return f"{row.action} {row.host}"
+        case "alerts":  # its id tells nobody what it is about
+            return f"{row.group} {row.when}"
     return key
 
 
@@ -114,4 +116,6 @@ def mark_of(table: str, row: Any) -> str:
         return UNKNOWN if row.kind == UNKNOWN else DRIFT
     if table == "endpoints":
         return {"ready": OK, "draining": "draining"}.get(row.state, "absent")
+    if table == "alerts" and row.state != "firing":
+        return "paused" if row.state == "acknowledged" else "absent"
     return str(row.mark)

@@ -35,7 +35,9 @@ def left_text(row: ActionRow, now: float) -> str:
         return f"about {span(left)} left"
     if left <= -5:
         return f"{span(-left)} longer than expected"
-    return "any moment" if row.done >= NEARLY * row.total else "later than expected"
+    if row.done >= NEARLY * row.total:
+        return "any moment"
+    return f"about {span(1.0)} left" if left > 0 else "later than expected"
 
 
 def slowest(rows: list[ActionRow]) -> ActionRow:
@@ -70,7 +72,7 @@ def line(board: Board, look: Look, width: int, key: str, hidden: str = "") -> li
         how = left_text(row, now) or (row.state if row.state != "running" else span(now - row.started))
         tail.append((f"  {how}", mark if row.state != "running" else "text"))
     more = f"  and {plural(count - 1, 'other')}" if count > 1 else ""
-    hint = f"{key} shows {'it' if count == 1 else 'the slowest'}"
+    hint = f"{key} shows {'it' if count == 1 or row.ended is not None else 'the slowest'}"
     room = width - 4 - sum(cells(t) for t, _ in tail) - cells(more)
     pieces: list[Piece] = [(f" {look.glyph(mark)} ", mark), (cut(title, max(8, room), look.sign("more")), "text")]
     pieces += [*tail, (more, "muted")]

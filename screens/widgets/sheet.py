@@ -15,6 +15,8 @@ class Sheet(Lines):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.items: list[Item] = []
+        self._untouched = True
+        """Nobody was in it yet: the cursor waits on the first line that can be chosen, whatever comes."""
 
     def count(self) -> int:
         return len(self.items)
@@ -38,6 +40,11 @@ class Sheet(Lines):
         """Show these. Only lines that differ from what is shown are painted."""
         old, self.items = self.items, items
         here = old[self.cursor].key if self.cursor < len(old) else ""
+        if self._untouched and old:
+            first = self._find("")
+            if items and first != self.cursor:
+                self.touch_all()
+            self.cursor, here = first, items[first].key if items else ""
         if len(old) == len(items) and (not here or items[self.cursor].key == here):
             for index, (was, now) in enumerate(zip(old, items, strict=True)):
                 if was.pieces != now.pieces:
@@ -62,6 +69,11 @@ class Sheet(Lines):
         if not picks:
             return 0
         return min(picks, key=lambda i: abs(i - self.cursor)) if key else picks[0]
+
+    def use(self, on: bool) -> None:
+        if on:
+            self._untouched = False
+        super().use(on)
 
     def move(self, how: str) -> None:
         picks = [i for i, item in enumerate(self.items) if item.pick]

@@ -139,6 +139,12 @@ def test_what_was_changed_is_refused_with_its_place(path: Path, change: Any, whe
         Journal.open(path)
 
 
+def test_a_printed_list_is_no_journal_and_where_one_is_is_said(path: Path) -> None:
+    path.write_text("[\n  {}\n]\n")
+    with pytest.raises(Tampered, match="a journal is the journal.jsonl of a state directory"):
+        read(path)
+
+
 def test_a_clean_cut_is_found_by_head_or_count(path: Path) -> None:
     log = write(path, 4)
     path.write_bytes(b"".join(lines(path)[:-1]))

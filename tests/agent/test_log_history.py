@@ -125,6 +125,22 @@ def test_streams_of_a_run_are_put_together_by_time(tmp_path: Path) -> None:
     assert found.left == 0 and texts(ask([dir], lines=100))[:3] == ["start", "ERROR one", "end"]
 
 
+def test_a_run_that_serves_on_beside_a_newer_one_is_there_in_its_turn(tmp_path: Path) -> None:
+    """A canary that failed is the newest run, and what serves wrote before, meanwhile and after."""
+    dir = tmp_path / "logs/p.web_0_1"
+    for n in range(6):
+        write(dir / "1.main.out", b"serves %d\n" % n, 1000 + 10 * n)
+    write(dir / "2.main.out", b"canary a\n", 1015)
+    write(dir / "2.main.out", b"canary b\n", 1025)
+    os.utime(dir / "1.main.out", (1050, 1050))
+    assert texts(ask([dir], lines=100)) == [
+        "serves 0", "serves 1", "canary a", "serves 2", "canary b", "serves 3", "serves 4", "serves 5",
+    ]  # fmt: skip
+    assert texts(ask([dir], lines=2)) == ["serves 4", "serves 5"]
+    assert texts(ask([dir], lines=100, since=1035.0)) == ["serves 4", "serves 5"]
+    assert texts(ask([dir], lines=100, since=1035.0, grep={"text": "serves"})) == ["serves 4", "serves 5"]
+
+
 @pytest.mark.parametrize(
     ("args", "wanted"),
     [

@@ -251,8 +251,12 @@ async def test_an_action_says_how_it_is_undone_now(short_dir: Path) -> None:
         assert await undo(deploy) == f"u (rollback {deploy}) returns to what was before revision 2"
         later = await done("deploy", "shop.db", version="3.0.0")
         assert "has been changed since by li@here" in await undo(deploy)
-        await done("rollback", later)
+        back = await done("rollback", later)
         assert await undo(later) == f"{later} has been undone already"
+        assert await undo(back) == f"u (rollback {back}) does again what it took back"
+        again = await done("rollback", action=back)
+        assert "has been changed since by li@here" in await undo(back)
+        assert await undo(again) == f"u (rollback {again}) does again what it took back"
         assert await undo(await done("restart", "shop.db")) == "a restart cannot be undone"
         for each in agents:
             await each.stop()

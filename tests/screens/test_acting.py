@@ -131,7 +131,8 @@ def words(pieces: Any) -> str:
 
 @pytest.mark.parametrize(("eta", "done", "text"), [
     (NOW + 92, 3, "about 1:32 left"), (NOW + 1, 9, "any moment"), (NOW - 3, 8, "any moment"),
-    (NOW - 3, 3, "later than expected"), (NOW - 20, 9, "0:20 longer than expected"), (None, 3, ""),
+    (NOW - 3, 3, "later than expected"),
+    (NOW + 1, 3, "about 0:01 left"), (NOW - 20, 9, "0:20 longer than expected"), (None, 3, ""),
 ])  # fmt: skip
 def test_how_long_still(eta: float | None, done: int, text: str) -> None:
     assert left_text(act("#1", eta=eta, done=done), NOW) == text

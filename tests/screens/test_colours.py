@@ -17,7 +17,8 @@ from textual import events
 
 from screens import colours
 from screens.colours import MANY, NONE, SIXTEEN, TRUE, depth
-from screens.driver import AskingDriver
+from screens.driver import AskingDriver, TerminalDriver
+from screens.escapes import KeyParser
 from screens.grounds import AnswerParser, Ground
 from tests.helpers import PATIENCE
 from tests.screens.drive import driven, make_app
@@ -130,6 +131,7 @@ async def test_the_answer_changes_a_guessed_theme_only() -> None:
 
 
 def test_the_driver_reads_with_our_parser() -> None:
+    assert TerminalDriver.run_input_thread.__globals__["XTermParser"] is KeyParser
     assert AskingDriver.run_input_thread.__globals__["XTermParser"] is AnswerParser
     assert make_app().driver_class is AskingDriver
     assert make_app(theme="dark").driver_class is not AskingDriver

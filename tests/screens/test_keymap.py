@@ -49,6 +49,7 @@ WRONG: list[tuple[str, str]] = [
     ('"sort" = ["w"]', ":1: sort: w is the key of wide on every screen as well"),
     ('[verb]\n\nrestart = ["d"]', ":3: verb.restart: d is the key of verb.deploy on the screen"),
     ('"sort" = "o"', ':1: sort takes a list of keys, for example ["o"]'),
+    ('"sort" = ["alt+s"]', ":1: sort: alt+s comes as Esc and the key behind it"),
     ('"sort" = ["pagedwn"]', ":1: sort: no key 'pagedwn'; the nearest is 'pagedown'"),
     ('"sort" = ["ctrl+c"]', ":1: sort: ctrl+c leaves the cockpit whatever happens"),
     ('"leave" = ["f10"]', ":1: leave keeps its keys"),

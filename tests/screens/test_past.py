@@ -168,6 +168,21 @@ async def test_a_stay_leaves_no_state_behind() -> None:
         gc.enable()
 
 
+async def test_a_step_shows_rows_in_their_order_whatever_was_there_before() -> None:
+    async with driven(LARGE, traveller()) as d:
+        await d.press("i")
+        await d.at("InstancesScreen")
+        grid: Any = d.app.screen.grid  # type: ignore[attr-defined]
+        order = list(grid.order)
+        await d.press("T")
+        await d.sees("THE PAST")
+        await d.press("H", "H", "H")
+        await until(lambda: at(d) == STOPS[0] and "puzzle.sudoku/3" not in grid.order)
+        await d.press("L", "L", "L")
+        await until(lambda: at(d) == NOW - 48 and "puzzle.sudoku/3" in grid.order)
+        assert grid.order == order
+
+
 async def test_nothing_can_be_changed_there() -> None:
     session = traveller()
     async with driven(LARGE, session) as d:

@@ -106,6 +106,7 @@ def test_counts_by_mark_stay_true_through_deltas(changes: list[tuple[str, str | 
         ("abort", Aim(ACTION, ("#117",)), "has ended (done)"),
         ("rollback", Aim(ACTION, ("#117",)), ""),
         ("rollback", Aim(ACTION, ("#118",)), "has not ended (running)"),
+        ("rollback", Aim(ACTION, ("#8",)), "changed nothing that is expected"),
         ("rollback", Aim(ACTION, ("#9",)), "has returned to what was before already, by #10"),
         ("converge", NOTHING, ""),
         ("push", NOTHING, ""),
@@ -114,6 +115,7 @@ def test_counts_by_mark_stay_true_through_deltas(changes: list[tuple[str, str | 
 def test_why_a_verb_does_not_work_here(verb: str, aim: Aim, said: str) -> None:
     row = snapshot().actions["#117"]
     more = {
+        "#8": msgspec.structs.replace(row, id="#8", verb="restart", revision=None),
         "#9": msgspec.structs.replace(row, id="#9", state="returned"),
         "#10": msgspec.structs.replace(row, id="#10", verb="rollback", cause="#9"),
     }
@@ -229,7 +231,10 @@ def test_parse(text: str, asked: Go | Do) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("frobnicate", "no screen and no verb"), ("scale web x", "is a number"), ("push sudoku", "name/version"),
+    [("frobnicate", "no screen and no verb"), ("pods", "no verb 'pods'; `instances` lists"),
+     ("svc", "`overview`"),
+     ("diff 14:00 14:05", "`between 14:00 14:05`"), ("bundle", "cockpit bundle"),
+     ("scale web x", "is a number"), ("push sudoku", "name/version"),
      ("restart web sh-1", "not a mix"), ("deploy web 1 2", "what is '2'"), ("restart 'x", "No closing quotation"),
      ("push s/1 sh-1", "--hosts a,b"), ("pause 118 s3", "what is 's3'"),
      ("apply f.yaml", "reads a file"),

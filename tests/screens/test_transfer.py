@@ -106,6 +106,7 @@ async def test_from_the_host_under_the_cursor(tmp_path: Path, monkeypatch: pytes
         assert not asked(d.session)
         await d.press("tab")
         await d.type("new")
+        await d.sees("bj-1: /var/log/log")  # the line that is not typed in
         await d.press("enter")
         await d.sees("copied bj-1:/var/log/log -> new: 19.5 KiB, sha256")
         assert (tmp_path / "new").read_bytes() == DATA and (tmp_path / "new").stat().st_mode & 0o777 == 0o640

@@ -26,6 +26,9 @@ async def test_deploy_asks_the_version_shows_the_plan_and_submits_what_was_seen(
         await d.sees("from rev 42, would write rev 43")
         assert d.session.submitted == []
         await d.press("enter")
+        await d.sees("Nothing has run yet: x runs this plan")
+        assert d.name == "PlanScreen" and d.session.submitted == []
+        await d.press("enter")
         await d.sees("fetch sudoku/3 on bj-2")
         await d.press("down", "enter")
         await d.sees("may start at once")
@@ -50,6 +53,7 @@ REACHED: list[tuple[str, str, list[str], tuple[str, ...], dict[str, Any]]] = [
     ("migrate", "puzzle.web/1", ["s", "h", "-", "2", "enter"], ("puzzle.web/1",), {"host": "sh-2"}),
     ("push", "puzzle.sudoku", ["down", "down", "enter"], ("sudoku/1.1.0",), {}),
     ("deploy", "puzzle.web", ["9", "enter"], ("puzzle.web",), {"version": "9"}),
+    ("deploy", "puzzle.sudoku", ["2", "enter"], ("puzzle.sudoku",), {"version": "1.2.0"}),
     ("signal", "puzzle.web/1", ["down", "enter"], ("puzzle.web/1",), {"signal": "HUP"}),
     ("signal", "puzzle.web", ["k", "i", "l", "l", "enter"], ("puzzle.web",), {"signal": "KILL"}),
 ]
