@@ -252,7 +252,7 @@ class _Forward:
                 if self._next is None:
                     raise ConnectionError(self._lost) if self._unanswered else Bad(self._lost)
                 if time.monotonic() > limit:
-                    raise ConnectionError(f"no forward to {self._next.host} within {BEGIN:g} s: its agent is silent")
+                    raise ConnectionError(f"no forward to {self._next.host} within {BEGIN:g} s: the host is silent")
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
