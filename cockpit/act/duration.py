@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
@@ -34,6 +34,8 @@ RECENT = 12
 """So many of them say what to expect: what was long ago says little."""
 ENOUGH = 5
 """Samples from which a host counts as slower or faster than the others."""
+AT_ONCE = 500
+"""Steps that are taken in as one piece."""
 NOTABLE = 1.25
 """By so much, or by so much less: smaller differences are chance."""
 
@@ -124,11 +126,22 @@ class Durations:
 
         Seconds of a health step are those until health was good, without the time it had to stay so.
         """
+        for _ in self.recording(plan, rows, outcome, artifacts, names):
+            pass
+
+    def recording(
+        self, plan: Plan, rows: Iterable[StepRow], outcome: str, artifacts: Mapping[str, str],
+        names: Mapping[str, str] | None = None,
+    ) -> Iterator[None]:
+        """`record` in pieces of AT_ONCE steps, for who has something else to do between them."""
         rows = [r for r in rows if r.started is not None and r.ended is not None]
         by_id = {s.id: s for s in plan.steps}
         versions = {s.unit: _version(s, artifacts, names) for s in plan.steps if s.kind == PREPARE}
         data = {s.unit: data_keys(s, artifacts) for s in plan.steps if s.kind in (PREPARE, HEALTHY)}
-        for row in rows:
+        yield
+        for n, row in enumerate(rows, 1):
+            if n % AT_ONCE == 0:
+                yield
             step = by_id.get(row.id)
             if step is None or row.started is None or row.ended is None:
                 continue
@@ -146,6 +159,7 @@ class Durations:
                     step.kind, service, version, max(0.0, row.ended - row.started - wait), host=step.host,
                     moved=moved if isinstance(moved, int) else None,
                 )
+        yield
         if outcome == DONE:
             self._turns([(by_id[r.id].instance, r) for r in rows if r.id in by_id])
 

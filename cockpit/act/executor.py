@@ -65,8 +65,9 @@ class Executor(Stepper):
     `healthy_for` is seconds by service path. For resumption `done` names the steps finished before
     and `attempts` how often each was tried, so that task ids repeat exactly. `units` (each with
     the host that reported it) and `hosts` (presence) are what is known already. Without `notes` it
-    leaves out Progress and Remark (rehearsals), without
-    `tells` the beginning and the good end of steps. Raises Bad when the plan's steps make no graph.
+    leaves out Progress and Remark (rehearsals), without `tells` the beginning and the good end of
+    steps. `made` is the graph of the plan, unused, where there is one already. Raises Bad when the
+    plan's steps make no graph.
     """
 
     __slots__ = (
@@ -79,10 +80,11 @@ class Executor(Stepper):
         done: Iterable[str] = (), attempts: Mapping[str, int] | None = None,
         units: Iterable[tuple[Unit, str]] = (), hosts: Mapping[str, str] | None = None,
         notes: bool = True, name: Callable[[str], str] = reasons.short, tells: bool = True,
+        made: graph.Graph | None = None,
     ) -> None:
         super().__init__(
             plan, id, now, healthy_for=healthy_for or {}, done=done, attempts=attempts or {}, units=units,
-            hosts=hosts or {}, notes=notes, name=name, tells=tells,
+            hosts=hosts or {}, notes=notes, name=name, tells=tells, made=made,
         )
         self.policy = policy(plan)
         self.outcome = ""

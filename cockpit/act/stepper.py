@@ -107,7 +107,7 @@ class Stepper:
     def __init__(
         self, plan: Plan, id: str, now: float, *, healthy_for: Mapping[str, float], done: Iterable[str],
         attempts: Mapping[str, int], units: Iterable[tuple[Unit, str]], hosts: Mapping[str, str],
-        notes: bool, name: Callable[[str], str], tells: bool = True,
+        notes: bool, name: Callable[[str], str], tells: bool = True, made: graph.Graph | None = None,
     ) -> None:
         self.plan = plan
         self.id = id
@@ -119,7 +119,7 @@ class Stepper:
         self._name = name
         self._healthy_for = dict(healthy_for)
         self._attempts = dict(attempts)
-        self._graph = graph.Graph(plan.steps, plan.gates)
+        self._graph = made or graph.Graph(plan.steps, plan.gates)
         self._units: dict[str, Unit | None] = dict.fromkeys([s.unit for s in plan.steps if s.unit])
         """What is known of the plan's units. None: not there, as far as anybody said."""
         for unit, _ in units:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +26,8 @@ from cockpit.model.view import TABLES, ActionRow, AlertRow, Delta, DriftRow, Hea
 
 SLICE = 200
 """Rows that are recomputed before the loop has its turn: some 5 ms."""
+COMPARED = 5000
+"""Instances that are compared with the revision before, before the loop has its turn: some 4 ms."""
 TURNS = 1000
 """So many slices, and who waits for all rows waits no more for what changes meanwhile."""
 BACKLOG = 200
@@ -46,6 +49,8 @@ class Board:
         self._placed = placed_counts(world.expected)
         self._drawn: Expected | None = None
         """What the rows were last made from."""
+        self._comparing: list[Iterator[set[str]]] = []
+        """Of each new revision the instances that are still to be compared with the one before."""
         self._nodes: set[str] = set()
         """Nodes to look at when no instance is dirty any more."""
         self._by_target: dict[str, tuple[str, ...]] = {}
@@ -107,6 +112,7 @@ class Board:
         world = self.world
         if world.everything:
             self._rebuild()
+        self._compare(limit)
         self._update(now, limit)
         changed, self._changed = self._changed, {name: {} for name in TABLES}
         head = self.head(now)
@@ -116,7 +122,9 @@ class Board:
             delta = Delta(head=head, notices=self.notices, **changed)
             for subscriber in self._subscribers:
                 subscriber.push(delta)
-        return bool(world.dirty or world.dirty_hosts or world.dirty_relays or world.registry.moved)
+        return bool(
+            self._comparing or world.dirty or world.dirty_hosts or world.dirty_relays or world.registry.moved
+        )
 
     async def drawn(self) -> None:
         """Every row is as the world is now, but for what changes meanwhile; others have their turn between."""
@@ -146,11 +154,30 @@ class Board:
             self._placed = placed_counts(world.expected)
         self._nodes.update(self.tables["nodes"], self._rollup.rows())
         # a host may have changed while a revision that was never drawn placed other instances there
-        world.dirty |= {i for i, host in world.expected.placement.items() if host in world.dirty_hosts}
+        if world.dirty_hosts:
+            world.dirty |= {i for i, host in world.expected.placement.items() if host in world.dirty_hosts}
         world.dirty_hosts.update(world.hosts, self.tables["hosts"])
         world.dirty_relays.update(world.relays, world.expected.relays, self.tables["relays"])
-        every = {*self.tables["instances"], *world.expected.placement, *world.units}
-        world.dirty |= every if before is None else touched(before, world.expected, every)
+        if before is None:
+            world.dirty.update(self.tables["instances"], now.placement, world.units)
+        else:
+            self._comparing.append(touched(before, now, self._every(now)))
+
+    def _every(self, expected: Expected) -> Iterator[list[str]]:
+        """All instances, COMPARED at a time. What is new meanwhile is dirty anyway."""
+        rows = self.tables["instances"]
+        yield from _cut(list(rows))
+        for some in _cut(chain(expected.placement, list(self.world.units))):
+            yield [i for i in some if i not in rows]
+
+    def _compare(self, limit: int | None) -> None:
+        """Find the rows that a new revision touches; with a limit only among COMPARED instances."""
+        while self._comparing:
+            for found in self._comparing[0]:
+                self.world.dirty |= found
+                if limit is not None:
+                    return
+            del self._comparing[0]
 
     def _update(self, now: float, limit: int | None) -> None:
         world = self.world
@@ -170,7 +197,7 @@ class Board:
             world.dirty_hosts |= changed_hosts
             self._drift(instance, found)
             self._put("instances", instance, row)
-        if world.dirty:
+        if world.dirty or self._comparing:
             return  # what sums them up is looked at once, when they are done
         for path in sorted(self._nodes, key=lambda p: p.split(".")):
             self._put("nodes", path, self._rollup.row(path))
@@ -222,19 +249,36 @@ class Board:
             self._changed[table][key] = row
 
 
-def touched(before: Expected, after: Expected, instances: Iterable[str]) -> set[str]:
-    """Of these instances those whose row may differ because another revision is expected."""
-    if before.hosts != after.hosts or before.groups != after.groups:
-        return set(instances)
+def touched(before: Expected, after: Expected, instances: Iterable[Iterable[str]]) -> Iterator[set[str]]:
+    """Of each lot of instances those whose row may differ because another revision is expected."""
     paths = before.services.keys() | after.services.keys()
     other = {p for p in paths if before.services.get(p) != after.services.get(p)}
     old, new, was, now = before.placement, after.placement, before.stopped, after.stopped
-    if old == new and was == now:  # the most frequent, and much sooner looked through
-        return {i for i in instances if i.rpartition("/")[0] in other} if other else set()
-    return {
-        i for i in instances
-        if old.get(i) != new.get(i) or i.rpartition("/")[0] in other or was.get(i) != now.get(i)
-    }
+    every = not _same(before.hosts, after.hosts) or before.groups != after.groups
+    placed = _same(old, new) and was == now  # the most frequent, and much sooner looked through
+    if placed and not other and not every:
+        return
+    for some in instances:
+        if every:
+            yield set(some)
+        elif placed:
+            yield {i for i in some if i.rpartition("/")[0] in other}
+        else:
+            yield {
+                i for i in some
+                if old.get(i) != new.get(i) or i.rpartition("/")[0] in other or was.get(i) != now.get(i)
+            }
+
+
+def _cut(items: Iterable[str]) -> Iterator[list[str]]:
+    each = iter(items)
+    while some := list(islice(each, COMPARED)):
+        yield some
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Revisions share what they have in common: that need not be looked through."""
+    return one is other or one == other
 
 
 def _take(items: set[T], limit: int | None) -> set[T]:

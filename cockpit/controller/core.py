@@ -59,7 +59,7 @@ from cockpit.memory import trimming
 from cockpit.model.actual import Unit
 from cockpit.model.details import instance_diffs
 from cockpit.model.names import short_names
-from cockpit.model.topology import Doc
+from cockpit.model.topology import Doc, Expected
 from cockpit.model.view import InstanceDetail, Who
 from cockpit.naming.registry import Registry
 from cockpit.plan.steps import Bad
@@ -228,9 +228,9 @@ class Controller:
         """A local host or relay may have to be started: look at once."""
         self._local_wake.set()
 
-    def set_expected(self, doc: Doc, revision: int, mark: str = "") -> None:
-        """A new head: rows, names, and the copies on the hosts follow. `mark`: its digest, where that is known."""
-        self.world.set_expected(doc, revision, mark)
+    def set_expected(self, doc: Doc, revision: int, mark: str, made: Expected) -> None:
+        """A new head: rows, names and the copies on the hosts follow. `mark` is its digest, `made` its typed view."""
+        self.world.set_expected(doc, revision, mark, made)
         self._shorts = short_names(self.world.expected.services)
         self.plugins.expected_changed()
         if len(self.hub.links) <= AT_ONCE:
@@ -287,6 +287,7 @@ class Controller:
             for host in self.world.age(now):
                 self.runner.host_seen(host)
             self.world.registry.expire(now)
+            await self.names.ready()
             self.names.send()
             while self.board.refresh(now, SLICE):
                 await asyncio.sleep(0)

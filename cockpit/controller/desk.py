@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,7 @@ from cockpit.controller.ledger import ActionRecord, Begun, number_of
 from cockpit.model import view
 from cockpit.model.guard_rows import APPROVE
 from cockpit.model.patch import Conflict
-from cockpit.model.view import ActionDetail, ActionRow, Who
+from cockpit.model.view import ActionDetail, ActionRow, StepRow, Who
 from cockpit.plan.context import PlanContext
 from cockpit.plan.steps import Bad, Intent, Plan, Refused
 from cockpit.plan.undo import return_plan
@@ -38,6 +39,7 @@ CONTROL = {
 }
 """Verbs for actions, and how each is undone."""
 NOTHING_BESIDE = Beside()
+NOTHING: Mapping[str, StepRow] = MappingProxyType({})
 INLINE = 1000
 """Up to so many instances a plan takes no longer than a turn of the loop may."""
 TRIES = 3
@@ -51,6 +53,8 @@ class Desk:
         self.durations = Durations.load(controller.ledger.meta.get("durations"))
         self._beginning: dict[str, guard.Holder] = {}
         """Actions whose intent is on its way to the disk."""
+        self._ending: set[str] = set()
+        """Actions whose end is being worked out."""
         self.stable: dict[str, str] = dict(controller.ledger.meta.get("stable", {}))
         """Service -> the last version that an action finished with."""
         self._turn = asyncio.Lock()
@@ -242,13 +246,14 @@ class Desk:
     async def _write_down(self, plan: Plan, id: str, now: float, beside: Beside) -> ActionRow:
         c, intent = self.c, plan.intent
         writes: list[Write] = []
-        doc, revision = None, None
-        if plan.changes:
-            doc, revision = c.ledger.revise(plan.changes, intent, action=id, now=now)
-        for step in plan.steps:
-            if step.unit:
-                gen = int(step.unit.rpartition(":")[2])
-                c.world.gens[step.instance] = max(gen, c.world.gens.get(step.instance, 0))
+        begun, self._begun = self._begun, None
+        if begun is None or begun.plan is not plan:
+            begun = Begun.of(plan, c.world.doc, c.world.expected)
+        head, revision = begun.head, None
+        if head is not None:
+            head, revision = c.ledger.revise(plan, head, action=id, now=now)
+        for instance, gen in begun.gens.items():
+            c.world.gens[instance] = max(gen, c.world.gens.get(instance, 0))
         row = ActionRow(
             id=id, verb=intent.verb, state="running", author=intent.author, targets=intent.targets,
             title=plan.title, started=now, total=len(plan.steps), cause=intent.cause,
@@ -256,11 +261,9 @@ class Desk:
             params={k: v for k, v in intent.params.items() if k != "document"},
             eta=now + plan.estimate if plan.estimate else None,
         )
-        begun = self._begun if self._begun is not None and self._begun.plan is plan else Begun.of(plan)
-        self._begun = None
         record = ActionRecord(row=row, plan=plan, steps=begun.steps)
-        if doc is not None and revision is not None:
-            writes += c.ledger.revision_writes(doc, revision)
+        if head is not None and revision is not None:
+            writes += c.ledger.revision_writes(head.doc, revision)
         if intent.verb == "apply" and "base" not in intent.params:  # an edit of the head is no import
             writes += c.ledger.import_writes(intent.params["document"])
         if beside.text:
@@ -276,25 +279,38 @@ class Desk:
             entry |= {"request": beside.request.id, "approved": beside.request.by}
         c.ledger.note(entry)
         await c.ledger.commit(writes)
-        if doc is not None and revision is not None and revision.number > c.world.revision:
-            c.set_expected(doc, revision.number, revision.mark)
+        if head is not None and revision is not None and revision.number > c.world.revision:
+            c.set_expected(head.doc, revision.number, head.mark, head.expected)
         c.board.set_action(row)
-        c.runner.start(record)
+        c.runner.start(record, graph=begun.graph)
         c.runner.foretold(id, foretold)
         return record.row
 
-    async def close(self, record: ActionRecord, outcome: str, reason: str, now: float) -> None:
-        """Write down how an action ended."""
+    async def close(
+        self, record: ActionRecord, outcome: str, reason: str, now: float, skipped: Mapping[str, StepRow] = NOTHING
+    ) -> None:
+        """Write down how an action ended. `skipped` are its steps that never began, as they are then.
+
+        What takes long comes first, in pieces; then in one piece it has ended for whoever looks, and in one commit
+        for whoever starts anew.
+        """
         c = self.c
+        names = {p: s.artifact for p, s in c.world.expected.services.items() if s.artifact}
+        self._ending.add(record.row.id)
+        try:
+            for _ in self.durations.recording(record.plan, record.steps.values(), outcome, c.world.artifacts, names):
+                await asyncio.sleep(0)
+            await c.board.drawn()
+        finally:
+            self._ending.discard(record.row.id)
+        record.steps.update(skipped)
+        c.ledger.moved(record.row.id, *skipped)
         record.outcome, record.reason = outcome, reason
         end = self._end(outcome)
         if self._followup(record, outcome) is not None:
             end = {"state": RETURNING, "mark": view.CHANGING}
         record.row = msgspec.structs.replace(record.row, note=reason, gives_up=None, eta=None, **end)
-        names = {p: s.artifact for p, s in c.world.expected.services.items() if s.artifact}
-        self.durations.record(record.plan, record.steps.values(), outcome, c.world.artifacts, names)
         self.stable.update(made_stable(record.plan, outcome))
-        await c.board.drawn()
         rows = c.board.tables["instances"]
         versions = {i: rows[i].version_actual for i in record.plan.locks if i in rows}
         seconds = now - record.row.started
@@ -311,6 +327,8 @@ class Desk:
     async def _control(self, intent: Intent) -> ActionRow:
         record, c = self._record(intent), self.c
         id, state = record.row.id, record.row.state
+        if id in self._ending:
+            raise Refused(f"{id} {record.row.title} ends just now: there is nothing to {intent.verb}")
         if intent.verb == "resume" and state == "interrupted":
             return self._resume_interrupted(record, intent.author)
         if intent.verb == "abort" and state == "interrupted":
@@ -390,7 +408,7 @@ class Desk:
 
 def _made(make: Callable[[PlanContext], Plan], ctx: PlanContext, firm: bool) -> tuple[Plan, Begun | None]:
     plan = make(ctx)
-    return plan, Begun.of(plan) if firm else None
+    return plan, Begun.of(plan, ctx.doc, ctx.expected) if firm else None
 
 
 def stop(reason: str) -> str:

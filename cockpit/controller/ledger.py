@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cockpit.act.graph import Graph
 from cockpit.act.journal import Journal
 from cockpit.model.patch import apply
 from cockpit.model.rehearsal_rows import Forecast, Score
-from cockpit.model.topology import Doc, digest
-from cockpit.model.view import ActionRow, Change, RevisionRow, StepRow
-from cockpit.plan.steps import Intent, Plan
+from cockpit.model.topology import Doc, Expected, digest, from_doc, revised
+from cockpit.model.view import ActionRow, RevisionRow, StepRow
+from cockpit.plan.steps import Plan
 from cockpit.ports import StateStore, Write
 from cockpit.session.spelling import spelled
 
@@ -63,6 +64,21 @@ class Brief(msgspec.Struct, frozen=True, kw_only=True):
     held: str
 
 
+class Head(NamedTuple):
+    """What a plan makes of a document."""
+
+    base: Doc
+    doc: Doc
+    mark: str
+    expected: Expected
+
+    @classmethod
+    def of(cls, plan: Plan, base: Doc, expected: Expected) -> Head:
+        """`expected` is the typed view of `base`. Raises model.patch.Conflict."""
+        doc = apply(base, plan.changes)
+        return cls(base, doc, digest(doc), revised(doc, base, expected))
+
+
 class Begun(NamedTuple):
     """What beginning a plan needs and may be made beside the loop: for 20,000 steps that takes a while."""
 
@@ -70,10 +86,24 @@ class Begun(NamedTuple):
     text: msgspec.Raw
     """The plan as JSON."""
     steps: dict[str, StepRow]
+    graph: Graph
+    gens: dict[str, int]
+    """Instance -> the highest generation of its units in the plan."""
+    head: Head | None
+    """None: the document stays as it is."""
 
     @classmethod
-    def of(cls, plan: Plan) -> Begun:
-        return cls(plan, msgspec.Raw(b"".join(spelled(plan))), waiting(plan))
+    def of(cls, plan: Plan, doc: Doc, expected: Expected) -> Begun:
+        """`doc` is what the plan was made from. Raises model.patch.Conflict."""
+        gens: dict[str, int] = {}
+        for step in plan.steps:
+            if step.unit:
+                gens[step.instance] = max(gens.get(step.instance, 0), int(step.unit.rpartition(":")[2]))
+        return cls(
+            plan=plan, text=msgspec.Raw(b"".join(spelled(plan))), steps=waiting(plan),
+            graph=Graph(plan.steps, plan.gates), gens=gens,
+            head=Head.of(plan, doc, expected) if plan.changes else None,
+        )  # fmt: skip
 
 
 def waiting(plan: Plan) -> dict[str, StepRow]:
@@ -142,17 +172,17 @@ class Ledger:
         number, self._next = self._next, self._next + 1
         return f"#{number}"
 
-    def revise(
-        self, changes: tuple[Change, ...], intent: Intent, *, action: str, now: float
-    ) -> tuple[Doc, RevisionRow]:
-        """The next revision, not yet written. Raises model.patch.Conflict."""
+    def revise(self, plan: Plan, made: Head, *, action: str, now: float) -> tuple[Head, RevisionRow]:
+        """The next revision, not yet written, with what it makes of the head. That is `made`, unless the head is
+        another one by now. Raises model.patch.Conflict."""
         doc, number = self.head or ({"name": ""}, 0)
-        after = apply(doc, changes)
+        if made.base is not doc:
+            made = Head.of(plan, doc, from_doc(doc))
         row = RevisionRow(
-            number=number + 1, mark=digest(after), author=intent.author, time=now, action=action,
-            changes=changes, undo=intent.verb == "rollback",
+            number=number + 1, mark=made.mark, author=plan.intent.author, time=now, action=action,
+            changes=plan.changes, undo=plan.intent.verb == "rollback",
         )
-        return after, row
+        return made, row
 
     def revision_writes(self, doc: Doc, row: RevisionRow) -> list[Write]:
         self.meta["head"] = {"doc": doc, "revision": row.number}
@@ -173,9 +203,9 @@ class Ledger:
             writes += [("step", f"{key}|{s.id}", None) for s in gone.steps.values() if s.state != "waiting"]
         return writes
 
-    def moved(self, id: str, step: str) -> None:
-        """A step of an action is another one now; `kept` writes it."""
-        self._moved.setdefault(id, set()).add(step)
+    def moved(self, id: str, *steps: str) -> None:
+        """Steps of an action are others now; `kept` writes them."""
+        self._moved.setdefault(id, set()).update(steps)
 
     def unkept(self, id: str) -> bool:
         return bool(self._moved.get(id))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
+
+import msgspec
 
 from cockpit.controller.world import World
 from cockpit.link.hub import Hub
+from cockpit.model.states import SUSPECT, UP
 from cockpit.ports import Write
 from cockpit.session.spelling import written
 
@@ -25,9 +29,27 @@ class NamesFeed:
         self.world = world
         self.saved = -1
         self._sent = -1
-        self._asked = False
+        self._asked = self._making = False
+        self._behind = ""
+        """A host that had not applied what somebody waited for."""
+        self._texts: dict[str, tuple[int, str]] = {}
+        """Service -> version of its last change, and its endpoints then as JSON."""
+        self._all = (-1, "")
+        """A version, and the frame of all names at it."""
         self._until = time.monotonic() + HELD
         world.registry.settle(known)
+
+    async def ready(self) -> None:
+        """What `send` needs is made a service at a time, while others have their turn; what changes meanwhile is
+        left to it. Call that next."""
+        if self._held():
+            return
+        self._making = True
+        for service in self.world.registry.changed_since(self._sent):
+            if not self._made(service):
+                self._text(service)
+                await asyncio.sleep(0)
+        self._making = False
 
     def send(self) -> int:
         """Push what changed to every host; returns the version that is out now."""
@@ -36,8 +58,7 @@ class NamesFeed:
             if self._sent < 0:
                 self.hub.greet(self._full())
             else:
-                version, services = registry.delta_since(self._sent)
-                self.hub.broadcast({"t": "names", "version": version, "full": False, "services": services})
+                self.hub.tell(self._frame(registry.changed_since(self._sent), full=False))
             self._sent = registry.version
         return registry.version
 
@@ -50,21 +71,36 @@ class NamesFeed:
 
     def _now(self) -> None:
         self._asked = False
-        self.send()
+        if not self._making:  # else they are out in a moment
+            self.send()
 
     def out(self, version: int) -> bool:
         """Was this version published? A new controller holds names back until the known hosts have reported."""
         return self._sent >= version
+
+    def applied(self, version: int) -> bool:
+        """Did every host apply it that is heard, or was a moment ago? Whoever was found behind is asked first, then
+        those that were told last: 10,000 hosts answer one by one, and each time somebody wants to know."""
+        hosts, heard = self.world.hosts, False
+        known = hosts.get(self._behind)
+        for host in chain([known] if known is not None else (), reversed(hosts.values())):
+            if host.presence in (UP, SUSPECT):
+                if host.names_applied < version:
+                    self._behind = host.name
+                    return False
+                heard = True
+        return heard
 
     def greet(self, host: str) -> None:
         """The full set for a host that has just connected; later, when names are still held.
 
         A relay keeps the names for the hosts behind it, and greets them itself.
         """
-        if self._sent >= 0 and not self.hub.carried(host):
-            self.hub.send(host, self._full())
+        link = self.hub.links.get(host)
+        if self._sent >= 0 and link is not None and not self.hub.carried(host):
+            link.put(self._full())
 
-    def greeting(self) -> dict[str, Any] | None:
+    def greeting(self) -> str | None:
         """The full set for a relay that has just connected; None while names are still held.
 
         It is the set of the last version that was sent: what comes after it is sent to everybody.
@@ -93,6 +129,29 @@ class NamesFeed:
             registry.settle(())
         return bool(registry.waiting)
 
-    def _full(self) -> dict[str, Any]:
+    def _full(self) -> str:
+        """Many that connect together are told the same text."""
         registry = self.world.registry
-        return {"t": "names", "version": registry.version, "full": True, "services": registry.services()}
+        if self._all[0] != registry.version:
+            self._all = registry.version, self._frame(registry.paths(), full=True)
+        return self._all[1]
+
+    def _frame(self, services: Iterable[str], *, full: bool) -> str:
+        spoken = ",".join(f"{_json(service)}:{self._text(service)}" for service in services)
+        version = self.world.registry.version
+        return f'{{"t":"names","version":{version},"full":{_json(full)},"services":{{{spoken}}}}}'
+
+    def _text(self, service: str) -> str:
+        """Its endpoints as JSON, written when they changed."""
+        registry = self.world.registry
+        if not self._made(service):
+            self._texts[service] = registry.changed(service), _json(registry.published(service))
+        return self._texts[service][1]
+
+    def _made(self, service: str) -> bool:
+        known = self._texts.get(service)
+        return known is not None and known[0] == self.world.registry.changed(service)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

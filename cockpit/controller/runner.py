@@ -12,15 +12,17 @@ import msgspec
 from cockpit.act import journal
 from cockpit.act import messages as ex
 from cockpit.act.executor import Executor
+from cockpit.act.graph import Graph
 from cockpit.act.progress import Eta, Readiness
 from cockpit.act.score import score
+from cockpit.act.seed import batched
 from cockpit.controller.ledger import ActionRecord
 from cockpit.link.hub import Answer
 from cockpit.model import view
 from cockpit.model.actual import Unit, serving_unit
 from cockpit.model.rehearsal_rows import Forecast
-from cockpit.model.states import SUSPECT, UP
 from cockpit.model.topology import service_path
+from cockpit.model.view import StepRow
 from cockpit.plan.steps import FETCH, HEALTHY, Plan, Step
 from cockpit.plan.unitspec import unit_spec
 from cockpit.times import when
@@ -50,6 +52,10 @@ class Running:
         self.wake: asyncio.TimerHandle | None = None
         self.names: list[tuple[int, float, str]] = []
         """(version, deadline, step) of drains that wait until names are applied; 0.0: that version is not out yet."""
+        self.looking = False
+        """They are looked at from time to time."""
+        self.skipped: list[ex.StepChanged] = []
+        """What never began when the action ended: it is written down with the end."""
 
 
 _ZERO = time.time() - time.monotonic()
@@ -74,15 +80,17 @@ class Runner:
 
     # life of an action
 
-    def start(self, record: ActionRecord, *, done: frozenset[str] = frozenset()) -> None:
-        """Begin (or go on with) an action whose intent is on disk."""
+    def start(
+        self, record: ActionRecord, *, done: frozenset[str] = frozenset(), graph: Graph | None = None
+    ) -> None:
+        """Begin (or go on with) an action whose intent is on disk. `graph`: that of its plan, where it is made."""
         world = self.c.world
         services = {service_path(s.instance) for s in record.plan.steps if s.instance}
         units = world.units_of(services)
         executor = Executor(
             record.plan, record.row.id, steady(), healthy_for=self._healthy_for(record.plan), done=done,
             attempts=record.attempts, units=units, hosts={h.name: h.presence for h in world.hosts.values()},
-            name=self.c.short,
+            name=self.c.short, made=graph,
         )
         draining = {e.unit for e in world.registry.endpoints.values() if e.state == "draining"}
         mine = (u for u, _ in units)
@@ -98,7 +106,7 @@ class Runner:
         self.ended.setdefault(record.row.id, asyncio.Event())
         self._busy()
         self.remark(record, f"goes on, by {record.row.author}" if done else f"started by {record.row.author}")
-        self._feed(running, ex.Go())
+        asyncio.get_running_loop().call_soon(self._feed, running, ex.Go())  # its first steps are a piece of their own
 
     def interrupted(self) -> None:
         """After a restart: what was running then is shown, and waits for resume or undo."""
@@ -169,11 +177,21 @@ class Runner:
         if running.record.row.id not in self.running:
             return
         commands = running.executor.handle(event, steady())
-        row, drained = running.record.row, [c.unit for c in commands if isinstance(c, ex.SetDraining)]
-        if drained:
-            self.c.world.registry.drain_all(drained, row.author, row.title, time.time())
+        if commands and running.executor.over:  # perhaps thousands: `_finish` marks them
+            running.skipped = [c for c in commands if isinstance(c, ex.StepChanged) and c.state == ex.SKIPPED]
+            commands = [c for c in commands if not isinstance(c, ex.StepChanged) or c.state != ex.SKIPPED]
+        row, registry = running.record.row, self.c.world.registry
+        if drained := [c.unit for c in commands if isinstance(c, ex.SetDraining)]:
+            registry.drain_all(drained, row.author, row.title, time.time())
+        if cleared := [c.unit for c in commands if isinstance(c, ex.ClearDraining)]:
+            registry.undrain_all(cleared, time.time())
         for command in commands:
             self._do(running, command)
+        if drained:
+            self._check_names(running)
+            if not running.looking:
+                running.looking = True
+                self.spawn(self._names_deadline(running))
         states = {c.state for c in commands if isinstance(c, ex.StepChanged)}
         if states:
             self._counted(running, ex.DONE in states)
@@ -185,11 +203,8 @@ class Runner:
             case ex.SetDraining(unit=unit, step=step):
                 running.ready.drain(unit, True)  # `_feed` has told the registry already
                 running.names.append((self.c.names.soon(), 0.0, step))
-                self.spawn(self._names_deadline(running))
-                self._check_names(running)
             case ex.ClearDraining(unit=unit):
                 running.ready.drain(unit, False)
-                self.c.world.registry.undrain(unit, time.time())
             case ex.WakeAt(at=at):
                 self._wake(running, at)
             case ex.StepChanged():
@@ -304,23 +319,26 @@ class Runner:
     def _check_names(self, running: Running) -> None:
         """Drains whose names every host has. One that fell silent a moment ago may still send traffic by the old
         ones: it is waited for until it is back, or unknown."""
-        now, world = steady(), self.c.world
-        told = [h.names_applied for h in world.hosts.values() if h.presence in (UP, SUSPECT)]
-        behind = min(told, default=0)
-        for n, (version, deadline, step) in list(enumerate(running.names)):
+        while (found := self._names_set(running)) is not None:
+            self._feed(running, found)
+
+    def _names_set(self, running: Running) -> ex.NamesSet | None:
+        now, behind = steady(), False
+        for n, (version, deadline, step) in enumerate(running.names):
             if not deadline and self.c.names.out(version):
                 running.names[n] = (version, deadline := now + NAMES_LIMIT, step)
-            if deadline and (behind >= version or now >= deadline):
-                running.names.remove((version, deadline, step))
-                self._feed(running, ex.NamesSet(version=version, step=step))
-                self._check_names(running)
-                return
+            behind = behind or not self.c.names.applied(version)  # later drains wait for later versions
+            if deadline and (not behind or now >= deadline):
+                del running.names[n]
+                return ex.NamesSet(version=version, step=step)
+        return None
 
     async def _names_deadline(self, running: Running) -> None:
         """Looks again until nothing waits: also for names that a new controller still holds back."""
         while running.names and running.record.row.id in self.running:
             await asyncio.sleep(NAMES_LOOK)
             self._check_names(running)
+        running.looking = False
 
     def _wake(self, running: Running, at: float) -> None:
         if running.wake is not None:
@@ -331,13 +349,8 @@ class Runner:
     # rows, records, ends
 
     def _step(self, running: Running, step: str, state: str, note: str) -> None:
-        record, now = running.record, time.time()
-        before = record.steps[step]
-        record.steps[step] = msgspec.structs.replace(
-            before, state=state, note=note,
-            started=before.started or (now if state == "running" else None),
-            ended=now if state in ("done", "failed", "skipped") else None,
-        )
+        record = running.record
+        record.steps[step] = _moved(record.steps[step], state, note, time.time())
         self.c.ledger.moved(record.row.id, step)
         if state in ("done", "failed"):
             self._keep_soon(record)
@@ -415,7 +428,7 @@ class Runner:
             self.remark(record, end.reason)
         if running.wake is not None:
             running.wake.cancel()
-        await self.c.desk.close(record, end.outcome, end.reason, now)
+        await self.c.desk.close(record, end.outcome, end.reason, now, await _skipped(running))
         self.running.pop(record.row.id, None)
         self.c.pushes.over(record.row.id)
         self._busy()
@@ -453,3 +466,22 @@ class Runner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(self.c.watched)
+
+
+def _moved(row: StepRow, state: str, note: str, now: float) -> StepRow:
+    return msgspec.structs.replace(
+        row, state=state, note=note, started=row.started or (now if state == "running" else None),
+        ended=now if state in ("done", "failed", "skipped") else None,
+    )
+
+
+async def _skipped(running: Running) -> dict[str, StepRow]:
+    """The steps that never began, as they are when it has ended; others have their turn while they are made."""
+    record, now = running.record, time.time()
+    rows: dict[str, StepRow] = {}
+    for some in batched(running.skipped):
+        for c in some:
+            rows[c.step] = _moved(record.steps[c.step], c.state, c.note, now)
+            record.attempts[c.step] = c.attempt
+        await asyncio.sleep(0)
+    return rows

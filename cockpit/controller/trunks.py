@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cockpit.controller import places
-from cockpit.link import frames
 from cockpit.link import trunk_frames as t
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Trunks:
     def carries(self, relay: str, host: str) -> bool:
         return places.carries(relay, host, self.c.world.expected)
 
-    def greeting(self) -> frames.Frame | None:
+    def greeting(self) -> str | None:
         return self.c.names.greeting()
 
     def connected(self, relay: str, hello: t.RelayHello, transport: str) -> None:

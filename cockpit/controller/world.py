@@ -57,12 +57,12 @@ class World:
         self.everything = True
         """The whole board must be drawn anew (expected changed)."""
 
-    def set_expected(self, doc: Doc, revision: int, mark: str = "") -> None:
-        """Raises msgspec.ValidationError and changes nothing when the document is not one. `mark`: its digest, where
-        that is known."""
-        expected, before = from_doc(doc), self.expected.placement
+    def set_expected(self, doc: Doc, revision: int, mark: str = "", made: Expected | None = None) -> None:
+        """Raises msgspec.ValidationError and changes nothing when the document is not one. `mark`: its digest, and
+        `made`: its typed view, where they are known."""
+        expected, before = made or from_doc(doc), self.expected.placement
         self.doc, self.expected, self.revision, self.digest = doc, expected, revision, mark or digest(doc)
-        if expected.placement != before:
+        if expected.placement is not before and expected.placement != before:
             self._placed = {}
             for instance, host in expected.placement.items():
                 self._placed.setdefault(host, []).append(instance)

@@ -103,8 +103,11 @@ class Hub:
         return isinstance(self.links.get(host), Carried)
 
     def broadcast(self, frame: frames.Frame) -> None:
-        """To every agent: each direct link its own, a trunk once for all of its agents."""
-        text = frames.encode(frame)
+        """To every agent."""
+        self.tell(frames.encode(frame))
+
+    def tell(self, text: str) -> None:
+        """A frame to every agent: each direct link its own, a trunk once for all of its agents."""
         for link in list(self.links.values()):
             if isinstance(link, Direct):
                 link.put(text)
@@ -127,9 +130,8 @@ class Hub:
             if trunk.uuid == uuid:
                 trunk.cut(why)
 
-    def greet(self, frame: frames.Frame) -> None:
+    def greet(self, text: str) -> None:
         """All names, to every agent and relay."""
-        text = frames.encode(frame)
         for link in list(self.links.values()):
             if isinstance(link, Direct):
                 link.put(text)
@@ -406,7 +408,7 @@ class Hub:
         names = self.relays.greeting() if self.relays is not None else None
         trunk.put(t.Welcome(self.cluster, settings))
         if names is not None:
-            trunk.put_text(frames.encode(names))
+            trunk.put_text(names)
         trunk.ping()
         if relays is not None:
             relays.connected(trunk.name, hello, trunk.channel.kind)

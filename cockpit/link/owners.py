@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from cockpit.link import frames, messages
+from cockpit.link import messages
 from cockpit.link import trunk_frames as t
 from cockpit.link.links import Link
 
@@ -42,8 +42,8 @@ class RelayOwner(Protocol):
         """May it speak for this host?"""
         ...
 
-    def greeting(self) -> frames.Frame | None:
-        """All names; None while they are held back."""
+    def greeting(self) -> str | None:
+        """All names as a frame; None while they are held back."""
         ...
 
     def connected(self, relay: str, hello: t.RelayHello, transport: str) -> None: ...

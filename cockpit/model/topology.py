@@ -359,6 +359,13 @@ def from_doc(doc: Doc) -> Expected:
     return msgspec.convert(doc, Expected)
 
 
+def revised(doc: Doc, before: Doc, expected: Expected) -> Expected:
+    """`from_doc` of what became of `before`, whose typed view is `expected`: it shares every section that is the
+    same object in both, as `patch.apply` leaves those that it does not touch."""
+    shared = {k: getattr(expected, k) for k, v in doc.items() if isinstance(v, dict) and v is before.get(k)}
+    return msgspec.structs.replace(from_doc({k: v for k, v in doc.items() if k not in shared}), **shared)
+
+
 def digest(doc: Doc) -> str:
     """SHA-256 (hex) over the canonical encoding, keys sorted."""
     return hashlib.sha256(msgspec.json.encode(doc, order="sorted")).hexdigest()

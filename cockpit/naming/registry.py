@@ -65,7 +65,6 @@ class Registry:
         self._held: dict[str, Hold] = {}
         self._changed: dict[str, int] = {}
         """Service -> version of its last published change."""
-        self._rendered: dict[str, list[dict[str, Any]]] = {}
         self._gone: set[Key] = set()
         self._damped: set[str] = set()
         self._uneasy: set[str] = set()
@@ -156,10 +155,13 @@ class Registry:
 
     def undrain(self, unit: str, now: float | None = None) -> bool:
         """Back to what its health says."""
-        if self._held.pop(unit, None) is None:
-            return False
-        track = self._tracks.get(unit)
-        return self._settle_service(track.service, self._time(now)) if track is not None else False
+        return self.undrain_all((unit,), now)
+
+    def undrain_all(self, units: Iterable[str], now: float | None = None) -> bool:
+        """The same for several: each of their services is decided anew once."""
+        found = (self._tracks.get(unit) for unit in units if self._held.pop(unit, None) is not None)
+        services = dict.fromkeys([track.service for track in found if track is not None])
+        return any([self._settle_service(service, self._time(now)) for service in services])
 
     def forget(self, unit: str, now: float | None = None) -> bool:
         """The keeper forgot the unit, or an operator took it out of the books."""
@@ -188,16 +190,30 @@ class Registry:
 
     def services(self) -> dict[str, list[dict[str, Any]]]:
         """The `services` of a full names frame: path -> endpoints; gone ones are not in it."""
-        return {path: self._render(path) for path in sorted(self._known())}
+        return {path: self.published(path) for path in self.paths()}
+
+    def paths(self) -> list[str]:
+        """Every service of a full names frame."""
+        return sorted(self._keys.keys() | self._by_service.keys())
+
+    def published(self, service: str) -> list[dict[str, Any]]:
+        """The endpoints of one service in a names frame."""
+        return [_frame(e) for e in self._live(service)]
+
+    def changed(self, service: str) -> int:
+        """Version of its last published change."""
+        return self._changed.get(service, 0)
+
+    def changed_since(self, version: int) -> list[str]:
+        """The services of `delta_since`."""
+        return self.paths() if version > self.version else [p for p, v in self._changed.items() if v > version]
 
     def delta_since(self, version: int) -> tuple[int, dict[str, list[dict[str, Any]]]]:
         """The present version and every service that changed after `version`.
 
         A service without endpoints is an empty list. A version that was never given out gets all.
         """
-        if version > self.version:
-            return self.version, self.services()
-        return self.version, {p: self._render(p) for p, v in self._changed.items() if v > version}
+        return self.version, {path: self.published(path) for path in self.changed_since(version)}
 
     def at_least(self, version: int) -> None:
         """A host has applied `version`, which these books do not know (they were lost): go beyond it."""
@@ -420,7 +436,6 @@ class Registry:
     def _touch(self, service: str) -> None:
         self.version += 1
         self._changed[service] = self.version
-        self._rendered.pop(service, None)
 
     def _drop(self, key: Key) -> None:
         endpoint = self.endpoints.pop(key)
@@ -430,15 +445,6 @@ class Registry:
         self.unkept.add(endpoint.service)
         _discard(self._keys, endpoint.service, key)
         _discard(self._unit_keys, endpoint.unit, key)
-
-    def _known(self) -> set[str]:
-        return self._keys.keys() | self._by_service.keys()
-
-    def _render(self, service: str) -> list[dict[str, Any]]:
-        done = self._rendered.get(service)
-        if done is None:
-            done = self._rendered[service] = [_frame(e) for e in self._live(service)]
-        return done
 
     def _live(self, service: str) -> list[Endpoint]:
         live = [e for e in (self.endpoints[k] for k in self._keys.get(service, ())) if e.state != GONE]

@@ -71,7 +71,8 @@ def _spelled(value: Any, depth: int) -> Iterator[bytes]:
     elif any(type(key) is not str for key in entries):
         yield _encode(value)
     elif len(entries) > FEW:
-        yield from _chunks((dict(some) for some in _cut(entries.items())), b"{", b"}")
+        pairs = zip(list(entries), list(entries.values()), strict=True)  # made one by one: no heap of tuples
+        yield from _chunks((dict(some) for some in _cut(pairs)), b"{", b"}")
     else:
         for n, (key, part) in enumerate(entries.items()):
             yield (b"," if n else b"{") + _encode(key) + b":"
@@ -81,7 +82,7 @@ def _spelled(value: Any, depth: int) -> Iterator[bytes]:
 
 def _listed(items: Any, depth: int) -> Iterator[bytes]:
     if len(items) > FEW:
-        yield from _chunks(_cut(items), b"[", b"]")
+        yield from _chunks(_cut(iter(list(items))), b"[", b"]")
         return
     for n, part in enumerate(items):
         yield b"," if n else b"["
@@ -89,8 +90,8 @@ def _listed(items: Any, depth: int) -> Iterator[bytes]:
     yield b"]"
 
 
-def _cut(items: Any) -> Iterator[list[Any]]:
-    each = iter(list(items))  # a table may change while it is being written
+def _cut(each: Iterator[Any]) -> Iterator[list[Any]]:
+    """Of a copy: a table may change while it is being written."""
     while some := list(islice(each, PIECE)):
         yield some
 

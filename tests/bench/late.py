@@ -3,8 +3,9 @@
     python -m tests.bench.late [INSTANCES] [OP ...]
 
 The controller is a real one, whose hosts' links are there and say nothing. A session calls the op over the socket;
-another asks for a small thing each 10 ms meanwhile. A piece is one callback of the loop, by the CPU of its thread, so
-that it does not depend on what else the machine does.
+another asks for a small thing each 10 ms meanwhile, and an idle process for an echo of it. A piece is one callback of
+the loop, by the CPU of its thread, so that it hardly depends on what else the machine does. Answers are on the clock:
+what those of the idle process take is the machine's part of them.
 """
 
 from __future__ import annotations
@@ -149,11 +150,13 @@ def _said(process: subprocess.Popen[str], word: str = "") -> str:
 
 async def _measure(where: Path, count: int, only: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     program = _program(str(where), str(count))
-    other = None
+    echo = other = None
     try:
         await asyncio.to_thread(_said, program)
         socket = where / "state" / "control.sock"
-        other = _program("--ask", str(socket), "shop.s0/1", "shop.s2/2", "shop.s1/3")
+        echo = _program("--echo", str(where / "echo"))
+        await asyncio.to_thread(_said, echo)
+        other = _program("--ask", str(socket), str(where / "echo"), "shop.s0/1", "shop.s2/2", "shop.s1/3")
         await asyncio.to_thread(_said, other)
         session = RemoteSession(socket)
         await session.connect()
@@ -178,7 +181,7 @@ async def _measure(where: Path, count: int, only: tuple[str, ...]) -> dict[str, 
         await session.close()
         return out
     finally:
-        for process in filter(None, (other, program)):
+        for process in filter(None, (other, echo, program)):
             assert process.stdin is not None
             process.stdin.close()
             try:
@@ -188,10 +191,13 @@ async def _measure(where: Path, count: int, only: tuple[str, ...]) -> dict[str, 
                 process.wait()
 
 
-def _answers(times: list[float]) -> dict[str, float]:
-    if len(times) < 2:
-        return {"p50": times[0] if times else 0.0, "p99": times[0] if times else 0.0}
-    return {"p50": statistics.median(times), "p99": sorted(times)[max(0, int(len(times) * 0.99) - 1)]}
+def _answers(told: dict[str, list[float]]) -> dict[str, float]:
+    times, idle = sorted(told["times"]) or [0.0], sorted(told["idle"]) or [0.0]
+    return {"p50": statistics.median(times), "p99": _p99(times), "idle": _p99(idle), "asked": len(times)}
+
+
+def _p99(times: list[float]) -> float:
+    return times[max(0, int(len(times) * 0.99) - 1)]
 
 
 @measures("late", NEEDS)
@@ -200,21 +206,22 @@ def late() -> Figure:
     worst = max(found, key=lambda n: found[n]["piece"])
     slow = max(found, key=lambda n: found[n]["p99"])
     note = f"CPU of one callback: {worst}; p99 of another session's answers {found[slow]['p99']:.0f} ({slow})"
+    note += f", of an idle process then {found[slow]['idle']:.0f}"
     return Figure(found[worst]["piece"], note=note)
 
 
 def line(name: str, f: dict[str, Any]) -> str:
-    more = ", ".join(f"{n} {ms:.0f}" for n, ms in f["over"][1:])
+    more = "".join(f"; {n} {ms:.0f}" for n, ms in f["over"][1:])
     return (
         f"{name:32} {f['took']:7.0f} {f['piece']:6.1f} {f['full']:5.1f} {f['late']:5.0f} {f['p50']:5.1f} "
-        f"{f['p99']:5.0f}  {f['what']}{f'; {more}' if more else ''}  {f['trouble'][:90]}"
+        f"{f['p99']:5.0f} {f['idle']:5.0f} {f['asked']:5}  {f['what']}{more}  {f['trouble'][:90]}"
     )
 
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT
     found = figures(count, tuple(sys.argv[2:]))
-    print(f"{'op':32} {'took':>7} {'piece':>6} {'gc':>5} {'late':>5} {'p50':>5} {'p99':>5}")
+    print(f"{'op':32} {'took':>7} {'piece':>6} {'gc':>5} {'late':>5} {'p50':>5} {'p99':>5} {'idle':>5} {'asked':>5}")
     for name, figures_of in found.items():
         print(line(name, figures_of))
 

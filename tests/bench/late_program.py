@@ -6,8 +6,12 @@ For each line that it reads, `begin` or `end`, it prints one; that of an end is 
     {"piece": ms of the loop's own CPU of the longest callback, "what": its name, "late": worst lateness on the
      clock of a timer of 5 ms, "full": the same of the longest run of the collector, "over": [[name, ms], ...]}
 
-python -m tests.bench.late_program --ask SOCKET INSTANCE...: another session. It asks for the card of an instance each
-10 ms; for each line that it reads it prints a JSON list of how long the answers took since the last, in ms.
+python -m tests.bench.late_program --ask SOCKET ECHO INSTANCE...: another session. It asks for the numbers of an
+instance each 10 ms, and right after it for the echo of the answer; for each line that it reads it prints how long
+both took since the last: {"times": [ms, ...], "idle": [ms, ...]}.
+
+python -m tests.bench.late_program --echo ECHO: a process that does nothing but send back each line that comes on its
+socket. What its answers take is the machine's doing.
 """
 
 from __future__ import annotations
@@ -217,7 +221,7 @@ async def main(where: Path, count: int) -> None:
         c.metrics.take(host, {"peers": {f"{i}:1": e for i, e in peers.items()}}, now)
     for _ in range(600):  # until every row has been drawn, and told
         await asyncio.sleep(0.1)
-        if not (c.world.dirty or c.world.dirty_hosts):
+        if not (c.world.dirty or c.world.dirty_hosts or c.world.registry.moved):
             break
     server = SessionServer(state, c.session)
     await server.start()
@@ -248,29 +252,51 @@ async def hear(c: Controller) -> None:
             await asyncio.sleep(5 / max(1, len(hosts) // 100))
 
 
-async def ask(socket: Path, instances: list[str]) -> None:
+async def echo(path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, path):
+        print(flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+
+
+async def ask(socket: Path, other: Path, instances: list[str]) -> None:
     session = RemoteSession(socket)
     await session.connect()
+    reader, writer = await asyncio.open_unix_connection(other)
     times: list[float] = []
+    idle: list[float] = []
 
     async def asking() -> None:
         for instance in itertools.cycle(instances):
             before = time.perf_counter()
-            await session.call("metrics", {"kind": "instance", "name": instance})
+            answer = await session.call("metrics", {"kind": "instance", "name": instance})
             times.append((time.perf_counter() - before) * 1e3)
+            before = time.perf_counter()
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await reader.readline()
+            idle.append((time.perf_counter() - before) * 1e3)
             await asyncio.sleep(0.01)
 
     task = asyncio.create_task(asking())
     print(flush=True)
     while (await asyncio.to_thread(sys.stdin.readline)).strip():
-        print(json.dumps(times), flush=True)
+        print(json.dumps({"times": times, "idle": idle}), flush=True)
         times.clear()
+        idle.clear()
     task.cancel()
+    writer.close()
     await session.close()
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--ask":
-        asyncio.run(ask(Path(sys.argv[2]), sys.argv[3:]))
+        asyncio.run(ask(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]))
+    elif sys.argv[1] == "--echo":
+        asyncio.run(echo(Path(sys.argv[2])))
     else:
         asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

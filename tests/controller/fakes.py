@@ -83,6 +83,8 @@ class FakeAgent:
         self.fails: dict[str, tuple[str, str]] = {}
         """Word -> code and text of its answer."""
         self.words: list[str] = []
+        self.silent = False
+        """It answers no command."""
         self.logs: list[str] = ["first", "second"]
         self.ws: ClientConnection | None = None
         self.reader: asyncio.Task[None] | None = None
@@ -121,6 +123,8 @@ class FakeAgent:
 
     async def _command(self, task: str, word: str, args: dict[str, Any]) -> None:
         self.words.append(word)
+        if self.silent:
+            return
         if word in self.fails:
             code, text = self.fails[word]
             await self.send(t="result", task=task, ok=False, code=code, text=text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cockpit.agent.identity import Identity
-from cockpit.link import messages
+from cockpit.link import frames, messages
 from cockpit.link import trunk_frames as t
 from cockpit.link.channel import Channel, ChannelClosed
 from cockpit.link.dial import dial
@@ -76,8 +76,8 @@ class RelaysOf:
     def carries(self, relay: str, host: str) -> bool:
         return self.owner.hosts.get(host) in self.owner.regions.get(relay, set())
 
-    def greeting(self) -> dict[str, Any] | None:
-        return self.owner.names
+    def greeting(self) -> str | None:
+        return None if self.owner.names is None else frames.encode(self.owner.names)
 
     def connected(self, relay: str, hello: t.RelayHello, transport: str) -> None:
         self.owner.happened.append((f"relay by {transport}", relay))
