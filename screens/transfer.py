@@ -23,7 +23,7 @@ from screens import browser
 from screens.aim import HOST, INSTANCE, Aim
 from screens.ask import AskScreen, Question
 from screens.direct import agree
-from screens.format import cells, drop, wrap
+from screens.format import cells, cut, drop, wrap
 from screens.keys import key
 from screens.look import Look, Piece
 from screens.widgets.field import Field

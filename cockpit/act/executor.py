@@ -63,22 +63,21 @@ class Executor(Stepper):
     """One action. Feed it events with `handle`; carry out the commands it returns, in order.
 
     `healthy_for` is seconds by service path. For resumption `done` names the steps finished before
-    and `attempts` how often each was tried, so that task ids repeat exactly. `units` (each with
-    the host that reported it) and `hosts` (presence) are what is known already. Without `notes` it
-    leaves out Progress and Remark (rehearsals), without `tells` the beginning and the good end of
-    steps. `made` is the graph of the plan, unused, where there is one already. Raises Bad when the
-    plan's steps make no graph.
+    and `attempts` how often each was tried, so that task ids repeat exactly. `units` (by id) and
+    `hosts` (presence) are what is known already. Without `notes` it leaves out Progress and Remark
+    (rehearsals), without `tells` the beginning and the good end of steps. `made` is the graph of the
+    plan, unused, where there is one already. Raises Bad when the plan's steps make no graph.
     """
 
     __slots__ = (
-        "_announce", "_armed", "_failed", "_failed_instance", "_fails", "_handlers", "_limit", "_lost", "_paused_by",
+        "_announce", "_failed", "_failed_instance", "_fails", "_handlers", "_limit", "_lost", "_paused_by",
         "_phase", "_reason", "_settle", "_shown", "_tail", "_tail_until", "_woken", "outcome", "policy",
     )  # fmt: skip
 
     def __init__(
         self, plan: Plan, id: str, now: float, *, healthy_for: Mapping[str, float] | None = None,
         done: Iterable[str] = (), attempts: Mapping[str, int] | None = None,
-        units: Iterable[tuple[Unit, str]] = (), hosts: Mapping[str, str] | None = None,
+        units: Mapping[str, Unit] = {}, hosts: Mapping[str, str] | None = None,
         notes: bool = True, name: Callable[[str], str] = reasons.short, tells: bool = True,
         made: graph.Graph | None = None,
     ) -> None:
@@ -94,8 +93,6 @@ class Executor(Stepper):
         self._woken = NEVER
         self._shown: tuple[str, float | None] = ("", None)
         self._settle = NEVER
-        self._armed: dict[str, tuple[str, str]] = {}
-        """Step id -> pause or abort to take effect when it has started, and by whom."""
         self._failed: list[Work] = []
         """Failed steps of a paused action: a resume tries them again."""
         self._reason = ""
@@ -179,7 +176,8 @@ class Executor(Stepper):
             self._phase = _GOING
             self._moved = self._now
             # receivers of a push help each other: they begin together, however many there are
-            for i, step in enumerate(self.plan.steps):
+            for i in sorted(self._graph.ready):
+                step = self.plan.steps[i]
                 if step.kind in BULK and not step.needs and self._graph.state[i] == graph.WAIT:
                     self._begin(i)
                     if self._phase != _GOING:
@@ -289,11 +287,11 @@ class Executor(Stepper):
         return True
 
     def _started(self, step: Step) -> None:
-        if self._armed and (held := self._armed.pop(step.id, None)) is not None:
-            if held[0] == ABORT:
-                self._end(held[1])
-            elif self._phase == _GOING:
-                self._hold(held[1])
+        what, by = self._armed.pop(step.id)
+        if what == ABORT:
+            self._end(by)
+        elif self._phase == _GOING:
+            self._hold(by)
 
     # failure
 
@@ -399,7 +397,7 @@ class Executor(Stepper):
         self._tail = f"{work.task}/tail"
         self._tail_until = self._now + TAIL_LIMIT
         args = {"unit": work.step.unit, "lines": TAIL_LINES}
-        self._out.append(Send(self._tail, work.step.host, "tail", args, work.step.id))
+        self._out.append(Send(self._tail, work.step.host, "tail", args, work.step))
 
     def _tell(self, lines: list[Any]) -> None:
         """The reason is complete, with the last log line or without."""

@@ -57,7 +57,7 @@ class Fleet:
         self.set_expected(expected)
         for unit in self.units.values():
             self._count(unit, 1)
-        self.effects: dict[str, Callable[[Send, Step, float], Event]] = {
+        self.effects: dict[str, Callable[[Send, float], Event]] = {
             "fetch": self._fetch, "prepare": self._prepare, "start": self._start, "stop": self._stop,
             "remove": self._remove, "drain": self._drained, "tail": self._tail, "activate": self._activate,
             "upgrade": self._upgrade, "signal": self._signal,
@@ -89,14 +89,14 @@ class Fleet:
 
     # time
 
-    def seconds(self, send: Send, step: Step) -> float | None:
+    def seconds(self, send: Send) -> float | None:
         """Until the command has its effect; None: its host does not answer."""
         host, word = self.hosts.get(send.host), send.word
         if host is not None and host.presence not in HEARD:
             return None
         if word == "tail":
             return TAIL
-        seconds = self._draw(word, step)
+        seconds = self._draw(word, send.step)
         # what was recorded of a drain holds the time until the names were out
         return max(0.0, seconds - NAMES) if word == "drain" else seconds
 
@@ -142,14 +142,14 @@ class Fleet:
 
     # effects
 
-    def _fetch(self, send: Send, step: Step, now: float) -> Event:
+    def _fetch(self, send: Send, now: float) -> Event:
         host = self.hosts.get(send.host) or HostActual(name=send.host, presence=UP)
         release = f"{send.args['name']}/{send.args['version']}"
         if release not in host.releases:
             self.hosts[send.host] = replace(host, releases=tuple(sorted((*host.releases, release))))
         return Answer(send.task, True)
 
-    def _upgrade(self, send: Send, step: Step, now: float) -> Event:
+    def _upgrade(self, send: Send, now: float) -> Event:
         host = self.hosts.get(send.host) or HostActual(name=send.host, presence=UP)
         version = str(send.args["version"])
         if send.args["part"] == "keeper":
@@ -157,8 +157,8 @@ class Fleet:
         self.hosts[send.host] = replace(host, agent_version=version)
         return HostSeen(send.host, host.presence, version)
 
-    def _prepare(self, send: Send, step: Step, now: float) -> Event:
-        version = str(send.args.get("version", ""))
+    def _prepare(self, send: Send, now: float) -> Event:
+        step, version = send.step, str(send.args.get("version", ""))
         path = service_path(step.instance)
         service = self.expected.services.get(path)
         self.where[step.unit] = send.host
@@ -172,11 +172,11 @@ class Fleet:
             data={name: id.rpartition("/")[2] for name, id in (send.args.get("data") or {}).items()},
         ))  # fmt: skip
 
-    def _start(self, send: Send, step: Step, now: float) -> Event:
-        unit = self.units.get(step.unit)
+    def _start(self, send: Send, now: float) -> Event:
+        unit = self.units.get(send.step.unit)
         if unit is None:
             return self._missing(send)
-        self.draining.discard(step.unit)  # a new run is not the one that was taken out
+        self.draining.discard(send.step.unit)  # a new run is not the one that was taken out
         known = self._health(unit)
         checked = unit.health != NO_CHECK
         state, health, reason = _STARTING, WAITING, ""
@@ -212,8 +212,8 @@ class Fleet:
                 return known
         return None
 
-    def _activate(self, send: Send, step: Step, now: float) -> Event:
-        unit = self.units.get(step.unit)
+    def _activate(self, send: Send, now: float) -> Event:
+        unit = self.units.get(send.step.unit)
         if unit is None:
             return self._missing(send)
         unit = replace(unit, data={**unit.data, send.args["data"]: send.args["version"]}, observed=now)
@@ -223,9 +223,9 @@ class Fleet:
         self._see(unit)
         return Answer(send.task, True, {"run": unit.run})
 
-    def _signal(self, send: Send, step: Step, now: float) -> Event:
+    def _signal(self, send: Send, now: float) -> Event:
         """Who is asked to end is assumed to end; other signals change nothing that is seen from outside."""
-        unit = self.units.get(step.unit)
+        unit = self.units.get(send.step.unit)
         if unit is None or unit.state not in LIVE:
             return self._missing(send)
         if SIGNALS[send.args["signal"]].takes:
@@ -256,11 +256,11 @@ class Fleet:
             return None
         return self._see(replace(unit, state=_RUNNING, health=OK, health_since=since, observed=now))
 
-    def _drained(self, send: Send, step: Step, now: float) -> Event:
+    def _drained(self, send: Send, now: float) -> Event:
         return Answer(send.task, True, {"remaining": 0})
 
-    def _stop(self, send: Send, step: Step, now: float) -> Event:
-        unit = self.units.get(step.unit)
+    def _stop(self, send: Send, now: float) -> Event:
+        unit = self.units.get(send.step.unit)
         if unit is None:
             return self._missing(send)
         state, end = unit.state, unit.exit
@@ -272,16 +272,16 @@ class Fleet:
             replace(unit, state=state, wanted=False, exit=end, observed=now, next_start=None, health=health)
         )
 
-    def _remove(self, send: Send, step: Step, now: float) -> Event:
-        unit = self.units.pop(step.unit, None)
+    def _remove(self, send: Send, now: float) -> Event:
+        unit = self.units.pop(send.step.unit, None)
         if unit is None:
             return self._missing(send)
         self._count(unit, -1)
-        self.where.pop(step.unit, None)
-        self.draining.discard(step.unit)
-        return UnitGone(step.unit)
+        self.where.pop(send.step.unit, None)
+        self.draining.discard(send.step.unit)
+        return UnitGone(send.step.unit)
 
-    def _tail(self, send: Send, step: Step, now: float) -> Event:
+    def _tail(self, send: Send, now: float) -> Event:
         return Answer(send.task, True, {"lines": []})
 
     def _missing(self, send: Send) -> Event:

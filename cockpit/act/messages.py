@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cockpit.model.actual import Unit
+from cockpit.plan.steps import Step
 
 # outcomes of an action
 DONE = "done"
@@ -112,7 +113,7 @@ Event = Go | UnitSeen | UnitGone | HostSeen | Answer | Working | NamesSet | Paus
 class Send(Message, frozen=True):
     """Run `word` on a host. The same task may come again: repeating gives the first answer.
 
-    `args` is what the step carries and `unit`; for `prepare` the driver adds the unit's spec (from
+    `args` is what the step carries; the driver adds `unit`, for `prepare` the unit's spec (from
     instance, unit and its gen), for `fetch` the digest, size and url of the artifact.
     """
 
@@ -120,7 +121,7 @@ class Send(Message, frozen=True):
     host: str
     word: str
     args: dict[str, Any]
-    step: str
+    step: Step
 
 
 class SetDraining(Message, frozen=True):

@@ -99,14 +99,14 @@ class Stepper:
     """The steps of one action. Commands are appended to `_out`; `_now` is the time of the event."""
 
     __slots__ = (  # with so many attributes Python finds them much sooner
-        "_alarms", "_attempts", "_bulk", "_by_task", "_by_unit", "_draining", "_floor", "_graph", "_healthy_for",
-        "_moved", "_name", "_notes", "_now", "_out", "_running", "_runs", "_silent", "_tells", "_units", "_versions",
-        "done_count", "id", "last_started", "plan",
+        "_alarms", "_armed", "_attempts", "_bulk", "_by_task", "_by_unit", "_draining", "_floor", "_graph",
+        "_healthy_for", "_moved", "_name", "_notes", "_now", "_out", "_running", "_runs", "_silent", "_tells",
+        "_units", "_versions", "done_count", "id", "last_started", "plan",
     )  # fmt: skip
 
     def __init__(
         self, plan: Plan, id: str, now: float, *, healthy_for: Mapping[str, float], done: Iterable[str],
-        attempts: Mapping[str, int], units: Iterable[tuple[Unit, str]], hosts: Mapping[str, str],
+        attempts: Mapping[str, int], units: Mapping[str, Unit], hosts: Mapping[str, str],
         notes: bool, name: Callable[[str], str], tells: bool = True, made: graph.Graph | None = None,
     ) -> None:
         self.plan = plan
@@ -120,15 +120,15 @@ class Stepper:
         self._healthy_for = dict(healthy_for)
         self._attempts = dict(attempts)
         self._graph = made or graph.Graph(plan.steps, plan.gates)
-        self._units: dict[str, Unit | None] = dict.fromkeys([s.unit for s in plan.steps if s.unit])
+        names = dict.fromkeys([s.unit for s in plan.steps if s.unit])
+        self._units: dict[str, Unit | None] = {name: units.get(name) for name in names}
         """What is known of the plan's units. None: not there, as far as anybody said."""
-        for unit, _ in units:
-            if unit.unit in self._units:
-                self._units[unit.unit] = unit
         self._silent = {h: now for h, p in hosts.items() if p not in HEARD}
         """Host -> since when it does not answer."""
         self._versions: dict[str, tuple[str, str]] = {}
         """Host -> versions of its agent and keeper, as far as anybody said."""
+        self._armed: dict[str, tuple[str, str]] = {}
+        """Step id -> pause or abort to take effect when it has started, and by whom."""
         self._out: list[Command] = []
         self._running: dict[int, Work] = {}
         self._bulk = 0
@@ -151,16 +151,12 @@ class Stepper:
             if step.kind in (DRAIN, STOP) and self._graph.state[i] == graph.DONE:
                 (self._draining.add if step.kind == DRAIN else self._draining.discard)(step.unit)
 
-    def step(self, id: str) -> Step:
-        """Raises KeyError."""
-        return self._graph.steps[self._graph.index[id]]
-
     def _fail(self, work: Work, text: str, seen: Unit | None) -> None:
         """A step failed for good."""
         raise NotImplementedError
 
     def _started(self, step: Step) -> None:
-        """A step has just begun."""
+        """A step of `_armed` has just begun."""
         raise NotImplementedError
 
     # events
@@ -323,7 +319,8 @@ class Stepper:
                 self._may_take(float(step.args.get("grace", 0)))
             args = step.args | {"instance": step.instance} if kind == ACTIVATE else step.args
             self._send(work, _WORDS[kind], args)
-        self._started(step)
+        if id in self._armed:
+            self._started(step)
 
     def _may_take(self, seconds: float) -> None:
         floor = self._now + seconds + SLACK
@@ -332,9 +329,7 @@ class Stepper:
 
     def _send(self, work: Work, word: str, args: dict[str, Any]) -> None:
         step = work.step
-        if step.unit:
-            args = {**args, "unit": step.unit}
-        work.asked = command = Send(work.task, step.host, word, args, step.id)
+        work.asked = command = Send(work.task, step.host, word, args, step)
         self._by_task[work.task] = work
         self._out.append(command)
 

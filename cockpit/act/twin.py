@@ -28,7 +28,7 @@ from cockpit.model.topology import Doc, Expected, digest, from_doc, service_path
 from cockpit.model.view import ActionRow, RevisionRow
 from cockpit.plan import verbs
 from cockpit.plan.context import PlanContext
-from cockpit.plan.steps import ACTIVATE, HEALTHY, PREPARE, SIGNAL, Bad, Intent, Plan, Refused, Step
+from cockpit.plan.steps import ACTIVATE, HEALTHY, PREPARE, SIGNAL, Bad, Intent, Plan, Refused
 from cockpit.plan.undo import return_plan
 
 STUCK = 30 * 86400.0
@@ -80,7 +80,7 @@ class Faults:
 
     def fails(self, send: ex.Send) -> bool:
         """This command is answered with a failure."""
-        fault = self._steps.get(send.step)
+        fault = self._steps.get(send.step.id)
         if fault is not None:
             self.hit.add(fault)
         return fault is not None
@@ -203,13 +203,11 @@ class Twin:
             title=plan.title, started=self.now, total=len(plan.steps), cause=intent.cause, revision=revision,
         )
         fleet = self.fleet
-        touched = dict.fromkeys(s.unit for s in plan.steps if s.unit in fleet.units)
         act = self.acts[id] = Act(row, plan, undo)
         act.executor = Executor(
             plan, id, self.now, notes=False, tells=self.watch is not None,
             healthy_for={p: s.update.healthy_for for p, s in self.expected.services.items()},
-            units=((fleet.units[u], fleet.where[u]) for u in touched),
-            hosts={n: h.presence for n, h in fleet.hosts.items()},
+            units=fleet.units, hosts={n: h.presence for n, h in fleet.hosts.items()},
         )  # fmt: skip
         for hold in holds:
             self._feed(act, hold)
@@ -262,10 +260,9 @@ class Twin:
             if type(command) is ex.Send:
                 if self.faults is not None and self.faults.plan is act.plan and self.faults.silences(command):
                     self._push(self.now, self._falls, act, command.host)
-                step = act.executor.step(command.step)
-                seconds = self.fleet.seconds(command, step)
+                seconds = self.fleet.seconds(command)
                 if seconds is not None:
-                    self._push(self.now + seconds, self._arrived, act, (command, step))
+                    self._push(self.now + seconds, self._arrived, act, command)
             elif type(command) is ex.StepChanged:
                 if self.watch is not None:
                     self.watch(self.now, act.row.id, command.step, command.state)
@@ -294,8 +291,8 @@ class Twin:
         self._order += 1
         heappush(self._queue, (at, self._order, do, act, what))
 
-    def _arrived(self, act: Act, what: tuple[ex.Send, Step]) -> None:
-        send, step = what
+    def _arrived(self, act: Act, send: ex.Send) -> None:
+        step = send.step
         if self._fallen and send.host in self._fallen:
             return
         faults, word = self.faults, send.word
@@ -304,7 +301,7 @@ class Twin:
         if faults is not None and faults.fails(send):
             self._feed(act, ex.Answer(send.task, False, {}, "rehearsed", WISHED))
             return
-        event = self.fleet.effects[word](send, step, self.now)
+        event = self.fleet.effects[word](send, self.now)
         if faults is not None and word in ("start", ACTIVATE) and faults.sickens(step.unit):
             event = self.fleet.sicken(step.unit, self.now, WISHED) or event
         if word in ("start", SIGNAL) and (found := self.fleet.warm_up(step)) is not None:

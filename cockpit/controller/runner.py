@@ -89,8 +89,8 @@ class Runner:
         units = world.units_of(services)
         executor = Executor(
             record.plan, record.row.id, steady(), healthy_for=self._healthy_for(record.plan), done=done,
-            attempts=record.attempts, units=units, hosts={h.name: h.presence for h in world.hosts.values()},
-            name=self.c.short, made=graph,
+            attempts=record.attempts, units={u.unit: u for u, _ in units},
+            hosts={h.name: h.presence for h in world.hosts.values()}, name=self.c.short, made=graph,
         )
         draining = {e.unit for e in world.registry.endpoints.values() if e.state == "draining"}
         mine = (u for u, _ in units)
@@ -254,8 +254,8 @@ class Runner:
 
     def _send(self, running: Running, command: ex.Send) -> None:
         """Fill in what only the controller knows, and send."""
-        args = dict(command.args)
-        step = running.steps.get(command.step)
+        unit = command.step.unit
+        args = command.args | ({"unit": unit} if unit else {})
         action, pushes = running.record.row.id, self.c.pushes
         if command.word == "warm":
             self.spawn(self._warm(running, command))
@@ -265,8 +265,8 @@ class Runner:
                 args = pushes.args(
                     action, command.task, command.host, args["name"], args["version"], running.receivers
                 )
-            elif command.word == "prepare" and step is not None:
-                args = {"spec": self._spec(step)}
+            elif command.word == "prepare":
+                args = {"spec": self._spec(command.step)}
             elif command.word == "activate":
                 args["sha256"] = self._record(f"{args['artifact']}/{args['version']}")["sha256"]
         except KeyError as e:

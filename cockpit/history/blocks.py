@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from functools import cache
-from operator import attrgetter
-from typing import Any
+from functools import reduce
+from itertools import repeat
+from operator import attrgetter, or_
+from typing import Any, TypedDict
 
 import msgspec
 from msgspec.structs import FieldInfo
@@ -24,13 +25,6 @@ LARGEST = 512 * 1024 * 1024
 """Bytes of one payload unpacked; more is damage."""
 
 
-class _Packed(msgspec.Struct, array_like=True):
-    table: str
-    keys: list[str]
-    same: dict[str, msgspec.Raw]
-    each: dict[str, msgspec.Raw]
-
-
 def _default(field: FieldInfo) -> Any:
     if field.default is not msgspec.NODEFAULT:
         return field.default
@@ -38,13 +32,8 @@ def _default(field: FieldInfo) -> Any:
 
 
 _FIELDS = {table: msgspec.structs.fields(cls) for table, cls in TABLES.items()}
-_GETTERS = {table: [(f.name, attrgetter(f.name), _default(f)) for f in fields] for table, fields in _FIELDS.items()}
-_DECODER = msgspec.msgpack.Decoder(_Packed)
-_ONE = {t: {f.name: msgspec.msgpack.Decoder(f.type) for f in fields} for t, fields in _FIELDS.items()}
-_MANY: dict[str, dict[str, msgspec.msgpack.Decoder[Any]]] = {
-    t: {f.name: msgspec.msgpack.Decoder(list[f.type]) for f in fields}  # type: ignore[name-defined]
-    for t, fields in _FIELDS.items()
-}
+_DEFAULTS = {table: [(f.name, _default(f)) for f in fields] for table, fields in _FIELDS.items()}
+_GETTERS = {table: [(name, attrgetter(name), default) for name, default in each] for table, each in _DEFAULTS.items()}
 
 
 def packed(table: str, keys: Sequence[str], rows: Sequence[Any]) -> bytes:
@@ -63,70 +52,70 @@ def packed(table: str, keys: Sequence[str], rows: Sequence[Any]) -> bytes:
     return zlib.compress(msgspec.msgpack.encode((table, keys, same, each)), LEVEL)
 
 
-class Block:
-    """One block of a keyframe; its rows are made when the first of them is asked for."""
+class _Start(msgspec.Struct, array_like=True):
+    """What blocks of both formats begin with."""
 
-    def __init__(self, payload: bytes) -> None:
+    table: str
+    keys: list[str]
+
+
+def _decoder(parts: Callable[[str], list[tuple[str, Any]]]) -> Callable[[bytes], Any]:
+    """For blocks of every table: its name tells what follows. Fields of a later version are left out."""
+    kinds = [
+        msgspec.defstruct(table, [("keys", list[str]), *parts(table)], array_like=True, tag=table) for table in TABLES
+    ]
+    return msgspec.msgpack.Decoder(reduce(or_, kinds)).decode
+
+
+def _columns(table: str) -> list[tuple[str, Any]]:
+    types = {f.name: f.type for f in _FIELDS[table]}
+    lists = {name: list[type] for name, type in types.items()}  # type: ignore[valid-type]
+    return [("same", TypedDict("same", types, total=False)), ("each", TypedDict("each", lists, total=False))]  # type: ignore[operator]
+
+
+_start = msgspec.msgpack.Decoder(_Start).decode
+_block = _decoder(_columns)
+_old_block = _decoder(lambda table: [("rows", list[TABLES[table]])])  # type: ignore[valid-type]
+
+
+def rows_of(raw: bytes, format: int) -> tuple[str, list[str], list[Any]]:
+    """Table, keys and rows of an unpacked block. Raises MsgspecError, TypeError, ValueError."""
+    if format < 2:  # `[table, keys, rows]`, each row with all its fields
+        found = _old_block(raw)
+        return type(found).__name__, found.keys, found.rows
+    found = _block(raw)
+    table, count = type(found).__name__, len(found.keys)
+    columns = []
+    for name, default in _DEFAULTS[table]:
+        values = found.each.get(name)
+        if values is None:
+            value = found.same.get(name, default)
+            if value is msgspec.NODEFAULT:
+                raise TypeError(f"a block of {table} has no {name}")
+            values = repeat(value, count)
+        elif len(values) != count:
+            raise ValueError(f"a block of {table} has columns of different lengths")
+        columns.append(values)
+    return table, found.keys, list(map(TABLES[table], *columns))
+
+
+class Block:
+    """One block of a keyframe; its rows are made when the first of them is asked for. `format`: of its file."""
+
+    def __init__(self, payload: bytes, format: int) -> None:
         """Raises MsgspecError, zlib.error, KeyError."""
-        found = _DECODER.decode(unpacked(payload))
-        self.table = found.table
-        self.keys = found.keys
-        self._fields = (found.same, found.each)
+        self._raw, self._format = unpacked(payload), format
+        start = _start(self._raw)
+        self.table, self.keys = start.table, start.keys
         self._rows: list[Any] | None = None
-        TABLES[found.table]
+        TABLES[self.table]
 
     def rows(self) -> list[Any]:
-        """In the order of the keys. Raises MsgspecError, TypeError, ValueError."""
+        """In the order of the keys. Raises as `rows_of`."""
         if self._rows is None:
-            self._rows = self._made()
-            self._fields = ({}, {})
+            self._rows = rows_of(self._raw, self._format)[2]
+            self._raw = b""
         return self._rows
-
-    def _made(self) -> list[Any]:
-        same, each = self._fields
-        one, many = _ONE[self.table], _MANY[self.table]
-        alike = {f: one[f].decode(raw) for f, raw in same.items() if f in one}  # a later version may know more fields
-        columns = {f: many[f].decode(raw) for f, raw in each.items() if f in many}
-        if not columns or not self.keys:
-            return [TABLES[self.table](**alike)] * len(self.keys)
-        if any(len(values) != len(self.keys) for values in columns.values()):
-            raise ValueError(f"a block of {self.table} has columns of different lengths")
-        first = TABLES[self.table](**alike, **{f: values[0] for f, values in columns.items()})
-        return _maker(tuple(columns))(msgspec.structs.replace, first, *columns.values())
-
-
-@cache
-def _maker(each: tuple[str, ...]) -> Callable[..., list[Any]]:
-    """A function of `replace`, the first row and those columns that makes the rows.
-
-    A copy of the first row with other values in these columns takes a third of the time of a new row with all its
-    defaults. Spelled out and compiled, as named tuples are: a call with names that stand in the code is three times
-    as quick as one with a dictionary. The names are those of the fields of our own classes.
-    """
-    values = ", ".join(f"{f}={f}" for f in each)
-    columns = ", ".join(f"each_{f}" for f in each)
-    made = f"[new_row(first_row, {values}) for {', '.join(each)}, in zip({columns}, strict=True)]"
-    function: Callable[..., list[Any]] = eval(f"lambda new_row, first_row, {columns}: {made}", {"zip": zip})
-    return function
-
-
-class OldBlock(Block):
-    """A block of the first format: `[table, keys, rows]`, each row with all its fields."""
-
-    def __init__(self, payload: bytes) -> None:
-        raw = unpacked(payload)
-        self.table = table = _NAME.decode(raw).table
-        _, self.keys, self._rows = _ROWS[table].decode(raw)
-
-
-class _Name(msgspec.Struct, array_like=True):
-    table: str
-
-
-_NAME = msgspec.msgpack.Decoder(_Name)
-_ROWS: dict[str, msgspec.msgpack.Decoder[Any]] = {
-    name: msgspec.msgpack.Decoder(tuple[str, list[str], list[cls]]) for name, cls in TABLES.items()  # type: ignore[valid-type]
-}
 
 
 def unpacked(payload: bytes) -> bytes:

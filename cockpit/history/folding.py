@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from cockpit.history import changes
-from cockpit.history.blocks import LARGEST, Base, Block, OldBlock, unpacked
+from cockpit.history.blocks import LARGEST, rows_of, unpacked
 from cockpit.history.frames import CHANGES, KEY, Frame
-from cockpit.history.loaded import BATCH, FIRST, NOTHING, WRONG, Damaged, indexed
+from cockpit.history.loaded import BATCH, FIRST, NOTHING, WRONG, Damaged, Tables, indexed
 from cockpit.model.history_rows import TABLES
 from cockpit.model.view import Head, Snapshot
 
@@ -28,8 +28,7 @@ def folded(path: Path, data: bytes, at: float) -> Snapshot:
         raise Damaged(path, "it has no whole keyframe")
     frames = [f for f in found.frames if f.first <= at]
     try:
-        first, base = _keyframe(data, frames, Block if found.format > 1 else OldBlock)
-        tables = {table: base.rows(table) for table in TABLES}
+        first, tables = _keyframe(data, frames, found.format)
         said = _fold(tables, _batches(data, frames), at)
         head = msgspec.convert({**first["head"], **said["head"], "now": at}, Head)
         return Snapshot(head=head, notices=tuple(said.get("notices", first["notices"])), **tables)
@@ -37,14 +36,15 @@ def folded(path: Path, data: bytes, at: float) -> Snapshot:
         raise Damaged(path, e) from None
 
 
-def _keyframe(data: bytes, frames: list[Frame], kind: type[Block]) -> tuple[dict[str, Any], Base]:
+def _keyframe(data: bytes, frames: list[Frame], format: int) -> tuple[dict[str, Any], Tables]:
     """Head and notices, and the rows."""
-    parts = iter([data[f.offset : f.offset + f.length] for f in frames if f.kind == KEY])
-    first = FIRST(unpacked(next(parts, b"")))
-    base = Base()
-    for payload in parts:
-        base.add(kind(payload))
-    return first, base
+    parts = (unpacked(data[f.offset : f.offset + f.length]) for f in frames if f.kind == KEY)
+    first = FIRST(next(parts, b""))
+    tables: Tables = {table: {} for table in TABLES}
+    for raw in parts:
+        table, keys, rows = rows_of(raw, format)
+        tables[table].update(zip(keys, rows, strict=True))
+    return first, tables
 
 
 def _batches(data: bytes, frames: list[Frame]) -> Iterator[Any]:
@@ -54,7 +54,7 @@ def _batches(data: bytes, frames: list[Frame]) -> Iterator[Any]:
             yield BATCH(stream.decompress(data[frame.offset : frame.offset + frame.length], LARGEST))
 
 
-def _fold(tables: dict[str, dict[str, Any]], batches: Iterator[Any], at: float) -> dict[str, Any]:
+def _fold(tables: Tables, batches: Iterator[Any], at: float) -> dict[str, Any]:
     """Bring the rows to a moment; the fields of the head that changed, and the notices if they did."""
     said: dict[str, Any] = {"head": {}}
     latest: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in tables}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cockpit.history import changes
-from cockpit.history.blocks import LARGEST, Base, Block, OldBlock, unpacked
+from cockpit.history.blocks import LARGEST, Base, Block, unpacked
 from cockpit.history.frames import CHANGES, COUNTS, KEY, KEY_END, ROTATED, STOPPED, Frame, format_of, scan
 from cockpit.model.history_rows import TABLES
 from cockpit.model.view import Head
@@ -136,7 +136,6 @@ class Loaded:
         if end == self._done:
             return
         start, last = frames[self._done].offset, frames[end - 1].offset + frames[end - 1].length
-        block = Block if self.index.format > 1 else OldBlock
         try:
             with self.path.open("rb") as file:
                 file.seek(start)
@@ -144,7 +143,7 @@ class Loaded:
             for frame in frames[self._done : end]:
                 payload = data[frame.offset - start : frame.offset - start + frame.length]
                 if frame.kind == KEY and self._head:
-                    self.base.add(block(payload))
+                    self.base.add(Block(payload, self.index.format))
                 elif frame.kind == KEY:
                     first = FIRST(unpacked(payload))
                     self._head, self._notices = dict(first["head"]), tuple(first["notices"])

@@ -27,7 +27,10 @@ BADNESS = {OK: 0, ABSENT: 1, PAUSED: 2, DRAINING: 3, CHANGING: 4, UNKNOWN: 5, DR
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Base of all rows. Plain data without cycles: the collector need not look at them."""
+    """Base of all rows. Plain data without cycles: the collector need not look at them.
+
+    Those of a snapshot's tables take their fields by place too: the history makes them by the hundred thousand.
+    """
 
 
 class RunRow(Row, frozen=True, kw_only=True):
@@ -43,7 +46,7 @@ class RunRow(Row, frozen=True, kw_only=True):
     exit: str = ""
 
 
-class InstanceRow(Row, frozen=True, kw_only=True):
+class InstanceRow(Row, frozen=True):
     id: str
     service: str
     slot: int
@@ -72,7 +75,7 @@ class InstanceRow(Row, frozen=True, kw_only=True):
     pinned: str = ""
 
 
-class HostRow(Row, frozen=True, kw_only=True):
+class HostRow(Row, frozen=True):
     name: str
     region: str
     presence: str
@@ -103,7 +106,7 @@ class HostRow(Row, frozen=True, kw_only=True):
     """What its operator should know, in sentences."""
 
 
-class RelayRow(Row, frozen=True, kw_only=True):
+class RelayRow(Row, frozen=True):
     """A relay of the topology. One that carries artifacts only has no presence: nobody hears it."""
 
     name: str
@@ -131,7 +134,7 @@ class RelayRow(Row, frozen=True, kw_only=True):
     transport: str = ""
 
 
-class NodeRow(Row, frozen=True, kw_only=True):
+class NodeRow(Row, frozen=True):
     """A node of the service tree, rolled up."""
 
     path: str
@@ -149,7 +152,7 @@ class NodeRow(Row, frozen=True, kw_only=True):
     depends: tuple[str, ...] = ()
 
 
-class DriftRow(Row, frozen=True, kw_only=True):
+class DriftRow(Row, frozen=True):
     """One typed difference.
 
     kind: missing, extra, wrong version, wrong config, wrong data, wrong host, wrong role, unhealthy,
@@ -166,7 +169,7 @@ class DriftRow(Row, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class EndpointRow(Row, frozen=True, kw_only=True):
+class EndpointRow(Row, frozen=True):
     service: str
     address: str
     port: int
@@ -178,7 +181,7 @@ class EndpointRow(Row, frozen=True, kw_only=True):
     why: str = ""
 
 
-class ActionRow(Row, frozen=True, kw_only=True):
+class ActionRow(Row, frozen=True):
     id: str
     """`#118`."""
     verb: str
@@ -231,7 +234,7 @@ class ActionDetail(Row, frozen=True, kw_only=True):
     """Of an ended one, against that."""
 
 
-class PushRow(Row, frozen=True, kw_only=True):
+class PushRow(Row, frozen=True):
     """One receiver of one push: a host, or a relay that is warmed or passes it on."""
 
     action: str
@@ -338,7 +341,7 @@ class ArtifactDetail(Row, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
 
 
-class AlertRow(Row, frozen=True, kw_only=True):
+class AlertRow(Row, frozen=True):
     id: str
     """`a12`."""
     when: str

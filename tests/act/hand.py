@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from cockpit.act import messages as ex
@@ -52,9 +53,9 @@ def make_plan(steps: list[Step], **more: Any) -> Plan:
 class Hand:
     """Feeds an executor; keeps every command it gave, and the state of every step."""
 
-    def __init__(self, plan: Plan, **more: Any) -> None:
+    def __init__(self, plan: Plan, units: Iterable[Unit] = (), **more: Any) -> None:
         self.now = 1000.0
-        self.executor = Executor(plan, "#7", self.now, **more)
+        self.executor = Executor(plan, "#7", self.now, units={u.unit: u for u in units}, **more)
         self.all: list[ex.Command] = []
         self.last: list[ex.Command] = []
         self.state: dict[str, str] = {s.id: "waiting" for s in plan.steps}

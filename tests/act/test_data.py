@@ -43,7 +43,7 @@ def given(signal: str = "HUP", seconds: float = 3.0, **more: Any) -> Hand:
     if signal:
         args: dict[str, Any] = {"for": seconds, "data": {"words": "words/5"}}
         steps.append(step("h", "healthy", U, "a", **args))
-    hand = Hand(make_plan(steps, **more), units=[(serving(), "h1")], hosts={"h1": "up"})
+    hand = Hand(make_plan(steps, **more), units=[serving()], hosts={"h1": "up"})
     hand.go()
     return hand
 
@@ -53,7 +53,7 @@ def test_it_is_asked_once_seen_and_then_watched_from_now_on() -> None:
     sent = h.last[-1] if h.sent() else None
     assert h.sent() == [("activate", "#7/a")]
     command = next(c for c in h.last if getattr(c, "word", "") == "activate")
-    assert command.args == {**GIVE, "signal": "HUP", "instance": "a.web/0", "unit": U}  # type: ignore[union-attr]
+    assert command.args == {**GIVE, "signal": "HUP", "instance": "a.web/0"}  # type: ignore[union-attr]
     assert sent is not None
     h.seen(serving(data={"words": "5"}, observed=1000.0))
     assert h.state["a"] == "running", "seen alone says nothing of the signal"
@@ -77,7 +77,7 @@ def test_what_is_there_already_needs_no_word_unless_a_signal_is_due() -> None:
     for signal, words in (("", []), ("HUP", [("activate", "#7/a")])):
         hand = Hand(
             make_plan([step("a", "activate", U, signal=signal, **GIVE)]),
-            units=[(serving(data={"words": "5"}), "h1")], hosts={"h1": "up"},
+            units=[serving(data={"words": "5"})], hosts={"h1": "up"},
         )  # fmt: skip
         hand.go()
         assert hand.sent() == words and hand.state["a"] == ("running" if signal else "done")

@@ -20,7 +20,7 @@ def one(**more: Any) -> Plan:
 
 
 def test_an_instance_is_replaced_start_first() -> None:
-    h = Hand(one(), units=[(OLD, "h1")])
+    h = Hand(one(), units=[OLD])
     h.go()
     assert h.sent() == [("prepare", "#7/i0p")]
     h.answer("#7/i0p", {"ports": {}})
@@ -37,12 +37,12 @@ def test_an_instance_is_replaced_start_first() -> None:
     assert h.state["i0h"] == "done"
     assert h.of(ex.SetDraining) == [ex.SetDraining("a.web/0:1", "i0d")] and not h.sent()
     h.feed(ex.NamesSet("i0d", 42))
-    assert h.of(ex.Send)[0].args == {"timeout": 10.0, "names": 42, "unit": "a.web/0:1"}
+    assert h.of(ex.Send)[0].args == {"timeout": 10.0, "names": 42}
     h.answer("#7/i0d", {"remaining": 3})
     done = next(c for c in h.of(ex.StepChanged) if c.step == "i0d")
     assert done.note == "3 connections remain"
     assert h.sent() == [("stop", "#7/i0x")]
-    assert h.of(ex.Send)[0].args == {"signal": "TERM", "grace": 10.0, "unit": "a.web/0:1"}
+    assert h.of(ex.Send)[0].args == {"signal": "TERM", "grace": 10.0}
     h.seen(unit("a.web/0:1", State.SHUTDOWN))
     assert h.sent() == [("remove", "#7/i0r")]
     h.answer("#7/i0r")
@@ -56,7 +56,7 @@ def test_an_instance_is_replaced_start_first() -> None:
 def test_what_is_already_so_is_not_asked_for_again() -> None:
     new = unit("a.web/0:2", State.RUNNING, health="ok", health_since=10.0, observed=60.0)
     gone = unit("a.web/0:1", State.SHUTDOWN)
-    h = Hand(one(), units=[(new, "h1"), (gone, "h1")])
+    h = Hand(one(), units=[new, gone])
     h.go()
     assert h.state["i0h"] == "done", "50 s of health that the host saw count"
     assert [w for w, _ in h.sent()] == []
@@ -217,7 +217,7 @@ def test_settling_has_an_end() -> None:
 
 
 def test_a_drained_unit_that_is_not_stopped_takes_traffic_again() -> None:
-    h = Hand(one(), units=[(OLD, "h1")])
+    h = Hand(one(), units=[OLD])
     h.go()
     h.until_started()
     h.seen(unit("a.web/0:2", State.RUNNING, health="ok", health_since=1.0, observed=3.0))
@@ -317,7 +317,7 @@ def test_a_failure_during_a_pause_waits_for_the_operator() -> None:
 
 def test_continue_gives_one_instance_up_and_goes_on() -> None:
     steps = [*roll(0), *roll(1, gate=("i0r",))]
-    h = Hand(make_plan(steps, on_failure="continue"), units=[(OLD, "h1")])
+    h = Hand(make_plan(steps, on_failure="continue"), units=[OLD])
     h.go()
     h.until_started(0)
     h.seen(failed("a.web/0:2"))
@@ -380,7 +380,7 @@ def test_health_is_not_concluded_of_a_silent_host() -> None:
 
 
 def test_an_older_observation_of_a_run_changes_nothing() -> None:
-    h = Hand(make_plan([step("s1", "stop", "a.web/0:1")]), units=[(OLD, "h1")])
+    h = Hand(make_plan([step("s1", "stop", "a.web/0:1")]), units=[OLD])
     h.go()
     h.seen(unit("a.web/0:1", State.SHUTDOWN, run=1, observed=9.0))
     assert h.finished() is not None
@@ -401,12 +401,16 @@ def test_parallel_bounds_what_runs() -> None:
 
 
 def test_resumption_skips_what_is_done_and_repeats_the_task() -> None:
-    h = Hand(one(), done=["i0p", "i0s", "i0h", "i0d"], attempts={"i0x": 2}, units=[(OLD, "h1")])
+    h = Hand(one(), done=["i0p", "i0s", "i0h", "i0d"], attempts={"i0x": 2}, units=[OLD])
     h.go()
     assert h.sent() == [("stop", "#7/i0x/2")] and h.executor.done_count == 4
-    h = Hand(one(), done=["i0p", "i0s", "i0h", "i0d"], units=[(OLD, "h1")])
+    h = Hand(one(), done=["i0p", "i0s", "i0h", "i0d"], units=[OLD])
     h.feed(ex.Abort("li"))
     assert h.of(ex.ClearDraining), "it was drained in its earlier life"
+    fetches = [step(f"f{n}", "fetch", host=f"h{n}", name="web", version="2") for n in range(3)]
+    h = Hand(make_plan(fetches, parallel=1), done=["f1"])
+    h.go()
+    assert h.sent() == [("fetch", "#7/f0"), ("fetch", "#7/f2")], "pushes begin together, those that are over do not"
 
 
 def test_an_early_tick_asks_again() -> None:

@@ -74,7 +74,7 @@ class Cluster:
             if s.kind in ("drain", "activate"):
                 old = Unit(unit=s.unit, instance=s.instance, gen=1, state=State.RUNNING, wanted=True, run=1)
                 self.units[s.unit] = (old, s.host)
-        self.executor = Executor(plan, "#1", 0.0, units=self.units.values())
+        self.executor = Executor(plan, "#1", 0.0, units={id: unit for id, (unit, _) in self.units.items()})
         self.up = dict.fromkeys(HOSTS, True)
         self.answers: dict[str, ex.Answer] = {}
         self.inbox: list[ex.Send] = []
@@ -114,7 +114,7 @@ class Cluster:
                     self.flying.pop(id, None)
             case ex.Send(word="tail"):
                 self.deliver(command)
-            case ex.Send(step=id):
+            case ex.Send(step=Step(id=id)):
                 assert self.state[id][1] == "running"
                 known = self.flying.setdefault(id, command)
                 assert known == command, "another command for the same step is on its way"
@@ -139,7 +139,7 @@ class Cluster:
             self.results.append(answer)
 
     def effect(self, send: ex.Send, trouble: str) -> ex.Answer:
-        id = str(send.args.get("unit", ""))
+        id = send.step.unit
         known = self.units.get(id, (None, ""))[0]
         if send.word in ("tail", "fetch", "drain"):
             if trouble == "refuse" and send.word != "tail":

@@ -39,7 +39,7 @@ class Recorder(Twin):
             body = journal.control(
                 act.row.id, command.what, command.step, command.by, command.reason,
                 undo=act.undo and command.what == ex.ABORT,
-                at=act.executor.step(command.step) if command.step else None,
+                at=next((s for s in act.plan.steps if s.id == command.step), None),
             )  # fmt: skip
             self.log.append(body, now=self.now)
         elif isinstance(command, ex.Finished):

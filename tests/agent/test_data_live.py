@@ -17,7 +17,7 @@ from cockpit.model.actual import Actual, HostActual, Unit
 from cockpit.model.patch import apply
 from cockpit.model.topology import Data, Expected, Host, Region, Service, Update, from_doc, to_doc
 from cockpit.plan.context import PlanContext
-from cockpit.plan.steps import Intent, Plan, Step
+from cockpit.plan.steps import Intent, Plan
 from cockpit.plan.undo import return_plan
 from cockpit.plan.unitspec import unit_spec
 from cockpit.plan.verbs import plan
@@ -73,32 +73,33 @@ class Cluster:
             artifacts=self.shas,
         )  # fmt: skip
 
-    def args(self, send: ex.Send, step: Step) -> dict[str, Any]:
+    def args(self, send: ex.Send) -> dict[str, Any]:
         """What only the controller knows."""
+        args = {**send.args, "unit": send.step.unit}
         if send.word == "activate":
-            return {**send.args, "sha256": self.shas[f"{send.args['artifact']}/{send.args['version']}"]}
+            return {**args, "sha256": self.shas[f"{args['artifact']}/{args['version']}"]}
         if send.word == "prepare":
+            step = send.step
             data = {
                 name: {"version": id.partition("/")[2], "sha256": self.shas[id]}
                 for name, id in step.args.get("data", {}).items()
             }
             return {"spec": unit_spec(self.expected, step.instance, int(step.unit.rpartition(":")[2]), None, data)}
-        return send.args
+        return args
 
     async def carry_out(self, made: Plan) -> tuple[ex.Finished, Executor]:
         self.expected = from_doc(apply(to_doc(self.expected), made.changes))
         self.actions += 1
         executor = Executor(
             made, f"#{self.actions}", time.time(), healthy_for={"p.web": 0.2}, hosts={"bj-1": "up"},
-            units=[(u, "bj-1") for u in self.units.values()],
+            units=self.units,
         )  # fmt: skip
-        steps = {s.id: s for s in made.steps}
         ends: list[ex.Finished] = []
 
         async def feed(event: ex.Event) -> None:
             for command in executor.handle(event, time.time()):
                 if isinstance(command, ex.Send):
-                    args = self.args(command, steps[command.step])
+                    args = self.args(command)
                     await self.controller.send({
                         "t": "cmd", "task": command.task, "uuid": "6d8b2cb0-1111-4222-8333-444455556666",
                         "word": command.word, "args": args,

@@ -34,7 +34,7 @@ from tests.screens.puzzle import NOW, instance, snapshot
 def test_rows_come_back(some: list[Any], others: list[Any]) -> None:
     for table, rows in (("instances", some), ("hosts", others)):
         keys = [f"k{n}" for n in range(len(rows))]
-        block = Block(packed(table, keys, rows))
+        block = Block(packed(table, keys, rows), 2)
         assert (block.table, block.keys, block.rows()) == (table, keys, rows)
 
 
@@ -44,7 +44,7 @@ def test_every_table_comes_back() -> None:
     for table in TABLES:
         rows = getattr(first, table)
         if rows:
-            base.add(Block(packed(table, list(rows), list(rows.values()))))
+            base.add(Block(packed(table, list(rows), list(rows.values())), 2))
     for table in TABLES:
         rows = getattr(first, table)
         assert base.rows(table) == rows
@@ -57,14 +57,14 @@ def test_fields_of_another_version() -> None:
     row = instance("p.web", 0, "a", "1")
     same, each, _ = split(packed("instances", ["x", "y"], [row, msgspec.structs.replace(row, pid=7)]))
     block = joined("instances", ["x", "y"], {**same, "mood": "good"}, {**each, "moods": [1, 2]})
-    assert [r.pid for r in Block(block).rows()] == [row.pid, 7]
+    assert [r.pid for r in Block(block, 2).rows()] == [row.pid, 7]
     fewer = {f: v for f, v in same.items() if f != "health"}
-    assert [r.health for r in Block(joined("instances", ["x", "y"], fewer, each)).rows()] == ["none"] * 2
+    assert [r.health for r in Block(joined("instances", ["x", "y"], fewer, each), 2).rows()] == ["none"] * 2
     del same["id"]
     with pytest.raises(TypeError, match="id"):
-        Block(joined("instances", ["x", "y"], same, each)).rows()
+        Block(joined("instances", ["x", "y"], same, each), 2).rows()
     with pytest.raises(ValueError, match="different lengths"):
-        Block(joined("instances", ["x", "y"], fewer, {"pid": [1]})).rows()
+        Block(joined("instances", ["x", "y"], fewer, {"pid": [1]}), 2).rows()
 
 
 def split(payload: bytes) -> tuple[dict[str, Any], dict[str, Any], str]:

@@ -34,7 +34,7 @@ from cockpit.model.states import LIVE, State
 from cockpit.model.topology import Check, Expected, Service, service_path
 from cockpit.plan.blast import lowest_ready
 from cockpit.plan.placement import fixed_ports
-from cockpit.plan.steps import HEALTHY, START, Bad, Intent, Plan, Refused, Step
+from cockpit.plan.steps import HEALTHY, START, Bad, Intent, Plan, Refused
 from tests.plan.world import running, worlds
 
 EXAMPLES = int(os.environ.get("COCKPIT_EXAMPLES") or 250)
@@ -142,11 +142,11 @@ class Unreliable(Twin):
 
     def _push(self, at: float, do: Any, act: Act, what: Any) -> None:
         if do == self._arrived:
-            send, step = what
-            key = (act.row.id, step.id)
+            send = what
+            key = (act.row.id, send.step.id)
             self.tasks.setdefault(key, set()).add(send.task)
             assert len(self.tasks[key]) <= self.attempts.get(key, 1), f"{send}: a second command for one attempt"
-            what = (send, step, self.epoch[send.host])
+            what = (send, self.epoch[send.host])
             if self.troubles and self.chance.random() < 0.1:  # it is sent twice
                 super()._push(at + self.chance.uniform(0, 5), do, act, what)
         super()._push(at, do, act, what)
@@ -161,20 +161,20 @@ class Unreliable(Twin):
             )
         self.check()
 
-    def _arrived(self, act: Act, what: tuple[ex.Send, Step, int]) -> None:  # type: ignore[override]
-        send, step, epoch = what
+    def _arrived(self, act: Act, what: tuple[ex.Send, int]) -> None:  # type: ignore[override]
+        send, epoch = what
         lost = epoch != self.epoch[send.host]
         if send.task not in self.answers:
             if lost and self.chance.random() < 0.5:
                 return  # the command never came
             told: list[ex.Event] = []
-            event = self.fleet.effects[send.word](send, step, self.now)
+            event = self.fleet.effects[send.word](send, self.now)
             told.append(event)
             if not isinstance(event, ex.Answer):
                 told.append(ex.Answer(send.task, True, {}))
             self.answers[send.task] = told
             if send.word == "start":
-                self._warm(act, step.unit)
+                self._warm(act, send.step.unit)
             self.check()
         if not lost and send.host not in self.silent:
             for event in self.answers[send.task]:
