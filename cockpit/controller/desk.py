@@ -287,9 +287,11 @@ class Desk:
         return record.row
 
     async def close(
-        self, record: ActionRecord, outcome: str, reason: str, now: float, skipped: Mapping[str, StepRow] = NOTHING
+        self, record: ActionRecord, outcome: str, reason: str, now: float,
+        skipped: Mapping[str, StepRow] = NOTHING, failed: str = "",
     ) -> None:
-        """Write down how an action ended. `skipped` are its steps that never began, as they are then.
+        """Write down how an action ended. `skipped` are its steps that never began, as they are then; `failed` is the
+        instance that it ended for.
 
         What takes long comes first, in pieces; then in one piece it has ended for whoever looks, and in one commit
         for whoever starts anew.
@@ -315,7 +317,9 @@ class Desk:
         versions = {i: rows[i].version_actual for i in record.plan.locks if i in rows}
         seconds = now - record.row.started
         c.runner.judge(record, outcome, seconds)
-        c.ledger.note(journal.outcome(record.row.id, outcome, reason, versions, seconds=seconds, score=record.score))
+        c.ledger.note(journal.outcome(
+            record.row.id, outcome, reason, versions, failed=failed, seconds=seconds, score=record.score
+        ))
         c.board.set_action(record.row)
         await c.ledger.commit(
             [

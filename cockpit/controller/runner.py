@@ -428,7 +428,8 @@ class Runner:
             self.remark(record, end.reason)
         if running.wake is not None:
             running.wake.cancel()
-        await self.c.desk.close(record, end.outcome, end.reason, now, await _skipped(running))
+        skipped = await _skipped(running)
+        await self.c.desk.close(record, end.outcome, end.reason, now, skipped, end.failed_instance)
         self.running.pop(record.row.id, None)
         self.c.pushes.over(record.row.id)
         self._busy()

@@ -95,6 +95,8 @@ def test_a_bad_deploy_stops_at_the_canary_says_why_and_returns(demo: Cluster) ->
     assert {i["version_actual"] for k, i in demo.instances().items() if "sudoku" in k} == {"1.1.0"}
     touched = [a for a in demo.status()["actions"] if a["title"] == "deploy sudoku 1.2.0"]
     assert touched[-1]["state"] == "returned"
+    ends = [e["body"] for e in json.loads(demo.cli("log", "--json")) if e["kind"] == "outcome"]
+    assert ["puzzle.sudoku" in e["failed"] for e in ends if e["action"] == touched[-1]["id"]] == [True]
 
 
 def test_migrate_loses_no_answer(demo: Cluster) -> None:
