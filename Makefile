@@ -23,7 +23,8 @@ test: # every check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@# with bytecode, whatever the environment says: thousands of programs of ours are started
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: # the table of budgets, peers beside ours
 	@tools/venv.sh dev

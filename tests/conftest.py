@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -27,6 +28,14 @@ for _number, _usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.
 
 _short: list[Path] = []
 
+gc.disable()  # while tests are collected: nothing of that is garbage
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: it is not looked through again with every collection of garbage."""
+    gc.freeze()
+    gc.enable()
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -36,7 +45,7 @@ def no_leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     directories = [tmp_path_factory.getbasetemp(), *_short]
     deadline = time.monotonic() + 30  # for those that are just ending
     while (left := leftovers.find(mark, directories)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.1)
     for pid in left:
         try:
             os.kill(pid, signal.SIGKILL)

@@ -19,11 +19,13 @@ T = TypeVar("T")
 
 PAUSE = 0.01
 """Seconds between two looks at a condition."""
+DEAR = 0.1
+"""The same where a look starts a process, or goes through all of them: it must not starve what is waited for."""
 PATIENCE = 40.0
 """Seconds before a wait gives up: far beyond what a busy machine needs, and no part of what is tested."""
 
 
-def wait_for(condition: Callable[[], T], timeout: float = PATIENCE, what: str = "") -> T:
+def wait_for(condition: Callable[[], T], timeout: float = PATIENCE, what: str = "", *, pause: float = PAUSE) -> T:
     """The first true answer of `condition`. AssertionError when there is none in `timeout` seconds.
 
     Less than PATIENCE counts as PATIENCE: a wait that gives up sooner fails on a busy machine and finds nothing more.
@@ -32,7 +34,7 @@ def wait_for(condition: Callable[[], T], timeout: float = PATIENCE, what: str = 
     while not (answer := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(_late(condition, max(timeout, PATIENCE), what, answer))
-        time.sleep(PAUSE)
+        time.sleep(pause)
     return answer
 
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.helpers import wait_for
+from tests.helpers import DEAR, wait_for
 from tests.netlab import Lab, possible
 
 KEPT = Path("/var/cache/cockpit-tests")
@@ -97,7 +97,7 @@ class Machine:
 
     def wait(self) -> None:
         """Until somebody can enter."""
-        wait_for(lambda: self.alive() and self.run(["true"]).returncode == 0, 60, f"{self.name} boots")
+        wait_for(lambda: self.alive() and self.run(["true"]).returncode == 0, 60, f"{self.name} boots", pause=DEAR)
 
     def alive(self) -> bool:
         if self.process.poll() is not None:

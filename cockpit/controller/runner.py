@@ -242,6 +242,8 @@ class Runner:
             )
             self.c.pushes.hold(row.id, False)
         else:
+            if row.state == "paused":  # nobody is waited for any more: what was begun comes to its end
+                self._row(running, state="running", note=f"aborted by {command.by}", mark=view.CHANGING)
             self.c.pushes.stop(row.id)
 
     def _gate(self, running: Running, command: ex.StepChanged) -> None:

@@ -117,7 +117,7 @@ async def test_one_with_a_pid_file_of_its_own(
 async def test_kill_reaches_what_hangs_in_its_stop(agent: AgentProcess, controller: FakeController) -> None:
     """The words of one unit wait for each other; this one does not."""
     unit = "p.job/0:1"
-    deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done"
+    deaf = "trap 'echo asked' TERM; echo up; while :; do sleep 0.05; done"
     made = unitspec(unit, processes={"main": ["sh", "-c", deaf]}, ports={}, check=None)
     await controller.ok("prepare", spec=made)
     pid = (await controller.ok("start", unit=unit))["pid"]
@@ -126,6 +126,6 @@ async def test_kill_reaches_what_hangs_in_its_stop(agent: AgentProcess, controll
     await controller.send({
         "t": "cmd", "task": "hangs", "uuid": UUID, "word": "stop", "args": {"unit": unit, "grace": 3600},
     })
-    await controller.sees(unit, wanted=False)
+    await until(lambda: "asked" in out.read_text(), what="the stop has begun")
     await controller.ok("signal", unit=unit, signal="KILL", run=1)
     assert (await controller.result("hangs"))["ok"] and not alive(pid)

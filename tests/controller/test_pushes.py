@@ -156,6 +156,23 @@ async def test_pause_resume_and_abort_reach_the_receivers(c: Controller, short_d
         assert state(c, id, "a-1") == "failed"
 
 
+async def test_what_is_aborted_is_paused_no_more(c: Controller, short_dir: Path) -> None:
+    async with receivers(c, short_dir, "a-1", "b-1") as (a, b):
+        id = await push(c)
+        await until(lambda: a.tasks and b.tasks)
+        session = c.session(here())
+        await session.submit(Intent(verb="pause", targets=(id,)))
+        await until(lambda: c.board.tables["actions"][id].state == "paused")
+        await session.submit(Intent(verb="abort", targets=(id,)), confirm=id.lstrip("#"))
+        await until(lambda: "unfetch" in dict(a.told) and "unfetch" in dict(b.told))
+        shown = c.board.tables["actions"][id]
+        assert shown.state == "running" and shown.note.startswith("aborted by "), "its commands come to their end"
+        for each in (a, b):
+            await each.done(ok=False, code="stopped", text="stopped")
+        await asyncio.wait_for(c.runner.ended[id].wait(), PATIENCE)
+        assert c.board.tables["actions"][id].state == "aborted"
+
+
 async def test_rows_of_old_pushes_go(c: Controller, short_dir: Path) -> None:
     async with receivers(c, short_dir, "a-1", "b-1") as (a, b):
         ids = []

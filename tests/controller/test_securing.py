@@ -73,7 +73,10 @@ async def test_a_host_is_renewed_as_itself_only(up: Any) -> None:
     assert "not valid" in frames[-1]["error"]
 
 
-async def test_a_revocation_cuts_what_is_open_and_everybody_hears_of_it(up: Any) -> None:
+async def test_a_revocation_cuts_what_is_open_and_everybody_hears_of_it(
+    up: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cockpit.controller.world.SUSPECT_FOR", 0.1)
     c, agents, session = up
     a, b = agents["a-1"], agents["b-1"]
     heard: list[dict[str, Any]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -13,15 +14,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
+
+from cockpit.cli.show import status_object
 from cockpit.controller.relays import lock_holder
+from cockpit.plan.steps import Intent
+from cockpit.session.client import RemoteSession
 from tests import leftovers
-from tests.helpers import PATIENCE, alive, wait_for
+from tests.helpers import DEAR, PATIENCE, alive, wait_for
 
+T = TypeVar("T")
 COCKPIT = [sys.executable, "-I", "-m", "cockpit.cli.main"]
+LOOK = 0.05
+"""Seconds between two looks at a cluster."""
+CALM = 8
+"""Looks in a row at which a calm cluster is calm."""
 
 
 class Cluster:
@@ -37,6 +49,7 @@ class Cluster:
             self.file.write_text(topology.replace("@ROOT@", str(root)))
         self.process: subprocess.Popen[bytes] | None = None
         self.log = root / "controller.log"
+        self._waits = 0
 
     def start(self, *, from_file: bool = True) -> None:
         """Start the controller and wait until it answers. Without its file: by the state alone."""
@@ -51,13 +64,19 @@ class Cluster:
         wait_for(self.answers, 60, f"controller answers; its log:\n{self.log.read_text()}")
 
     def answers(self) -> bool:
+        """The controller does, and it knows of its hosts: its sockets are there a moment before its first tables."""
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"the controller ended: {self.log.read_text()}")
         with socket.socket(socket.AF_UNIX) as s, contextlib.suppress(OSError):
             s.connect(str(self.state / "control.sock"))
-            return True
+            with contextlib.suppress(AssertionError):
+                return bool(self.ask(RemoteSession.snapshot).hosts) or not self._declared()
         return False
+
+    def _declared(self) -> bool:
+        """Has the topology hosts at all?"""
+        return self.topology is None or "hosts:" in self.topology
 
     def kill(self) -> None:
         """kill -9 of the controller."""
@@ -97,9 +116,37 @@ class Cluster:
         )
 
     def status(self) -> dict[str, Any]:
-        answer = json.loads(self.cli("status", "--json"))
-        assert isinstance(answer, dict)
+        """What `status --json` prints; in a wait without that command: one that starts for each look takes the
+        processor from what is waited for. AssertionError when nobody answers."""
+        if not self._waits:
+            answer = json.loads(self.cli("status", "--json"))
+            assert isinstance(answer, dict)
+            return answer
+        answer: dict[str, Any] = json.loads(msgspec.json.encode(status_object(self.ask(RemoteSession.snapshot))))
         return answer
+
+    def ask(self, what: Callable[[RemoteSession], Awaitable[T]]) -> T:
+        """An answer of the controller's, from this process. AssertionError when there is none."""
+
+        async def answer() -> T:
+            session = RemoteSession(self.state / "control.sock")
+            async with asyncio.timeout(120):
+                await session.connect()
+                try:
+                    return await what(session)
+                finally:
+                    await session.close()
+
+        with ThreadPoolExecutor(1) as beside:  # a test may have a loop of its own
+            try:
+                return beside.submit(asyncio.run, answer()).result()
+            except (ConnectionError, TimeoutError) as e:
+                raise AssertionError(f"no answer: {e!r}\n{self.log.read_text()[-3000:]}") from e
+
+    def submit(self, verb: str, *targets: str, **params: Any) -> str:
+        """Begin an action at once; its id. A command takes its time to start, and what is to be met half done by the
+        next one may be over by then."""
+        return str(self.ask(lambda session: session.submit(Intent(verb=verb, targets=targets, params=params))).id)
 
     def instances(self) -> dict[str, dict[str, Any]]:
         return {i["id"]: i for i in self.status()["instances"]}
@@ -107,23 +154,39 @@ class Cluster:
     def pids(self) -> dict[str, int]:
         return {k: int(i["pid"]) for k, i in self.instances().items() if i["pid"]}
 
+    def up(self) -> bool:
+        """Every host is. A controller that has just begun may know of none."""
+        hosts = self.status()["hosts"]
+        return bool(hosts) and all(h["presence"] == "up" for h in hosts)
+
     def calm(self) -> bool:
         """Every host up, every instance as it should be."""
         s = self.status()
         return (
-            not s["drift"] and all(h["presence"] == "up" for h in s["hosts"])
+            bool(s["hosts"]) and not s["drift"] and all(h["presence"] == "up" for h in s["hosts"])
             and not any(a["state"] == "running" for a in s["actions"])
             and all(i["state"] == i["desired"] for i in s["instances"])
         )
 
     def wait(self, condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "") -> Any:
+        self._waits += 1
         try:
-            return wait_for(condition, timeout, what)
+            return wait_for(condition, timeout, what, pause=LOOK)
         except AssertionError as e:
             raise AssertionError(f"{e}\n{self.cli('status', code=None)}\n{self.log.read_text()[-3000:]}") from None
+        finally:
+            self._waits -= 1
 
     def wait_calm(self, timeout: float = 60) -> None:
-        self.wait(self.calm, timeout, "everything is as expected")
+        """At several looks one after another: of what the test did just now, the first may tell nothing yet."""
+        looks = 0
+
+        def calm() -> bool:
+            nonlocal looks
+            looks = looks + 1 if self.calm() else 0
+            return looks > CALM
+
+        self.wait(calm, timeout, "everything is as expected")
 
     def crashes(self) -> dict[str, str]:
         """What controller, agents and keepers did not expect: log file -> its end."""
@@ -135,7 +198,8 @@ class Cluster:
 
     def wait_gone(self, timeout: float = PATIENCE) -> None:
         """No process of this cluster is left."""
-        wait_for(lambda: not leftovers.find("-", [self.root]), timeout, "every process of the cluster is gone")
+        gone = "every process of the cluster is gone"
+        wait_for(lambda: not leftovers.find("-", [self.root]), timeout, gone, pause=DEAR)
 
     def host(self, name: str) -> Path:
         return self.hosts / name

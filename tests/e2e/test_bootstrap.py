@@ -173,7 +173,7 @@ class Two(Cluster):
         return outcomes
 
     def entered(self) -> bool:
-        return all(h["presence"] == "up" for h in self.status()["hosts"])
+        return self.up()
 
     def versions(self) -> dict[str, str]:
         return {id: str(i["version_actual"]) for id, i in self.instances().items()}

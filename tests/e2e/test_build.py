@@ -58,7 +58,7 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         (c.root / "src").mkdir()
         (c.root / "src" / "run").write_text("exec sleep 600\n")
         (c.root / "recipe.yaml").write_text(RECIPE)
-        c.wait(lambda: all(h["presence"] == "up" for h in c.status()["hosts"]), 60, "both hosts are up")
+        c.wait(c.up, 60, "both hosts are up")
         yield c
 
 

@@ -29,7 +29,7 @@ def demo() -> Iterator[Cluster]:
 def asked(c: Cluster, host: str = "sh-1") -> Iterator[dict[str, Any]]:
     """Ask `web` all the time meanwhile; the summary is filled in at the end."""
     client = subprocess.Popen(
-        [sys.executable, "-m", "cockpit.sample.client", "--names", str(c.host(host) / "agent.sock")],
+        [sys.executable, "-m", "cockpit.sample.client", "--names", str(c.host(host) / "agent.sock"), "--rate", "100"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
     )
     summary: dict[str, Any] = {}

@@ -37,7 +37,7 @@ def c() -> Iterator[Cluster]:
             (c.root / str(version) / "data").write_bytes(random.Random(version).randbytes(SIZE))
             c.cli("artifact", "add", str(version), "--name", "web", "--version", str(version))
         c.start()
-        c.wait(lambda: all(h["presence"] == "up" for h in c.status()["hosts"]), 30)
+        c.wait(c.up, 30)
         yield c
 
 
@@ -48,8 +48,7 @@ def held(c: Cluster, host: str) -> int:
 
 def under_way(c: Cluster, version: int) -> str:
     """Start a push and wait until both hosts have a part of it; its id."""
-    c.cli("push", f"web/{version}", "--hosts", "h-1,h-2", "--no-wait")
-    id = c.newest("push")
+    id = c.submit("push", f"web/{version}", hosts=["h-1", "h-2"])
     c.wait(lambda: all(held(c, h) >= 8 for h in ("h-1", "h-2")), 20, "both hosts have some pieces")
     return id
 

@@ -58,7 +58,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Pat
     key = tmp_path_factory.mktemp("keys") / "plugin.pem"
     public = keygen(key)
     with cluster(TOPOLOGY.replace("@KEY@", f"'{public}'")) as c:
-        c.wait(lambda: all(h["presence"] == "up" for h in c.status()["hosts"]), 60, "the hosts are up")
+        c.wait(c.up, 60, "the hosts are up")
         yield c, key
 
 

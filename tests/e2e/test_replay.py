@@ -38,13 +38,11 @@ def session(c: Cluster) -> None:
     c.cli("deploy", "work", "2")
     c.cli("deploy", "work", "3", code=1)
     c.cli("scale", "work", "4")
-    paused = begin(c, "deploy", "work", "4")
-    c.cli("pause", paused)
+    paused = begin_and_pause(c, "4")
     c.wait(lambda: action(c, paused)["state"] == "paused")
     c.cli("resume", paused)
     c.wait(lambda: action(c, paused)["state"] == "done")
-    aborted = begin(c, "deploy", "work", "5")
-    c.cli("pause", aborted)
+    aborted = begin_and_pause(c, "5")
     c.wait(lambda: action(c, aborted)["state"] == "paused")
     c.cli("abort", aborted, "--undo", "--confirm", aborted)
     c.wait(lambda: action(c, aborted)["state"] == "returned")
@@ -52,8 +50,16 @@ def session(c: Cluster) -> None:
     c.wait_calm()
 
 
-def begin(c: Cluster, *words: str) -> str:
-    return str(json.loads(c.cli(*words, "--no-wait", "--json"))["id"]).lstrip("#")
+def begin_and_pause(c: Cluster, version: str) -> str:
+    """A deploy that is paused when its first instance is begun."""
+    id = c.submit("deploy", "app.work", version=version)
+    c.wait(lambda: begun(c, id), what=f"{id} has begun")
+    c.submit("pause", id)
+    return id.lstrip("#")
+
+
+def begun(c: Cluster, id: str) -> bool:
+    return any(s.kind == "start" and s.state != "waiting" for s in c.ask(lambda session: session.action(id)).steps)
 
 
 def action(c: Cluster, id: str) -> dict[str, Any]:

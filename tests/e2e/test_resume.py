@@ -25,7 +25,7 @@ def test_resume_completes_an_interrupted_deploy_and_starts_nothing_twice(g: Gate
     pids = c.pids()
     c.kill()
     c.start()
-    c.wait(lambda: all(h["presence"] == "up" for h in c.status()["hosts"]))
+    c.wait(c.up)
     row = c.action(id)
     assert row["state"] == "interrupted" and "resume" in row["note"], row
     assert c.pids() == pids

@@ -14,7 +14,7 @@ from tests import leftovers
 from tests.e2e.cluster import COCKPIT, Cluster, cluster
 from tests.e2e.gate import TOPOLOGY, Gates
 from tests.e2e.terminal import Terminal, terminal
-from tests.helpers import alive, loopback, wait_for
+from tests.helpers import DEAR, alive, loopback, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_the_demo_ends_with_its_terminal(way: str, short_dir: object) -> None:
         t.shows("puzzle")
         if way != "closed while it starts":
             t.shows("running", timeout=60)
-        wait_for(lambda: len(leftovers.find("-", [c.root])) > 6, what="agents and keepers run")
+        wait_for(lambda: len(leftovers.find("-", [c.root])) > 6, what="agents and keepers run", pause=DEAR)
         if way == "ctrl+c":
             t.type("\x03")
             assert t.wait(40) == 0

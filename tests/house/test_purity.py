@@ -33,7 +33,7 @@ def impure(path: Path) -> list[str]:
         for node in ast.walk(tree.parsed(path))
         if isinstance(node, ast.FunctionDef) and DOORS.get(path.as_posix()) == node.name
     ]
-    for line, name, _ in tree.calls(path):
+    for line, name, _ in tree.calls(tree.parsed(path)):
         of, _, last = name.rpartition(".")
         outward = name in CALLS or of == "os" or (of and last in METHODS)
         if outward and not any(line in door for door in doors):

@@ -35,6 +35,11 @@ def python(*below: str) -> list[Path]:
     return [p for p in files() if p.suffix == ".py" and (not below or p.as_posix().startswith(below))]
 
 
+def holding(*words: str) -> list[Path]:
+    """Python files with one of these words in their text: the others need not be parsed."""
+    return [p for p in python() if any(word in (ROOT / p).read_text() for word in words)]
+
+
 def module(path: Path) -> str:
     """`cockpit/model/__init__.py` -> `cockpit.model`."""
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
@@ -74,8 +79,8 @@ def _imports(node: ast.AST, package: list[str], inside: bool) -> Iterator[tuple[
             yield from _imports(child, package, inside or function)
 
 
-def calls(path: Path) -> Iterator[tuple[int, str, ast.Call]]:
+def calls(module: ast.Module) -> Iterator[tuple[int, str, ast.Call]]:
     """(line, dotted name as written, node) of every call: `self.loop.create_task` for instance."""
-    for node in ast.walk(parsed(path)):
+    for node in ast.walk(module):
         if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
             yield node.lineno, ast.unparse(node.func), node

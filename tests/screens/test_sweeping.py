@@ -57,7 +57,8 @@ async def test_what_was_imported_is_not_looked_through_again(by_hand: None, monk
             monkeypatch.setitem(sys.modules, "imported_just_now", types.ModuleType("imported_just_now"))
             await d.press("i", "enter", "escape")
             await until(lambda: kept.runs == 2)
-            assert gc.get_freeze_count() == same, "a screen is open, and it will go"
+            # fewer, when some of what was set aside has ended meanwhile
+            assert gc.get_freeze_count() <= same, "a screen is open, and it will go"
             await d.press("escape")
             await until(lambda: kept.runs == 3)
             assert gc.get_freeze_count() > same >= before

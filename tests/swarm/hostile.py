@@ -304,11 +304,9 @@ class FalseTracker(Hostile):
             link.send(wire.Blob(id, total or len(data), at, data[at : at + wire.SLICE]))
 
 
-def _gibibyte() -> bytes:
+def gibibyte() -> bytes:
+    """Of zeros, packed."""
     packer = zlib.compressobj(1)
     part = bytes(16 * 1024 * 1024)
     return b"".join(packer.compress(part) for _ in range(64)) + packer.flush()
 
-
-GIBIBYTE = _gibibyte()
-"""Of zeros, packed."""
