@@ -49,6 +49,7 @@ from screens.places import PLACES, made_by
 from screens.preload import Preload
 from screens.remarks import Messages
 from screens.sent import Sent, only_new
+from screens.slices import in_slices
 from screens.starting import begin_verb
 from screens.sweeping import Sweeping
 from screens.tabs import FIRST, Tabs
@@ -220,7 +221,7 @@ class CockpitApp(App[int], inherit_bindings=False):
             try:
                 self._show(await self._whole())
                 async for delta in self.session.changes():
-                    self._show(self.board.apply(delta))
+                    self._show(await in_slices(self.board.applying(delta)))
             except (ConnectionError, OSError, Bad, Refused) as error:
                 why = str(error) or why
             self.board.lose(why)

@@ -431,6 +431,7 @@ class ClusterScreen(KeyScreen[None]):
                 self.say("The rows are in their usual order; <sort> sorts by a column.", "paused")
                 return
             self.pane.sort(turn)
+            self.show_bottom()
         else:
             self.say("These lines have one order only.", "paused")
 

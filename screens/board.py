@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -30,13 +31,15 @@ from cockpit.model.view import (
     Snapshot,
 )
 from screens.format import age, short_names
+from screens.slices import CHUNK, Steps, at_once
 
 if TYPE_CHECKING:
     from cockpit.model.topology import Host, Relay, Service
 
-SHAPING = ("nodes", "instances")
-"""Tables whose keys make the tree and the short names."""
+T = TypeVar("T")
 ENDED = frozenset({"done", "failed", "aborted", "returned", "refused"})
+REMEMBERED = 20_000
+"""Keys of changes that are remembered for who comes back and asks what it missed."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +114,11 @@ class Board:
         """Troubles in groups, kept row by row: see `cockpit.explain`."""
         self.version = 0
         """Grows with every message: equal versions hold equal rows."""
+        self._changes: deque[tuple[int, dict[str, frozenset[str]]]] = deque()
+        """The version that each of the last changes made, and the keys it touched."""
+        self._remembered = 0
+        self._since = 0
+        """The version from which on every change is there."""
         self.lost: float | None = None
         """Our time of the moment the controller stopped answering."""
         self.lost_why = ""
@@ -121,6 +129,8 @@ class Board:
         self._children: dict[str, list[str]] = {}
         self._slots: dict[str, list[str]] = {}
         self._shaped = False
+        self._worked_out: dict[str, Any] = {}
+        """What was worked out of which rows there are, until some come or go."""
 
     def load(self, snapshot: Snapshot) -> Changed:
         for table in TABLES:
@@ -133,31 +143,65 @@ class Board:
         self.wrong = Wrong.of(self.instances, self.hosts, self.drift)
         self._heard(snapshot.head)
         self._shaped = False
+        self.forget()
         return Changed(whole=True)
 
     def apply(self, delta: Delta) -> Changed:
+        return at_once(self.applying(delta))
+
+    def applying(self, delta: Delta) -> Steps[Changed]:
+        """`apply` in steps: what is on the board meanwhile is partly before and partly after."""
         touched: dict[str, frozenset[str]] = {}
         for table in TABLES:
             changes: dict[str, Any] = getattr(delta, table)
             if not changes:
                 continue
             mine: dict[str, Any] = getattr(self, table)
-            for key, row in changes.items():
+            for number, (key, row) in enumerate(changes.items(), 1):
+                if number % CHUNK == 0:
+                    yield 0.0
                 if table == "hosts":
                     self._note(mine.get(key), row, delta.head.now)
                 elif table == "instances":
                     self._mark(key, mine.get(key), row)
                 self.wrong.change(table, key, row)
-                if table in SHAPING and (row is None) == (key in mine):
-                    self._shaped = False
+                if (row is None) == (key in mine):
+                    if table == "nodes":
+                        self._shaped = False
+                    elif table == "instances":
+                        self._slot(key, mine.get(key) or row)
                 if row is None:
                     mine.pop(key, None)
                 else:
                     mine[key] = row
+                    if table == "instances" and "in order" in self._worked_out:
+                        self._worked_out["in order"][key] = row
             touched[table] = frozenset(changes)
         self.notices = delta.notices
         self._heard(delta.head)
+        self._changes.append((self.version, touched))
+        self._remembered += sum(map(len, touched.values())) + 1
+        while self._remembered > REMEMBERED:
+            self._since, oldest = self._changes.popleft()
+            self._remembered -= sum(map(len, oldest.values())) + 1
         return msgspec.convert(touched, Changed)
+
+    def forget(self) -> None:
+        """Whoever asks what changed until now is told that everything did."""
+        self._changes = deque()  # another one: the past and live each have their own
+        self._remembered, self._since = 0, self.version
+
+    def since(self, version: int) -> Changed:
+        """What changed after a version; `whole` when that is not known any more."""
+        if not self._since <= version <= self.version:
+            return Changed(whole=True)
+        found: dict[str, set[str]] = {}
+        for made, touched in reversed(self._changes):
+            if made <= version:
+                break
+            for table, keys in touched.items():
+                found.setdefault(table, set()).update(keys)
+        return msgspec.convert({table: frozenset(keys) for table, keys in found.items()}, Changed)
 
     def lose(self, why: str) -> None:
         """The controller does not answer any more; the first such moment is kept."""
@@ -206,6 +250,7 @@ class Board:
         if self._shaped:
             return
         self._shaped = True
+        self._worked_out = {}
         self._names = short_names(self.nodes)
         self._children = {}
         self._slots = {}
@@ -218,6 +263,39 @@ class Board:
             self._slots.setdefault(row.service, []).append(key)
         for keys in self._slots.values():
             keys.sort(key=lambda k: (self.instances[k].slot, k))
+
+    def _slot(self, key: str, row: InstanceRow) -> None:
+        """An instance comes, or goes while it is still in the table."""
+        self._worked_out = {}
+        if not self._shaped:
+            return
+        keys, rows = self._slots.setdefault(row.service, []), self.instances
+        place = bisect_left(keys, (row.slot, key), key=lambda k: (rows[k].slot, k))
+        if keys[place : place + 1] == [key]:
+            del keys[place]
+        else:
+            keys.insert(place, key)
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """What follows from which nodes and instances there are, made once for as long as these are the same."""
+        self._shape()
+        if what not in self._worked_out:
+            self._worked_out[what] = make()
+        found: T = self._worked_out[what]
+        return found
+
+    def short_instances(self) -> list[str]:
+        """The short names of all instances, in the order of the table."""
+
+        def make() -> list[str]:
+            names = self._names
+            return [names.get(row.service, row.service) + k[len(row.service) :] for k, row in self.instances.items()]
+
+        return self.once("short", make)
+
+    def in_order(self) -> dict[str, InstanceRow]:
+        """All instances in tree order; not to be changed."""
+        return self.once("in order", lambda: {k: self.instances[k] for k in self.under("") or self.instances})
 
     def children(self, path: str) -> list[str]:
         """Nodes right under a path; the roots under the empty one."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from cockpit.model.view import BADNESS, OK, InstanceRow
+from screens.slices import CHUNK, Steps, at_once
 
 NOWHERE = ""
 """The host of instances that are on none."""
+EACH = 50
+"""Hosts between two looks at the clock."""
 _KIND = attrgetter("service", "mark")
 
 
@@ -23,6 +26,7 @@ class Cells:
     def __init__(self, regions: Mapping[str, str], rows: Iterable[InstanceRow] = ()) -> None:
         self.regions = dict(regions)
         """Host -> region."""
+        self.names = sorted(self.regions, key=lambda host: (self.regions[host], host))
         self.by_host: dict[str, dict[str, InstanceRow]] = {}
         """Host -> instance id -> its row."""
         self._rows: dict[str, InstanceRow] = {}
@@ -36,15 +40,23 @@ class Cells:
         """Instances that are not ok."""
         self._troubled: tuple[frozenset[str], frozenset[str]] | None = None
         """Hosts and services of these, until one comes, changes or goes."""
+        self._services = Counter[str]()
+        at_once(self.filling(list(rows)))
+
+    def filling(self, rows: Sequence[InstanceRow]) -> Steps[None]:
+        """Take all of them in, where there were none, in steps."""
         of: defaultdict[str, list[InstanceRow]] = defaultdict(list)
-        for row in rows:
-            of[row.host].append(row)
-        for host, mine in of.items():
+        for start in range(0, len(rows), CHUNK):
+            for row in rows[start : start + CHUNK]:
+                of[row.host].append(row)
+            yield 0.3 * start / len(rows)
+        for number, (host, mine) in enumerate(of.items()):
             known = self.by_host[host] = {row.id: row for row in mine}
             self._rows.update(known)
             self._totals.setdefault(self.regions.get(host, ""), Counter()).update(map(_KIND, mine))
             self._bad.update((row.id, row) for row in mine if row.mark != OK)
-        self._services = Counter[str]()
+            if number % EACH == 0:
+                yield 0.3 + 0.7 * number / len(of)
         for totals in self._totals.values():
             for (service, _), count in totals.items():
                 self._services[service] += count

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -41,6 +43,8 @@ ELSEWHERE: dict[str, str] = {
     for word in words.split()
 }
 """What hands that know other programs type, and what it is called here."""
+MOST = 200
+"""Lines that completion knows."""
 
 
 class Go(msgspec.Struct, frozen=True):
@@ -182,39 +186,40 @@ def completions(text: str, board: Board) -> list[str]:
             w for w in (*PLACES, *(n for n, v in VERBS.items() if v.target != "topology")) if w.startswith(words[0])
         ]
     head, last = words[:-1], words[-1]
-    pool: list[str] = []
+    pool: Iterable[str] = ()
     verb = VERBS.get(head[0])
     nodes = [board.short(p) for p in sorted(board.nodes)]
-    instances = [board.short(i) for i in board.instances]
+    instances = board.short_instances
     if verb is None:
-        pool = {
-            "instances": nodes + list(board.hosts), "logs": nodes + instances, "node": instances,
-            "action": list(board.actions),
-            "host": list(board.hosts),
-            "theme": names() if head[0] == "theme" else [], "language": list(LANGUAGES),
-            "pushes": list(dict.fromkeys(row.action for row in board.pushes.values())),
-        }.get(head[0], [])
-        return [" ".join([*head, w]) for w in _of_address(head, last, pool, board)][:200]
+        pools: dict[str, Callable[[], Iterable[str]]] = {
+            "instances": lambda: chain(nodes, board.hosts), "logs": lambda: chain(nodes, instances()),
+            "node": instances, "action": lambda: board.actions, "host": lambda: board.hosts, "theme": names,
+            "language": lambda: LANGUAGES,
+            "pushes": lambda: dict.fromkeys(row.action for row in board.pushes.values()),
+        }  # fmt: skip
+        pool = pools[head[0]]() if head[0] in pools else ()
+        return [" ".join([*head, w]) for w in _of_address(head, last, pool, board)][:MOST]
     elif len(head) == 1 and verb.params and verb.params[0].first:
         last = last.upper() if last.islower() else last
         pool = list(SIGNALS)
     elif len(head) == 1 or verb.many:
-        pool = {
-            "service": [board.short(r.path) for r in board.services()], "instance": instances,
-            "any": nodes + instances, "host": list(board.hosts), "action": list(board.actions),
-        }.get(verb.target, [])
+        targets: dict[str, Callable[[], Iterable[str]]] = {
+            "service": lambda: [board.short(r.path) for r in board.services()], "instance": instances,
+            "any": lambda: chain(nodes, instances()), "host": lambda: board.hosts, "action": lambda: board.actions,
+        }  # fmt: skip
+        pool = targets[verb.target]() if verb.target in targets else ()
     elif len(head) == 2 and verb.params and verb.params[0].type == "host":
-        pool = list(board.hosts)
-    return [" ".join([*head, w]) for w in pool if w.startswith(last)][:200]
+        pool = board.hosts
+    return [" ".join([*head, w]) for w in islice((w for w in pool if w.startswith(last)), MOST)]
 
 
-def _of_address(head: list[str], last: str, names: list[str], board: Board) -> list[str]:
+def _of_address(head: list[str], last: str, names: Iterable[str], board: Board) -> list[str]:
     """What the last word behind a screen's name may become: an argument while one more fits, a word of the filter."""
     from screens.filter_words import filter_words
 
     screen = head[0]
     place = PLACES.get(screen)
-    fit = [w for w in names if w.startswith(last)]
+    fit = list(islice((w for w in names if w.startswith(last)), MOST))
     if place is None or (not place.where and screen != "overview"):
         return fit
     more = screen != "overview" and len(head) <= shape(screen).most and MARK not in head

@@ -23,6 +23,7 @@ def hints(screen: ClusterScreen, ids: Iterable[str]) -> list[Hint]:
         bound.setdefault(binding.id or "", (name, binding))
     out: list[Hint] = []
     say = screen.look.words.label
+    aim = screen.aim()
     for id in ids:
         if id not in bound or (screen.cockpit.travel is not None and id in ("logs", "go.hosts")):
             continue  # in the past these keys step through time
@@ -31,7 +32,7 @@ def hints(screen: ClusterScreen, ids: Iterable[str]) -> list[Hint]:
         if not id.startswith("verb."):
             out.append((screen.key_name(name), say(screen.hint_label(id, label)), True))
             continue
-        why = why_not(VERBS[label], screen.aim(), screen.board, screen.cockpit.read_only)
+        why = why_not(VERBS[label], aim, screen.board, screen.cockpit.read_only)
         if not why:
             out.append((screen.key_name(name), say(label), True))
         elif screen.cockpit.read_only or screen.board.lost is not None:

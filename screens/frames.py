@@ -23,6 +23,7 @@ from textual.css.stylesheet import Stylesheet
 from textual.screen import Screen
 
 from screens.board import Board
+from screens.slices import Steps
 from screens.widgets.grid import Grid
 
 BATCH = 200
@@ -31,7 +32,6 @@ SECONDS = 5.0
 """A line is written at least so often, when there are pictures."""
 PHASES: tuple[tuple[Any, str, str], ...] = (
     (Board, "load", "data"),
-    (Board, "apply", "data"),
     (Grid, "_arrange", "arrange"),
     (Stylesheet, "update_nodes", "style"),
     (Screen, "_refresh_layout", "layout"),
@@ -79,6 +79,16 @@ class Frames:
                     self.inner[-1] += took
 
         return wrapper
+
+    def stepped(self, steps: Steps[Any], phase: str) -> Steps[Any]:
+        """Work in steps, each of them timed."""
+        step = self.timed(steps.__next__, phase)
+        while True:
+            try:
+                done = step()
+            except StopIteration as found:
+                return found.value
+            yield done
 
     def collected(self, step: str, info: dict[str, int]) -> None:
         """Called by Python's collector."""
@@ -133,7 +143,7 @@ def watch(app: Any, out: Path) -> Frames:
     frames = Frames(app, out, float(os.environ.get("COCKPIT_FRAMES_SLOW", "50")))
     for owner, name, phase in PHASES:
         setattr(owner, name, frames.timed(getattr(owner, name), phase))
-    display, event, apply = app._display, app.on_event, app.board.apply
+    display, event, applying = app._display, app.on_event, app.board.applying
 
     def shown(*args: Any) -> None:
         display(*args)
@@ -148,9 +158,9 @@ def watch(app: Any, out: Path) -> Frames:
     def applied(delta: Any) -> Any:
         frames.deltas += 1
         frames.rows += len(delta.instances) + len(delta.hosts)
-        return apply(delta)
+        return frames.stepped(applying(delta), "data")
 
-    app._display, app.on_event, app.board.apply = shown, arrived, applied
+    app._display, app.on_event, app.board.applying = shown, arrived, applied
     gc.callbacks.append(frames.collected)
     atexit.register(frames.flush)
     return frames

@@ -59,14 +59,14 @@ class InstancesScreen(TableScreen):
 
     def rows(self) -> Mapping[str, Any]:
         board = self.board
+        if not self.scope:
+            return board.in_order()
         if self.scope in board.hosts:
             keys = [k for k, row in board.instances.items() if row.host == self.scope]
         elif self.scope in board.instances:  # typed as the name of one: it alone, not a list of none
             keys = [self.scope]
-        elif self.scope:
-            keys = board.under(self.scope)
         else:
-            keys = board.under("") or list(board.instances)
+            keys = board.under(self.scope)
         return {k: board.instances[k] for k in keys}
 
     def wanted(self, key: str, row: InstanceRow) -> bool:

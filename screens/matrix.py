@@ -19,6 +19,7 @@ from screens.look import Piece
 from screens.overview import VERB_NAMES
 from screens.query import equals
 from screens.rows import host_word, quiet
+from screens.slices import MANY, at_once, in_slices
 from screens.widgets.bars import Bar
 from screens.widgets.matrix import Matrix, Row
 
@@ -58,6 +59,8 @@ class MatrixScreen(ClusterScreen):
         self._loaded = -1
         """Version of the board that the books hold."""
         self._book = 0
+        self.reading = False
+        """The books are being made."""
 
     def body(self) -> ComposeResult:
         self.title_bar = Bar(id="title")
@@ -74,24 +77,47 @@ class MatrixScreen(ClusterScreen):
 
     def sync(self, changed: Changed) -> None:
         board = self.board
-        version = board.version
-        if changed.whole and self._loaded == version:
-            pass  # opened, or uncovered with nothing new: the books are made once
-        elif changed.whole or self._loaded < version - 1 or self._other_hosts(changed):
-            self._loaded = version
-            self._book += 1
-            self.data = Cells({h: r.region for h, r in board.hosts.items()}, board.instances.values())
-            self._versions = {}
-            self.regroup()
-            self.matrix.touch_all()
-        else:
-            self._loaded = version
-            touched: set[str] = set(changed.hosts)
-            for id in changed.instances:
-                touched |= self.data.put(id, board.instances.get(id))
-            self._touch(touched)
+        late = board.since(self._loaded) if changed.whole or self._loaded < board.version - 1 else changed
+        if not self.reading:
+            self._follow(late)
         self.show_title()
         self.show_cell()
+
+    def _follow(self, changed: Changed) -> None:
+        if changed.whole or self._other_hosts(changed):
+            self._read()
+            return
+        self._loaded = self.board.version
+        touched: set[str] = set(changed.hosts)
+        for id in changed.instances:
+            touched |= self.data.put(id, self.board.instances.get(id))
+        self._touch(touched)
+
+    def _read(self) -> None:
+        """Make the books anew; those of many instances in slices, with keys between them."""
+        board = self.board
+        rows, data = list(board.instances.values()), Cells({h: r.region for h, r in board.hosts.items()})
+        self._loaded = board.version
+        if len(rows) < MANY:
+            at_once(data.filling(rows))
+            self._take(data)
+            return
+        self.reading = True
+
+        async def read() -> None:
+            with self.waiting("reading the instances"):
+                await in_slices(data.filling(rows))
+            self.reading = False
+            self._take(data)
+            self.sync(Changed(whole=True))  # what changed meanwhile
+
+        self.run_worker(read(), name="cells", exclusive=True)
+
+    def _take(self, data: Cells) -> None:
+        self._book += 1
+        self.data, self._versions = data, {}
+        self.regroup()
+        self.matrix.touch_all()
 
     def _other_hosts(self, changed: Changed) -> bool:
         regions, hosts = self.data.regions, self.board.hosts
@@ -126,7 +152,7 @@ class MatrixScreen(ClusterScreen):
         """Rows by region and name, columns by path; narrowed by what is sought and by trouble."""
         board, data = self.board, self.data
         services = sorted(data.services())
-        names = sorted(data.regions, key=lambda h: (data.regions[h], h))
+        names = list(data.names)
         if data.by_host.get(NOWHERE):
             names.append(NOWHERE)
         for word in self.sought.lower().split():
@@ -187,6 +213,8 @@ class MatrixScreen(ClusterScreen):
         return self.board.short(service), "head"
 
     def heading(self) -> list[Piece]:
+        if self.reading and not self.matrix.rows:  # of what is not read yet nothing is said
+            return [(" MATRIX", "strong"), ("   ", "text"), ("reading the instances", "changing")]
         hosts = self.board.hosts.values()
         bad = sum(1 for h in hosts if h.mark != OK)
         out: list[Piece] = [(" MATRIX", "strong"), (f"   {plural(len(self.matrix.columns), 'service')}", "muted")]
@@ -219,7 +247,7 @@ class MatrixScreen(ClusterScreen):
         """The chosen cell in words."""
         host, service = self.matrix.key, self.matrix.chosen
         if not service or not self.matrix.rows:
-            self.cell_bar.show([[(" nothing to show", "muted")]])
+            self.cell_bar.show([[("" if self.reading else " nothing to show", "muted")]])
             return
         where, marks = self._counts(host, service)
         words = ", ".join(f"{n} {m}" for m, n in sorted(marks.items(), key=lambda i: -BADNESS.get(i[0], 0)))

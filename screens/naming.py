@@ -13,6 +13,7 @@ from screens.board import Changed
 from screens.format import pairs, plural
 from screens.look import Piece
 from screens.naming_rows import (
+    Books,
     ServiceNames,
     applied_columns,
     behind,
@@ -21,10 +22,10 @@ from screens.naming_rows import (
     host_mark,
     lagging,
     service_columns,
-    service_names,
     state_word,
 )
 from screens.rows import lead
+from screens.slices import MANY, at_once, in_slices
 from screens.table import TableScreen
 from screens.widgets.grid import Grid
 
@@ -44,6 +45,13 @@ class NamingScreen(TableScreen):
     def __init__(self, text: str = "") -> None:
         super().__init__()
         self._first = text
+        self.books = Books()
+        self.reading = False
+        """The registry is being read."""
+        self._late: tuple[int, list[str]] = (-1, [])
+        """Version of the board, and which hosts were behind then."""
+        self._relabel = False
+        """The list of hosts shows an older version of the names."""
 
     def make_grid(self) -> Grid[Any]:
         def haystack(row: EndpointRow) -> str:
@@ -82,29 +90,72 @@ class NamingScreen(TableScreen):
             self.panes.append(grid)
             yield grid
 
-    def rows(self) -> Mapping[str, Any]:
-        return dict(sorted(self.board.endpoints.items(), key=lambda i: (i[1].service, i[1].instance, i[0])))
-
     def sync(self, changed: Changed) -> None:
-        board, mine = self.board, self.lists[ENDPOINTS]
+        board, late = self.board, changed
         if changed.whole:
-            mine.load(self.rows())
-            if self._first:
-                mine.filter(self._first)
-                self._first = ""
-        elif changed.endpoints:
-            mine.update({k: board.endpoints.get(k) for k in changed.endpoints})
-        if changed.whole or changed.endpoints:
-            self._refill(self.lists[SERVICES], service_names(board.endpoints.values()))
-        hosts = self.lists[HOSTS]
-        if changed.whole:
-            hosts.load(dict(sorted(board.hosts.items(), key=lambda i: (i[1].region, i[0]))))
-        else:
-            # a newly published version makes every host late until it says otherwise
-            hosts.update({k: board.hosts.get(k) for k in changed.hosts})
-            if changed.endpoints:
-                hosts.look_changed()
+            late = board.since(self._loaded) if len(self.books) >= MANY else changed
+            fresh = any(k not in self.books and k in board.endpoints for k in late.endpoints)
+            if late.whole or fresh:  # where new ones stand only all of them tell
+                self._read()
+                self.show_title()
+                return
+        if not self.reading:
+            self._follow(late, quiet=changed.whole)
         self.show_title()
+
+    def _read(self) -> None:
+        """Read the registry from the beginning; of many endpoints in slices, with keys between them."""
+        board, books, mine = self.board, Books(), self.lists[ENDPOINTS]
+        rows, self._loaded = dict(board.endpoints), board.version
+        self.lists[HOSTS].load(dict(sorted(board.hosts.items(), key=lambda i: (i[1].region, i[0]))))
+        if len(rows) < MANY:
+            self._take(books, at_once(books.reading(rows)))
+            return
+        self.reading = True
+
+        async def read() -> None:
+            self._take(books, await in_slices(books.reading(rows), mine.told))
+            self._follow(board.since(self._loaded), quiet=True)
+            self.show_title()
+
+        mine.work(read())
+
+    def _take(self, books: Books, rows: Mapping[str, EndpointRow]) -> None:
+        mine = self.lists[ENDPOINTS]
+        self.reading, self.books = False, books
+        mine.load(rows)
+        if self._first:
+            mine.filter(self._first)
+            self._first = ""
+        self._refill(self.lists[SERVICES], books.services())
+    def _follow(self, changed: Changed, quiet: bool = False) -> None:
+        """Take over what changed; `quiet`: while nobody looked."""
+        board = self.board
+        if changed.whole:
+            self._read()
+            return
+        if quiet or self._loaded == board.version - 1:  # else some changes came while this was covered
+            self._loaded = board.version
+        hosts = self.lists[HOSTS]
+        if changed.endpoints:
+            rows = {k: board.endpoints.get(k) for k in changed.endpoints}
+            for key, row in rows.items():
+                self.books.put(key, row)
+            self.lists[ENDPOINTS].update(rows, quiet)
+            self._refill(self.lists[SERVICES], self.books.services())
+        # a newly published version makes every host late until it says otherwise
+        hosts.update({k: board.hosts.get(k) for k in changed.hosts}, quiet)
+        if changed.endpoints:
+            self._relabel = True
+            self._label_hosts()
+        if quiet:
+            for grid in self.lists.values():
+                grid.settle()
+
+    def _label_hosts(self) -> None:
+        if self._relabel and self.shown == HOSTS:
+            self._relabel = False
+            self.lists[HOSTS].look_changed()
 
     def _refill(self, grid: Grid[Any], rows: Mapping[str, ServiceNames]) -> None:
         if not grid.rows:
@@ -118,7 +169,9 @@ class NamingScreen(TableScreen):
     def heading(self) -> list[Piece]:
         board = self.board
         version = board.head.names_version if board.head else 0
-        late = lagging(board.hosts, version)
+        if self._late[0] != board.version:
+            self._late = (board.version, lagging(board.hosts, version))
+        late = self._late[1]
         title = {ENDPOINTS: "NAMING", SERVICES: "NAMING by service", HOSTS: "NAMES applied by hosts"}[self.shown]
         out: list[Piece] = [(title, "strong"), (f"   version {version}", "muted")]
         if late:
@@ -126,7 +179,7 @@ class NamingScreen(TableScreen):
             out.append((f"   {self.look.glyph('drift')} {plural(len(late), 'host')} behind: {names}", "drift"))
         else:
             out.append(("   applied on every host that is up", "muted"))
-        held = sum(1 for r in board.endpoints.values() if state_word(r) == "damped")
+        held = self.books.total("damped")
         if held:
             out.append((f"   {self.look.glyph('drift')} {held} damped", "drift"))
         return out
@@ -138,6 +191,7 @@ class NamingScreen(TableScreen):
         for each, grid in self.lists.items():
             grid.display = each == name
         self.shown, self.grid = name, self.lists[name]
+        self._label_hosts()
         self.use_pane(self.grid)
         self.show_title()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 
 import msgspec
 
@@ -12,6 +13,7 @@ from screens.board import Board
 from screens.format import since
 from screens.look import Look, Piece
 from screens.rows import PRESENT, endpoint_columns, heard, host_word, quiet
+from screens.slices import CHUNK, Steps, sorting
 from screens.widgets.columns import Column
 
 FLAPPING = "flapping"
@@ -43,20 +45,71 @@ class ServiceNames(msgspec.Struct, frozen=True, kw_only=True):
     mark: str
 
 
-def service_names(endpoints: Iterable[EndpointRow]) -> dict[str, ServiceNames]:
-    found: dict[str, list[EndpointRow]] = {}
-    for row in endpoints:
-        found.setdefault(row.service, []).append(row)
-    out = {}
-    for service, rows in sorted(found.items()):
-        counts: dict[str, int] = {}
-        for row in rows:
-            word = state_word(row)
-            counts[word] = counts.get(word, 0) + 1
-        mark = max((endpoint_mark(r) for r in rows if state_word(r) != "gone"),
+class Books:
+    """The endpoints of each service and their counts, kept row by row."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[str, EndpointRow]] = {}
+        """Service -> key -> row."""
+        self._service: dict[str, str] = {}
+        """Key -> service."""
+        self._counts: dict[str, Counter[str]] = {}
+        self._known: dict[str, ServiceNames] = {}
+        self._stale: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._service)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._service
+
+    def put(self, key: str, row: EndpointRow | None) -> None:
+        """A row that came, changed or went (None)."""
+        service = self._service.pop(key, None)
+        if service is not None:
+            self._counts[service][state_word(self._of[service].pop(key))] -= 1
+            self._stale.add(service)
+        if row is not None:
+            self._service[key] = row.service
+            self._of.setdefault(row.service, {})[key] = row
+            self._counts.setdefault(row.service, Counter())[state_word(row)] += 1
+            self._stale.add(row.service)
+
+    def services(self) -> dict[str, ServiceNames]:
+        while self._stale:
+            self._sum_up(self._stale.pop())
+        return dict(sorted(self._known.items()))
+
+    def _sum_up(self, service: str) -> None:
+        rows = self._of[service]
+        if not rows:
+            self._known.pop(service, None)
+            return
+        counts = {word: count for word, count in self._counts[service].items() if count}
+        mark = max((MARKS.get(word, UNKNOWN) for word in counts if word != "gone"),
                    key=lambda m: BADNESS.get(m, 0), default="failed")  # fmt: skip
-        out[service] = ServiceNames(service=service, counts=counts, changed=max(r.since for r in rows), mark=mark)
-    return out
+        changed = max(row.since for row in rows.values())
+        self._known[service] = ServiceNames(service=service, counts=counts, changed=changed, mark=mark)
+
+    def total(self, word: str) -> int:
+        return sum(counts[word] for counts in self._counts.values())
+
+    def reading(self, rows: Mapping[str, EndpointRow]) -> Steps[dict[str, EndpointRow]]:
+        """Take all of them in, in steps; the rows by service, instance and key."""
+        keys = list(rows)
+        for start in range(0, len(keys), CHUNK):
+            for key in keys[start : start + CHUNK]:
+                self.put(key, rows[key])
+            yield 0.5 * start / len(keys)
+        out: dict[str, EndpointRow] = {}
+        for service in sorted(self._of):
+            mine = self._of[service]
+            order = yield from sorting(list(mine.items()), lambda item: (item[1].instance, item[0]))
+            out.update(order)
+            self._sum_up(service)
+            yield 0.5 + 0.5 * len(out) / len(keys)
+        self._stale.clear()
+        return out
 
 
 def behind(row: HostRow, version: int) -> int:

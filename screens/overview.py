@@ -19,11 +19,12 @@ from screens.keys import verb_keys
 from screens.look import Look
 from screens.rows import instance_word, tree_columns
 from screens.sentences import key_for
+from screens.slices import MANY
 from screens.summary import Kept, Need, lately_items, need_items, running_items
 from screens.widgets.bars import Bar
 from screens.widgets.lines import Lines
 from screens.widgets.sheet import Sheet
-from screens.widgets.tree import Tree
+from screens.widgets.tree import Shape, Tree, shaped
 
 SIDE_BY_SIDE = 112
 """Columns from which tree and panel stand beside each other."""
@@ -51,6 +52,10 @@ def tree_text(board: Board, row: NodeRow | InstanceRow) -> str:
     if isinstance(row, InstanceRow):
         return f"{row.id} {row.host} {row.version_actual} {instance_word(row)} {row.reason}"
     return f"{row.path} {row.version} {row.mark}"
+
+
+def tree_shape(board: Board) -> Shape:
+    return board.once("tree", lambda: shaped(tree_children(board)))
 
 
 def tree_children(board: Board) -> dict[str, list[str]]:
@@ -99,6 +104,8 @@ class OverviewScreen(ClusterScreen):
     def __init__(self) -> None:
         super().__init__()
         self._tree_cells = 0
+        self._planted = -1
+        """Version of the board that the tree shows."""
         self._kept = Kept()
 
     def body(self) -> ComposeResult:
@@ -161,14 +168,32 @@ class OverviewScreen(ClusterScreen):
         board = self.board
         if changed.whole:
             self._kept = Kept()
-            self.tree_list.plant(self._rows(), tree_children(board))
+            if self._planted != board.version and not self._caught_up():
+                self.tree_list.plant(self._rows(), tree_shape(board))
+            self._planted = board.version
         elif changed.nodes or changed.instances:
             rows: dict[str, Any] = {k: board.nodes.get(k) for k in changed.nodes}
             rows |= {k: board.instances.get(k) for k in changed.instances}
             known = self.tree_list.rows
             shape = any((row is None) or (key not in known) for key, row in rows.items())
-            self.tree_list.graft(rows, tree_children(board) if shape else None)
+            self.tree_list.graft(rows, tree_shape(board) if shape else None)
+        if not changed.whole and self._planted == board.version - 1:  # else some came while this was covered
+            self._planted = board.version
         self._fill()
+
+    def _caught_up(self) -> bool:
+        """Of many rows only those that changed meanwhile are taken over; false when some came or went."""
+        board, known = self.board, self.tree_list.rows
+        missed = board.since(self._planted)
+        if missed.whole or len(known) < MANY:
+            return False
+        rows: dict[str, Any] = {k: board.nodes.get(k) for k in missed.nodes}
+        rows |= {k: board.instances.get(k) for k in missed.instances}
+        if any(row is None or key not in known for key, row in rows.items()):
+            return False
+        self.tree_list.update(rows, quiet=True)
+        self.tree_list.settle()
+        return True
 
     def _rows(self) -> dict[str, Any]:
         return {**self.board.nodes, **self.board.instances}
@@ -206,8 +231,8 @@ class OverviewScreen(ClusterScreen):
             return item.aim if item else NOTHING
         tree = self.tree_list
         if tree.marked:
-            ids = [k for k in tree.order if k in tree.marked]
-            return Aim(INSTANCE if ids and "/" in ids[0] else NODE, tuple(ids))
+            ids = tree.picked()
+            return Aim(INSTANCE if ids and "/" in ids[0] else NODE, ids)
         row = tree.current
         if row is None:
             return NOTHING

@@ -133,7 +133,11 @@ class Travel:
         app.travel = None
         while len(app.screen_stack) > max(1, self._depth):
             await app.pop_screen()
-        vars(app.board).update(self.saved)
+        board = app.board
+        later = board.version + 1  # than whatever was shown of the past
+        vars(board).update(self.saved)
+        board.version = later
+        board.forget()
         for screen in app.screen_stack:
             screen.styles.border = None
         top = app.screen

@@ -55,6 +55,8 @@ class Preload:
         if self.left:
             import_module(self.left.pop())
             self._later(APART)
+        else:
+            self._app.board.in_order()  # of very many instances the first look takes as long as a picture
 
     def _later(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._step, context=Context())

@@ -12,6 +12,7 @@ from screens.base import ClusterScreen
 from screens.board import Changed
 from screens.format import cells
 from screens.look import Piece
+from screens.slices import MANY
 from screens.widgets.bars import Bar
 from screens.widgets.grid import Grid
 
@@ -53,9 +54,9 @@ class TableScreen(ClusterScreen):
     def sync(self, changed: Changed) -> None:
         version = self.board.version
         if changed.whole:
-            if self._loaded != version:
+            if self._loaded != version and not self._caught_up():
                 self.grid.load(self.rows())
-                self._loaded = version
+            self._loaded = version
         else:
             if self._loaded == version - 1:  # else some changes came while this was covered
                 self._loaded = version
@@ -71,6 +72,20 @@ class TableScreen(ClusterScreen):
             if changes:
                 self.grid.update(changes)
         self.show_title()
+
+    def _caught_up(self) -> bool:
+        """Of many rows only those that changed meanwhile are taken over; false when they have to be read anew."""
+        missed, known = self.board.since(self._loaded), self.grid.rows
+        if missed.whole or len(known) < MANY:
+            return False
+        table = getattr(self.board, self.TABLE)
+        rows = {k: table.get(k) for k in getattr(missed, self.TABLE)}
+        here = {k: row if row is not None and self.wanted(k, row) else None for k, row in rows.items()}
+        if any(k not in known and row is not None for k, row in here.items()):
+            return False  # where those stand only all of them tell
+        self.grid.update({k: row for k, row in here.items() if k in known}, quiet=True)
+        self.grid.settle()
+        return True
 
     def show_title(self) -> None:
         name, *more = self.heading()
@@ -94,6 +109,6 @@ class TableScreen(ClusterScreen):
     def aim(self) -> Aim:
         grid = self.grid
         if grid.marked:
-            return Aim(self.KIND, tuple(k for k in grid.order if k in grid.marked))
+            return Aim(self.KIND, grid.picked())
         key = grid.key
         return NOTHING if key is None or grid.current is None else Aim(self.KIND, (key,))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,6 +16,13 @@ _was_on = False
 
 def calm(question: Callable[[], T]) -> T:
     """Without the cyclic collector: it would look at a hundred thousand new rows over and over; none has cycles."""
+    with resting():
+        return question()
+
+
+@contextmanager
+def resting() -> Iterator[None]:
+    """The same around more than one call."""
     global _inside, _was_on
     with _lock:  # several threads may look at once: the last one out turns it on again
         if not _inside:
@@ -22,7 +30,7 @@ def calm(question: Callable[[], T]) -> T:
             gc.disable()
         _inside += 1
     try:
-        return question()
+        yield
     finally:
         with _lock:
             _inside -= 1

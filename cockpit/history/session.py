@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from cockpit.history.fetching import past
+from cockpit.history.patience import calm
 from cockpit.model import history_rows
 from cockpit.model.history_rows import TABLES, Gap, LifeEvent, Step
 from cockpit.model.view import (
@@ -73,8 +75,11 @@ class PastSession:
             before = self._now
             if found.delta is None or before is None:
                 await self._load(found.at)
-                assert self._now is not None
-                delta = difference(before, self._now) if before is not None else None
+                now = self._now
+                assert now is not None
+                delta = None
+                if before is not None:  # keys are heard meanwhile
+                    delta = await asyncio.to_thread(calm, partial(difference, before, now))
             else:
                 delta = found.delta
                 self._now = applied(before, delta)

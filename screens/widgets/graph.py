@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from cockpit.model.graph import reach
 from screens.format import cells
 from screens.look import Piece
-from screens.widgets.layout import Cell, Drawing, lay_out
+from screens.widgets.layout import Drawing, Wire, lay_out
 from screens.widgets.lines import Lines
 
 Label = tuple[str, str, str]
@@ -37,11 +37,11 @@ class Graph(Lines):
         """Up and down go from one found node to the next."""
         self.related: frozenset[str] = frozenset()
         """Everything the chosen node calls or is called by, over any number of steps, and itself."""
-        self._lit: dict[Cell, tuple[int, str]] = {}
-        """Cells of edges that stand out -> directions of those only, and the style."""
+        self._lit: dict[Wire, str] = {}
+        """Wires of edges that stand out -> their style."""
         self._version = 0
         self._by_row: dict[int, list[tuple[int, str]]] = {}
-        self._odd_cells: set[Cell] = set()
+        self._strange: set[Wire] = set()
 
     def load(self, labels: Mapping[str, Label], edges: Sequence[Edge], odd: frozenset[Edge] = frozenset()) -> None:
         """Show this graph. When only glyphs and counts changed, nothing moves."""
@@ -94,38 +94,25 @@ class Graph(Lines):
         self.moved()
 
     def _light(self) -> None:
-        """Which cells stand out: the chosen edge, else the node's own ones and, weaker, all that lead on."""
+        """Which wires stand out: those of the chosen edge, else of the node's own ones and, weaker, of all that lead
+        on. Edges that run together share theirs; the strongest has it."""
         paths = self.drawing.paths
-        lit: dict[Cell, tuple[int, str]] = {}
-
-        done: set[int] = set()
-
-        def put(edge: Edge, style: str) -> None:
-            for wire in paths[edge]:
-                if id(wire) in done:  # edges that run together share it; the strongest came first
-                    continue
-                done.add(id(wire))
-                for cell, bits in wire.items():
-                    old = lit.get(cell)
-                    lit[cell] = (bits, style) if old is None else (old[0] | bits, old[1])
-
+        lit: dict[Wire, str] = {}
         down = reach(self.edges, self.chosen) | {self.chosen}
         up = reach(self.edges, self.chosen, back=True) | {self.chosen}
         self.related = frozenset(down | up)
         if self.edge is not None and self.edge in paths:
             self.related = frozenset(self.edge)
-            put(self.edge, "picked")
+            lit.update(dict.fromkeys(paths[self.edge], "picked"))
         else:
-            for a, b in paths:
-                if self.chosen in (a, b):
-                    put((a, b), "picked")
-            for a, b in paths:
+            for (a, b), wires in paths.items():
                 if (a in down and b in down) or (a in up and b in up):
-                    put((a, b), "text")
+                    lit.update(dict.fromkeys(wires, "text"))
+            for edge, wires in paths.items():
+                if self.chosen in edge:
+                    lit.update(dict.fromkeys(wires, "picked"))
         self._lit = lit
-        self._odd_cells = set()
-        for edge in self.odd:
-            self._odd_cells.update(cell for wire in paths.get(edge, ()) for cell in wire)
+        self._strange = {wire for edge in self.odd for wire in paths.get(edge, ())}
 
     # moving
 
@@ -210,28 +197,40 @@ class Graph(Lines):
         out: list[Piece] = []
         nodes = dict(self._by_row.get(index, ()))
         column, end = 0, min(self.drawing.width, self.left + width)
-        mask, heads, lit, odd = self.drawing.mask, self.drawing.heads, self._lit, self._odd_cells
+        heads, lines = self.drawing.heads, self._lines(index, end)
         while column < end:
             name = nodes.get(column)
             if name is not None:
                 out += self._node(name)
                 column += _width(self.labels[name])
                 continue
-            cell = (index, column)
-            bits = mask.get(cell, 0)
-            word = "faint"
-            if bits:
-                if cell in lit:
-                    bits, word = lit[cell]
-                if cell in odd:
-                    word = "drift"
-            char = head if bits and cell in heads else box[bits]
+            bits, word = lines.get(column, (0, "faint"))
+            char = head if bits and (index, column) in heads else box[bits]
             if out and out[-1][1] == word and column - 1 not in nodes:
                 out[-1] = (out[-1][0] + char, word)
             else:
                 out.append((char, word))
             column += 1
         return _from(out, self.left)
+
+    def _lines(self, index: int, end: int) -> dict[int, tuple[int, str]]:
+        """Columns of a row before `end` -> directions of the lines there and their style; where some stand out, of
+        those only."""
+        mask: dict[int, int] = {}
+        lit: dict[int, tuple[int, str]] = {}
+        odd: set[int] = set()
+        for wire in self.drawing.at(index):
+            style, strange = self._lit.get(wire), wire in self._strange
+            for first, last, bits in wire.across(index):
+                for column in range(first, min(last + 1, end)):
+                    mask[column] = mask.get(column, 0) | bits
+                    if style is not None:
+                        known, other = lit.get(column, (0, style))
+                        lit[column] = (known | bits, other if other == "picked" else style)
+                    if strange:
+                        odd.add(column)
+        out = {column: (bits, "faint") for column, bits in mask.items()} | lit
+        return out | {column: (out[column][0], "drift") for column in odd}
 
     def _node(self, name: str) -> list[Piece]:
         glyph, mark, words = self.labels[name]

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from screens.format import cells, cut_words, drop, fit
 from screens.look import Piece
 from screens.query import Bad, Part
+from screens.slices import MANY, in_slices
 from screens.widgets.columns import GAP, Column, Placed, chosen, header, place, present, renewed, row_cells, titled
 from screens.widgets.lines import Lines
 from screens.widgets.news import News
-from screens.widgets.shelf import NATURAL, GridState, Shelf
+from screens.widgets.shelf import MANY_CHANGES, NATURAL, GridState, Shelf
 
 T = TypeVar("T")
 SAMPLE = 400
-"""So many rows are measured for the widths of columns; later ones widen them as they change."""
-MANY = 10_000
-"""From so many rows on, what takes long for each is done in slices."""
-SLICE = 0.004  # seconds; a key waits for one at most
-REST = 0.001
+"""So many rows are measured for the widths of columns; later ones widen them as they change, a few at a time."""
 KEPT = 4096
 """Rows whose cells are remembered as text."""
 Query = Part  # the filter of lists without columns
@@ -68,18 +65,23 @@ class Grid(Shelf[T], Lines):
             for key in other:
                 self._forget(key)
         self._measure(list(self.rows.values())[:SAMPLE])
-        self._arrange()
+        if self.order and self._long():
+            self._arrange([k for k in self.order if k in self.rows])
+            self._sift()
+        else:
+            self._arrange()
         self.refresh()
         if self._later is not None and self.rows:
             self.restore(self._later)
         if fresh or here is None:
             self.moved()
 
-    def update(self, changes: Mapping[str, T | None]) -> None:
-        """Rows that changed (None: gone). Only those lines are painted."""
+    def update(self, changes: Mapping[str, T | None], quiet: bool = False) -> None:
+        """Rows that changed (None: gone). Only those lines are painted; `quiet`: cells get no sign of it."""
         held = wider = False
         now = self.clock()
         near = set(self.order[max(0, self.top - self.page): self.top + 2 * self.page])
+        looked = changes if len(changes) <= MANY_CHANGES else near.union(list(changes)[:SAMPLE])
         for key, row in changes.items():
             old = self.rows.get(key)
             if row is not None and old == row and key not in self.gone:
@@ -87,10 +89,10 @@ class Grid(Shelf[T], Lines):
                 continue
             held |= self.change(key, row)
             self._forget(key)
-            if row is not None:
+            if row is not None and key in looked:
                 texts = self._cells(row)
                 wider |= self._widen_for(row, texts)
-                if old is not None and key in near:
+                if old is not None and key in near and not quiet:
                     self._news.note(key, self.columns, self._cells(old), texts, now)
         if wider:
             self._stretched = True
@@ -118,10 +120,20 @@ class Grid(Shelf[T], Lines):
             self._measure(self.rows.values())
         if self.busy or not (self.waiting or self.gone or self._moot):
             return
+        if len(self.waiting) + len(self._moot) + len(self.gone) > MANY_CHANGES and self._long():
+            self._sift()
+            return
+        self._arrange(self.settled())
+
+    def drop_gone(self) -> None:
         for key in self.gone:
             self._versions.pop(key, None)
             self._news.forget(key)
-        self._arrange(self.settled())
+        super().drop_gone()
+
+    def _long(self, in_order: bool = False) -> bool:
+        """Is it too much for one piece to arrange the rows?"""
+        return len(self.order if in_order else self.rows) >= MANY and self.is_running and self.slow(in_order)
 
     def _forget(self, key: str) -> None:
         self._serial += 1
@@ -165,10 +177,8 @@ class Grid(Shelf[T], Lines):
         return True
 
     def filter(self, text: str) -> str:
-        """Show only what passes; what is wrong with the text, then the filter that was stays in force.
-
-        A word that is being typed was plain text until it became wrong (`restarts`, `restarts>`): that goes.
-        """
+        """Show only what passes; what is wrong with the text, then the filter that was stays in force: of a word
+        that was plain text until it became wrong (`restarts`, `restarts>`) what stood before it."""
         self.wrong = ""
         try:
             query = self.asked(text)
@@ -182,8 +192,8 @@ class Grid(Shelf[T], Lines):
             except Bad:
                 return self.wrong
         if query.text != self.sieve.text:
-            narrows = self.can_narrow and not self.busy and self.narrows(query)
             self.settle()
+            narrows = self.can_narrow and not self.busy and self.narrows(query)
             self.sieve = query
             self._sift(self.order if narrows else None)
         return self.wrong
@@ -191,11 +201,9 @@ class Grid(Shelf[T], Lines):
     def stick(self, text: str) -> str:
         """A filter that holds beside this list's own; why it cannot be asked here, then it does not hold."""
         try:
-            query = self.asked(text)
+            query, why = self.asked(text), ""
         except Bad as error:
             query, why = self.asked(""), str(error)
-        else:
-            why = ""
         if query.text != self.sticky.text:
             self.settle()
             self.sticky = query
@@ -220,36 +228,34 @@ class Grid(Shelf[T], Lines):
         """Find what passes, in slices where that would take long."""
         self._stop()
         self.compose_filter()
-        whole = self._whole
-        source = self.order if keys is not None else self.rows
-        slow = whole.heavy or (whole.reads and not self._all_read)
-        if slow and len(source) >= MANY and self.is_running:
-            self._job = asyncio.create_task(self._in_slices(list(source), keys is not None))
+        if self._long(keys is not None):
+            source = self.rows if keys is None else self.order
+            self.work(self._in_slices(list(source), keys is not None))
         else:
             self._arrange(None if keys is None else self._passing(keys))
         self.refresh_header()
 
     async def _in_slices(self, keys: list[str], in_order: bool) -> None:
-        steps = self.sifted(keys)
-        while True:
-            end = time.perf_counter() + SLICE
-            try:
-                while time.perf_counter() < end:
-                    self.done = next(steps)
-            except StopIteration as found:
-                keep: list[str] = found.value
-                break
-            await asyncio.sleep(REST)
+        count = len(self.rows)
+        order = await in_slices(self.arranging(keys, in_order), self.told)
         self._job = None
-        rows = self.rows
-        missed = {k: rows[k] for k in self.waiting if k in rows} | self._moot
-        self._arrange(keep if in_order else self.laid(keep))
-        self._moot = missed if in_order else {k: rows[k] for k in missed}
-        self.settle()
+        order, late = self.meanwhile(order, count)
+        self._arrange(order)
+        if self.put_late(late):
+            self.settle()
         self.refresh_header()
         self.moved()
 
+    def work(self, job: Coroutine[Any, Any, None]) -> None:
+        """Be busy with this, which calls `told`, until rows are loaded or something else is asked."""
+        self._stop()
+        self._job = asyncio.create_task(job)
+
+    def told(self, done: float) -> None:
+        self.done = done
+
     def _stop(self) -> None:
+        self.done = 0.0
         if self._job is not None:
             self._job.cancel()
             self._job = None
@@ -275,9 +281,7 @@ class Grid(Shelf[T], Lines):
     def order_by(self, column: str, descending: bool = False) -> None:
         """Sort by a column, by its id; the natural order when it is empty."""
         self.sort_by, self.descending = column, descending
-        self.settle()
-        self._arrange()
-        self.refresh_header()
+        self.sift_again()
 
     def click_header(self, x: int) -> None:
         """Sort by the column at this cell, the other way round at the second time, naturally at the third."""
@@ -285,12 +289,8 @@ class Grid(Shelf[T], Lines):
         for number, (column, room) in enumerate(self._placed):
             edge += room + (GAP if number else 0)
             if x < edge:
-                if column.id != self.sort_by:
-                    self.order_by(column.id)
-                elif not self.descending:
-                    self.order_by(column.id, True)
-                else:
-                    self.order_by(NATURAL)
+                again, turned = column.id == self.sort_by, self.descending
+                self.order_by(NATURAL if again and turned else column.id, again and not turned)
                 return
 
     def mark(self) -> None:

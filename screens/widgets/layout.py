@@ -3,13 +3,15 @@
 After Sugiyama: cycles are broken by turning back edges of a depth-first search around, ranks are
 the longest way from a source, long edges get a bend in every rank they cross (one per source, so
 that they run together), crossings are reduced by sweeps of barycentres, and rows are given out
-top-down. Edges are drawn with a four-bit mask per cell, so that lines that meet become junctions.
+top-down. Edges are drawn with a four-bit mask per cell, so that lines that meet become junctions; the cells of a
+line are worked out where they are looked at, since a large drawing has hundreds of thousands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 LEFT, DOWN, RIGHT, UP = 1, 2, 4, 8
 SWEEPS = 6
@@ -18,8 +20,36 @@ GAP = 1
 
 Cell = tuple[int, int]
 """Row and column."""
-Wire = dict[Cell, int]
-"""Cell -> directions in which the line leaves it."""
+WINDOW = 32
+"""Rows whose wires are looked for together."""
+
+
+class Wire(NamedTuple):
+    """One hop: right from `begin` to the track at `turn`, up or down in it, right to `end`."""
+
+    top: int
+    """The row it begins in; it may end above."""
+    bottom: int
+    begin: int
+    turn: int
+    end: int
+
+    def across(self, row: int) -> list[tuple[int, int, int]]:
+        """What of it is in a row: first and last column, and the directions in which the line leaves each cell."""
+        top, bottom, begin, turn, end = self
+        if top == bottom:
+            return [(begin, end, LEFT | RIGHT)] if row == top else []
+        onward, back = (DOWN, UP) if bottom > top else (UP, DOWN)
+        if row == top:
+            return [(begin, turn - 1, LEFT | RIGHT), (turn, turn, LEFT | onward)]
+        if row == bottom:
+            return [(turn, turn, back | RIGHT), (turn + 1, end, LEFT | RIGHT)]
+        return [(turn, turn, UP | DOWN)] if min(top, bottom) < row < max(top, bottom) else []
+
+    def cells(self) -> dict[Cell, int]:
+        """Cell -> directions in which the line leaves it."""
+        rows = range(min(self.top, self.bottom), max(self.top, self.bottom) + 1)
+        return {(r, c): bits for r in rows for first, last, bits in self.across(r) for c in range(first, last + 1)}
 
 
 @dataclass
@@ -31,8 +61,6 @@ class Drawing:
     nodes: dict[str, Cell] = field(default_factory=dict)
     """Node -> row and first column of its label."""
     layers: list[list[str]] = field(default_factory=list)
-    mask: dict[Cell, int] = field(default_factory=dict)
-    """Cell -> directions in which lines leave it."""
     heads: dict[Cell, str] = field(default_factory=dict)
     """Cells with an arrow head -> the node it points to."""
     paths: dict[tuple[str, str], tuple[Wire, ...]] = field(default_factory=dict)
@@ -40,13 +68,36 @@ class Drawing:
     turned: set[tuple[str, str]] = field(default_factory=set)
     """Edges that go against the direction: they close a cycle."""
 
-    def path(self, edge: tuple[str, str]) -> Wire:
+    _near: dict[int, list[Wire]] = field(default_factory=dict, compare=False, repr=False)
+    """Window of rows -> wires in it."""
+
+    def path(self, edge: tuple[str, str]) -> dict[Cell, int]:
         """All cells of an edge. Raises KeyError."""
-        cells: Wire = {}
-        for wire in self.paths[edge]:
-            for cell, bits in wire.items():
-                cells[cell] = cells.get(cell, 0) | bits
-        return cells
+        return _together(self.paths[edge])
+
+    @property
+    def mask(self) -> dict[Cell, int]:
+        """Every cell that lines run through -> directions in which they leave it."""
+        return _together({wire for wires in self.paths.values() for wire in wires})
+
+    def at(self, row: int) -> list[Wire]:
+        """Wires with a cell in this row."""
+        window = row // WINDOW
+        near = self._near.get(window)
+        if near is None:
+            first, last = window * WINDOW, (window + 1) * WINDOW - 1
+            every = {wire for wires in self.paths.values() for wire in wires}
+            near = [w for w in every if min(w.top, w.bottom) <= last and max(w.top, w.bottom) >= first]
+            self._near[window] = near
+        return [w for w in near if w.top <= row <= w.bottom or w.bottom <= row <= w.top]
+
+
+def _together(wires: Collection[Wire]) -> dict[Cell, int]:
+    found: dict[Cell, int] = {}
+    for wire in wires:
+        for cell, bits in wire.cells().items():
+            found[cell] = found.get(cell, 0) | bits
+    return found
 
 
 def lay_out(
@@ -236,14 +287,10 @@ def _draw(
             begin = starts[level] + (labels[x] + GAP if x in labels else 0)
             turn = starts[level] + widest + GAP + 1 + tracks[level][x]
             end = starts[level + 1] - (2 if y in labels else 1)
-            wires[(x, y)] = _wire(rows[x], rows[y], begin, turn, end)
+            wires[(x, y)] = Wire(rows[x], rows[y], begin, turn, end)
             if y in labels:
                 drawing.heads[(rows[y], end)] = y
         routes[edge] = tuple(wires[hop] for hop in zip(chain, chain[1:], strict=False))
-    mask = drawing.mask
-    for wire in wires.values():
-        for cell, bits in wire.items():
-            mask[cell] = mask.get(cell, 0) | bits
     return routes
 
 
@@ -263,18 +310,3 @@ def _tracks(hops: Mapping[str, set[str]], rows: Mapping[str, int]) -> dict[str, 
             out[name] = len(taken)
             taken.append([(low, high)])
     return out
-
-
-def _wire(top: int, bottom: int, begin: int, turn: int, end: int) -> Wire:
-    """One hop: right to the track, up or down in it, right to the next layer."""
-    cells: Wire = dict.fromkeys(((top, column) for column in range(begin, turn)), LEFT | RIGHT)
-    cells.update(dict.fromkeys(((bottom, column) for column in range(turn + 1, end + 1)), LEFT | RIGHT))
-    if top == bottom:
-        cells[(top, turn)] = LEFT | RIGHT
-        return cells
-    onward, back = (DOWN, UP) if bottom > top else (UP, DOWN)
-    step = 1 if bottom > top else -1
-    cells.update(dict.fromkeys(((row, turn) for row in range(top + step, bottom, step)), UP | DOWN))
-    cells[(top, turn)] = LEFT | onward
-    cells[(bottom, turn)] = back | RIGHT
-    return cells

@@ -7,12 +7,13 @@ since is taken out, tested again and put back where it belongs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from screens.look import Piece
 from screens.query import NOTHING, Query, describe, needy, parse
+from screens.slices import CHUNK, Steps, sorting
 from screens.typed import Schema, natural_key, sort_key
 from screens.widgets.columns import Column
 
@@ -23,8 +24,6 @@ MANY = 5_000
 """When so many rows are others, what was kept about each is thrown away as a whole."""
 MANY_CHANGES = 500
 """More changes than this are not mended one by one."""
-CHUNK = 500
-"""Rows between two looks at the clock while many are sifted."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,7 @@ class Shelf(Generic[T]):
         self._next = 0
         self._seen: set[str] | None = None
         self._kept: tuple[list[str], set[str]] | None = None
+        self._picked: tuple[list[str], int, set[str], tuple[str, ...]] = ([], 0, set(), ())
 
     # rows
 
@@ -144,6 +144,15 @@ class Shelf(Generic[T]):
 
     def _shows(self, key: str) -> bool:
         return not self._sifts or bool(self._passing((key,)))
+
+    def picked(self) -> tuple[str, ...]:
+        """The marked keys that are shown, in order."""
+        order, marked = self.order, self.marked
+        of, count, those, found = self._picked
+        if of is not order or count != len(order) or those != marked:
+            found = tuple([k for k in order if k in marked])
+            self._picked = (order, len(order), set(marked), found)
+        return found
 
     def _in_order(self) -> set[str]:
         if self._seen is None:
@@ -220,8 +229,38 @@ class Shelf(Generic[T]):
             return whole.passing(keys, self.rows, {k: self.haystack(self.rows[k]).lower() for k in keys})
         return whole.passing(keys, self.rows, self.hay())
 
-    def sifted(self, keys: Sequence[str]) -> Generator[float, None, list[str]]:
-        """What passes, found a little at a time; yields how much is done (0 to 1), returns the keys."""
+    def slow(self, in_order: bool = False) -> bool:
+        """Does it take long for each row to find what passes, and to order it unless it is?"""
+        whole = self._whole
+        return whole.heavy or (whole.reads and not self._all_read) or (not in_order and self.value() is not None)
+
+    def arranging(self, keys: list[str], in_order: bool) -> Steps[list[str]]:
+        """`arranged()` in steps, of these keys; `in_order`: they stand as they shall already."""
+        rows = dict(self.rows)  # as they are now: some may go meanwhile
+        found = (yield from self.sifted(keys)) if self._sifts else keys
+        return found if in_order else (yield from self.laying(found, rows))
+
+    def meanwhile(self, order: list[str], count: int) -> tuple[list[str], set[str]]:
+        """An order that was made in steps, begun with so many rows, without those that went since; and the keys of
+        rows that were looked at as they were then, or not at all. Where those are few they are not in the order."""
+        self.drop_gone()
+        rows = self.rows
+        late = {k for k in (*self.waiting, *self._moot) if k in rows}
+        if late or len(rows) != count:
+            out = late if len(late) <= MANY_CHANGES else ()
+            order = [k for k in order if k in rows and k not in out]
+        return order, late
+
+    def put_late(self, late: set[str]) -> bool:
+        """These have another place in the order that is; false: they are left to the next move."""
+        if len(late) > MANY_CHANGES:
+            self._moot = {k: self.rows[k] for k in late}
+            return False
+        self.waiting = late
+        return True
+
+    def sifted(self, keys: Sequence[str]) -> Steps[list[str]]:
+        """What passes, found a little at a time."""
         out: list[str] = []
         reads, hay = self._whole.reads, self._hay
         for start in range(0, len(keys), CHUNK):
@@ -236,7 +275,7 @@ class Shelf(Generic[T]):
             out += self._whole.passing(chunk, self.rows, hay)
             yield start / len(keys)
         if reads and len(keys) == len(self.rows):
-            self._all_read = all(k in hay for k in self.rows)
+            self._all_read = self.rows.keys() <= hay.keys()
         return out
 
     # in what order
@@ -248,6 +287,11 @@ class Shelf(Generic[T]):
     def laid(self, keys: list[str]) -> list[str]:
         """What is shown when these keys, given in the natural order, are all that pass."""
         return self.sorted(keys)
+
+    def laying(self, keys: list[str], rows: Mapping[str, T]) -> Steps[list[str]]:
+        """`laid` in steps, by these rows."""
+        value = self.value()
+        return keys if value is None else (yield from sorting(keys, lambda k: value(rows[k]), self.descending))
 
     def value(self) -> Callable[[T], Any] | None:
         """Row -> what it is sorted by; None for the natural order."""

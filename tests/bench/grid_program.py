@@ -24,6 +24,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from cockpit.ports import Session
 from screens.widgets.grid import Grid
 from tests.bench.crowd import STARTED, Crowd
+from tests.bench.pieces import Pieces
 
 QUIET = 0.1
 """Seconds in which everything that a key causes is surely painted."""
@@ -110,6 +111,26 @@ class Bench(CockpitApp):
             out.append((Counting.last - start) * 1e3)
         return out
 
+    async def long_work(self, figures: dict[str, float], change: Callable[[], None]) -> None:
+        """Sorting, and coming back to a screen that missed a change: CPU, and the longest piece of it."""
+        pieces = Pieces()
+        sorts, backs = [], []
+        for _ in range(8):
+            pieces.reset()
+            await self.cost(lambda: self.simulate_key("o"), lambda: self.grid.busy)
+            sorts.append((pieces.piece, pieces.total))
+        self.grid.order_by("")
+        for _ in range(5):
+            change()
+            pieces.reset()
+            await self.cost(lambda: self.simulate_key("escape"), lambda: self.there)
+            backs.append((pieces.piece, pieces.total))
+            await self.cost(lambda: self.simulate_key("i"), lambda: not self.there)
+        for name, found in (("sort", sorts), ("back", backs)):
+            figures[name], figures[f"{name}-cpu"] = map(statistics.median, zip(*found, strict=True))
+            figures[f"{name}-worst"] = max(piece for piece, _ in found)
+        pieces.end()
+
     async def measure(self) -> None:
         while not self.there or self._preload.left:
             await asyncio.sleep(0.01)
@@ -137,6 +158,8 @@ class Bench(CockpitApp):
         page, figures["page-bytes"] = await self.costs(self.keys(*["pagedown"] * 9))
         figures["cursor"], figures["page"] = cursor - idle, page - idle
         figures["repaint-bytes"] = (await self.costs(self.keys(*["ctrl+l"] * 5)))[1]
+        await self.long_work(figures, change)
+        grid = self.grid
         figures["filter-first"] = (await self.cost(self.filters(("w",))[0], lambda: grid.busy))[0] - idle
         for name, words in (("filter", WORDS), ("typed", TYPED), ("fuzzy", FUZZY)):
             figures[name] = (await self.costs(self.filters(words)))[0] - idle

@@ -51,6 +51,7 @@ from cockpit.model.topology import (
 )
 from cockpit.session.client import RemoteSession
 from cockpit.session.server import SessionServer
+from tests.bench.pieces import named
 
 EACH, OF = 10, 3125
 """Instances on a host, and of a service."""
@@ -186,14 +187,6 @@ class Watch:
     def told(self) -> dict[str, Any]:
         over = sorted(self.over, key=lambda o: -o[1])[:8]
         return {"piece": self.piece, "what": self.what, "late": self.late, "full": self.full, "over": over}
-
-
-def named(handle: Any) -> str:
-    """The coroutine at work, or the function."""
-    task = getattr(handle._callback, "__self__", None)
-    if isinstance(task, asyncio.Task):
-        return str(task.get_coro().__qualname__)
-    return str(getattr(handle._callback, "__qualname__", handle._callback))
 
 
 async def main(where: Path, count: int) -> None:

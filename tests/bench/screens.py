@@ -114,6 +114,10 @@ def _live(found: dict[str, float]) -> str:
     )
 
 
+def _long(name: str) -> Callable[[dict[str, float]], str]:
+    return lambda found: f"worst {found[f'{name}-worst']:.0f}; all of it {found[f'{name}-cpu']:.0f} ms of CPU"
+
+
 def _tmux(name: str) -> Callable[[int], Figure]:
     def value(rows: int) -> Figure:
         found = through_tmux(rows)
@@ -138,6 +142,10 @@ for _end, _rows in SIZES.items():
     _enter(f"tmux-cursor{_end}", _rows, _tmux("cursor"))
     _enter(f"tmux-page{_end}", _rows, _tmux("page"))
     _enter(f"tmux-live{_end}", _rows, _tmux_live)
+
+
+for _name in ("sort", "back"):
+    _enter(_name, SIZES[""], _of(_name, _long(_name)))
 
 
 @measures("matrix", (*NEEDS, "screens.cells"))

@@ -44,6 +44,8 @@ BUDGETS: dict[str, Budget] = {
     "update": Budget("one visible update at 100k rows", 5, "ms"),
     "cursor": Budget("cursor move at 100k rows", 10, "ms"),
     "page": Budget("page down at 100k rows", 20, "ms"),
+    "sort": Budget("longest piece of work while 100k rows are sorted", 50, "ms"),
+    "back": Budget("longest piece of coming back to the overview of 100k instances", 50, "ms"),
     "live": Budget("key to its first bytes at 100k rows, 1,000 changes a second", 50, "ms"),
     "screen-memory": Budget("RSS of the screen at 100k rows", 256, "MiB"),
     "tmux-cursor": Budget("through tmux: cursor key to last byte at 100k rows", 50, "ms"),

@@ -90,9 +90,11 @@ async def test_what_a_node_reaches_stands_out_and_the_rest_steps_back() -> None:
         widget = graph(d)
         assert widget.related == {"puzzle.batch", "puzzle.web", "puzzle.sudoku"}
         direct = {c for e in widget.own_edges() for c in widget.drawing.path(e)}
-        assert {c for c, (_, style) in widget._lit.items() if style == "picked"} == direct
-        for cell, (bits, _) in widget._lit.items():
-            assert bits & ~widget.drawing.mask[cell] == 0
+        assert {c for wire, style in widget._lit.items() if style == "picked" for c in wire.cells()} == direct
+        mask = widget.drawing.mask
+        for row in range(widget.count()):
+            for column, (bits, style) in widget._lines(row, widget.drawing.width).items():
+                assert bits & ~mask[row, column] == 0 and (style == "picked") == ((row, column) in direct)
 
 
 async def test_large_graphs_are_folded_opened_and_never_drawn_whole() -> None:

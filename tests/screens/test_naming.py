@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import pytest
 
 from cockpit.model.view import EndpointRow
-from screens.naming_rows import endpoint_mark, lagging, service_names, state_word
+from screens.naming_rows import Books, ServiceNames, endpoint_mark, lagging, state_word
+from screens.slices import at_once
 from tests.screens.canned import CannedSession, snapshot
 from tests.screens.drive import driven, until
 
@@ -38,6 +40,12 @@ ROWS = {
 ])  # fmt: skip
 def test_one_word_for_a_state(row: EndpointRow, word: str, mark: str) -> None:
     assert (state_word(row), endpoint_mark(row)) == (word, mark)
+
+
+def service_names(rows: Iterable[EndpointRow]) -> dict[str, ServiceNames]:
+    books = Books()
+    at_once(books.reading({f"{n}": row for n, row in enumerate(rows)}))
+    return books.services()
 
 
 def test_services_in_counts() -> None:
