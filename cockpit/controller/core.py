@@ -340,6 +340,7 @@ class Controller:
             + (" (undo)" if a.revision is not None and not a.cause else "")
             for a in stuck
         ]
+        said += self.names.notices()
         said += self.security.notices(time.time())
         said += self.history.notices()
         return (self.hint, *said) if self.hint else tuple(said)

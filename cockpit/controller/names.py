@@ -12,10 +12,13 @@ import msgspec
 
 from cockpit.controller.world import World
 from cockpit.link.hub import Hub
+from cockpit.link.trunk_frames import MAX_CARRIED
 from cockpit.model.states import SUSPECT, UP
 from cockpit.ports import Write
 from cockpit.session.spelling import written
 
+MOST = MAX_CARRIED - 1024
+"""Bytes of all names: they go to a host in one frame, through relays too."""
 HELD = 10.0
 """Seconds a fresh controller waits for all known hosts before it publishes names."""
 
@@ -34,6 +37,8 @@ class NamesFeed:
         """A host that had not applied what somebody waited for."""
         self._texts: dict[str, tuple[int, str]] = {}
         """Service -> version of its last change, and its endpoints then as JSON."""
+        self._size = 0
+        """Bytes of all these."""
         self._all = (-1, "")
         """A version, and the frame of all names at it."""
         self._until = time.monotonic() + HELD
@@ -54,7 +59,7 @@ class NamesFeed:
     def send(self) -> int:
         """Push what changed to every host; returns the version that is out now."""
         registry = self.world.registry
-        if not self._held() and registry.version != self._sent:
+        if not self._held() and registry.version != self._sent and self._fits():
             if self._sent < 0:
                 self.hub.greet(self._full())
             else:
@@ -97,18 +102,24 @@ class NamesFeed:
         A relay keeps the names for the hosts behind it, and greets them itself.
         """
         link = self.hub.links.get(host)
-        if self._sent >= 0 and link is not None and not self.hub.carried(host):
+        if self._sent >= 0 and link is not None and not self.hub.carried(host) and self._fits():
             link.put(self._full())
 
     def greeting(self) -> str | None:
-        """The full set for a relay that has just connected; None while names are still held.
+        """The full set for a relay that has just connected; None while names are still held, or do not fit.
 
         It is the set of the last version that was sent: what comes after it is sent to everybody.
         """
-        if self._sent < 0:
+        if self._sent < 0 or not self._fits():
             return None
         self.send()
         return self._full()
+
+    def notices(self) -> list[str]:
+        if self._size <= MOST:
+            return []
+        size = f"{self._size / 2**20:.1f} MiB are more than the {MOST / 2**20:.1f} that a host takes"
+        return [f"names are not told any more, hosts keep those they know: {size}"]
 
     async def unsaved(self) -> list[Write]:
         """What to keep of the registry when it changed since the last call: each service that did is a row."""
@@ -129,6 +140,12 @@ class NamesFeed:
             registry.settle(())
         return bool(registry.waiting)
 
+    def _fits(self) -> bool:
+        """Can a host be told all names in one frame? Else it keeps what it knows: a part would look like all."""
+        for service in self.world.registry.changed_since(self._sent):
+            self._text(service)
+        return self._size <= MOST
+
     def _full(self) -> str:
         """Many that connect together are told the same text."""
         registry = self.world.registry
@@ -145,7 +162,10 @@ class NamesFeed:
         """Its endpoints as JSON, written when they changed."""
         registry = self.world.registry
         if not self._made(service):
-            self._texts[service] = registry.changed(service), _json(registry.published(service))
+            before = self._texts.get(service)
+            text = _json(registry.published(service))
+            self._texts[service] = registry.changed(service), text
+            self._size += len(text.encode()) - (len(before[1].encode()) if before else -len(service.encode()) - 4)
         return self._texts[service][1]
 
     def _made(self, service: str) -> bool:

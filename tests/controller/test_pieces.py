@@ -18,6 +18,7 @@ from cockpit.act.executor import Executor
 from cockpit.act.journal import read
 from cockpit.act.progress import Eta, Readiness
 from cockpit.controller import board as boards
+from cockpit.controller import names
 from cockpit.controller.board import Board, touched
 from cockpit.controller.core import Controller
 from cockpit.controller.ledger import ActionRecord, Begun, waiting
@@ -210,6 +211,22 @@ def test_names_are_written_a_service_at_a_time_and_only_those_that_changed(monke
         "t": "names", "version": version, "full": True, "services": world.registry.services(),
     }  # fmt: skip
     assert feed.greeting() is greeting, "who connects at the same time is told the same text"
+
+
+def test_names_that_do_not_fit_into_a_frame_are_not_told_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, feed, hub = named(3)
+    feed.send()
+    whole = len(feed.greeting() or "")
+    monkeypatch.setattr(names, "MOST", whole + 50)
+    seen(world, 3)
+    assert feed.send() == world.registry.version
+    assert len(hub.told) == 1 and not feed.out(world.registry.version), "hosts keep the names of before"
+    assert feed.greeting() is None
+    assert "names are not told any more, hosts keep those they know" in feed.notices()[0]
+    assert world.registry.forget("p.s3/0:1")
+    feed.send()
+    assert hub.told[1]["services"].keys() >= {"p.s3"} and feed.out(world.registry.version)
+    assert feed.notices() == [] and len(feed.greeting() or "") < whole + 100
 
 
 def test_names_count_as_applied_when_every_host_that_is_heard_has_them() -> None:
