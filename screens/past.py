@@ -147,7 +147,7 @@ class Travel:
             top.board_changed(Changed())
         app.use(self.live)
         self.saved = {}  # two states of a whole cluster do not wait for the collector
-        await self.session.close()
+        self.session.forget()
 
     # keys
 

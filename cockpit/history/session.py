@@ -186,7 +186,11 @@ class PastSession:
             yield item
 
     async def close(self) -> None:
-        """Let go of its moment. The live session is its owner's."""
+        """The live session is its owner's."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Its moment, which is a state of the whole cluster."""
         self._now = None
 
     def _permit(self, op: str) -> None:
