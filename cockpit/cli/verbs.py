@@ -163,10 +163,10 @@ async def _run(args: argparse.Namespace) -> int:
         if session.who.read_only:
             raise Refused(f"{verb.name} is refused: {session.who.read_only}")
         plan = await session.plan(intent)
-        confirm = args.confirm
+        confirm, looked = args.confirm, ""
         denied = plan.guard is not None and plan.guard.effect == DENY
         if (plan.risk == DESTRUCTIVE or plan.confirm) and not confirm and not denied:
-            confirm = ask(plan)
+            confirm, looked = ask(plan), plan.digest  # what nobody has looked at may be another by now
         if plan.empty and verb.name not in ("pause", "resume", "abort"):
             if args.json:
                 print_json({"plan": plan, "action": None})
@@ -177,7 +177,7 @@ async def _run(args: argparse.Namespace) -> int:
             return DIFFERS if plan.skipped else DONE
         for warning in plan.warnings:
             warn(warning)
-        row = await session.submit(intent, digest=plan.digest, confirm=confirm)
+        row = await session.submit(intent, digest=looked, confirm=confirm)
         if row.state == "asked":
             if args.json:
                 print_json(row)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cockpit.act import journal
 from cockpit.act.table import VERBS
 from cockpit.model.states import State
+from cockpit.plan.steps import Intent, Plan
+from cockpit.session.client import RemoteSession
 from tests.cli.conftest import Run
 from tests.controller.fakes import TOPOLOGY, Background, background
 from tests.helpers import wait_for
@@ -162,6 +165,22 @@ def test_0_nothing_to_do(state: list[str], run: Run) -> None:
     assert (code, out) == (0, "converge everything: nothing to do\n")
     code, out, _ = run("converge", "--json", *state)
     assert code == 0 and json.loads(out)["action"] is None
+
+
+def test_0_though_the_world_has_moved_since_the_plan_that_nobody_looked_at(
+    state: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = RemoteSession.plan
+
+    async def older(self: RemoteSession, intent: Intent) -> Plan:
+        return replace(await plan(self, intent), digest="of another time")
+
+    monkeypatch.setattr(RemoteSession, "plan", older)
+    code, _, err = run("restart", "db", *state)
+    assert code == 0, err
+    monkeypatch.setattr("cockpit.cli.verbs.ask", lambda plan: "db")
+    code, _, err = run("stop", "db", *state)
+    assert code == 3 and "has changed since: look at it again" in err
 
 
 def test_0_no_wait(live: Background, state: list[str], run: Run) -> None:
