@@ -50,7 +50,8 @@ class Detector:
         self._drift: dict[str, Condition] = {}
         self._unknown: dict[str, Condition] = {}
         self._stopped: dict[str, Condition] = {}
-        self._crashes: dict[str, list[float]] = {}
+        self._crashes: dict[str, tuple[float, ...]] = {}
+        """As conditions have them: with many that crash they are told again and again, and nothing is copied."""
         self._actions: dict[str, str] = {}
 
     def load(self, tables: Mapping[str, Mapping[str, Any]], now: float) -> None:
@@ -93,7 +94,7 @@ class Detector:
         gave_up = row.mark == view.FAILED and before.mark != view.FAILED and row.desired == "RUNNING"
         count = more if more > 0 else int(gave_up)
         if count:
-            self._crashes[id] = [*self._crashes.get(id, ()), *[now] * count][-CRASHES:]
+            self._crashes[id] = (*self._crashes.get(id, ()), *[now] * count)[-CRASHES:]
 
     def _crashed(self, now: float) -> Iterable[Condition]:
         for id, times in list(self._crashes.items()):
@@ -103,7 +104,7 @@ class Detector:
             what = row.reason or last_exit(row) or "its process ended"
             loop = Condition(
                 kind=LOOP, key=f"crash-loop|{id}", name=id, group=row.service, service=row.service, host=row.host,
-                region=region, since=times[0], text=what, times=tuple(times),
+                region=region, since=times[0], text=what, times=times,
             )
             yield loop
             if now - times[-1] < CALM:
@@ -112,8 +113,9 @@ class Detector:
     def forget(self, before: float) -> None:
         """Crashes older than any rule looks back."""
         for id, times in list(self._crashes.items()):
-            kept = [t for t in times if t >= before]
-            if kept:
+            if min(times) >= before:
+                continue
+            if kept := tuple(t for t in times if t >= before):
                 self._crashes[id] = kept
             else:
                 del self._crashes[id]
