@@ -74,10 +74,12 @@ class Detector:
         for id, row in changes.get("actions", {}).items():
             self._action(id, row, now)
 
-    def conditions(self, now: float) -> list[Condition]:
+    def conditions(self, now: float, restarts: int = 1) -> list[Condition]:
+        """What is so now; loops of fewer than `restarts` crashes are left out, when no rule asks for them."""
         for id in [i for i, c in self._stopped.items() if id_over(c, now)]:
             del self._stopped[id]
-        return [*self._crashed(now), *self._unknown.values(), *self._drift.values(), *self._stopped.values()]
+        crashed = self._crashed(now, restarts)
+        return [*crashed, *self._unknown.values(), *self._drift.values(), *self._stopped.values()]
 
     # instances
 
@@ -96,8 +98,11 @@ class Detector:
         if count:
             self._crashes[id] = (*self._crashes.get(id, ()), *[now] * count)[-CRASHES:]
 
-    def _crashed(self, now: float) -> Iterable[Condition]:
+    def _crashed(self, now: float, restarts: int) -> Iterable[Condition]:
         for id, times in list(self._crashes.items()):
+            loops, fresh = len(times) >= restarts, now - times[-1] < CALM
+            if not (loops or fresh):
+                continue
             row = self.instances[id]
             host = self.hosts.get(row.host)
             region = host.region if host is not None else ""
@@ -106,8 +111,9 @@ class Detector:
                 kind=LOOP, key=f"crash-loop|{id}", name=id, group=row.service, service=row.service, host=row.host,
                 region=region, since=times[0], text=what, times=times,
             )
-            yield loop
-            if now - times[-1] < CALM:
+            if loops:
+                yield loop
+            if fresh:
                 yield msgspec.structs.replace(loop, kind=CRASH, key=f"crash|{id}", since=times[-1])
 
     def forget(self, before: float) -> None:

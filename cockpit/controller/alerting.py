@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cockpit.alerts.deliver import Delivery, Undelivered
-from cockpit.alerts.detect import Condition, Detector
+from cockpit.alerts.detect import CRASHES, Condition, Detector
 from cockpit.alerts.grouping import Grouping, Notice
-from cockpit.alerts.settings import Settings, load
+from cockpit.alerts.settings import LOOP, Settings, load
 from cockpit.controller.board import Subscriber
 from cockpit.model.alert_rows import FIRING
 from cockpit.model.problems import BadTopology
@@ -113,11 +113,13 @@ class Alerts:
 
     async def _step(self, now: float) -> None:
         self.grouping.cluster = self.c.world.expected.name
-        self._conditions = self.detector.conditions(now)
+        rules = self.grouping.settings.rules
+        least = min((r.restarts for r in rules if r.when == LOOP), default=CRASHES + 1)
+        self._conditions = self.detector.conditions(now, least)
         for notice in self.grouping.step(self._conditions, now):
             assert self._delivery is not None
             self._delivery.put(notice)
-        self.detector.forget(now - max([HOUR, *(r.within for r in self.grouping.settings.rules)]))
+        self.detector.forget(now - max([HOUR, *(r.within for r in rules)]))
         await self._keep()
 
     async def _keep(self) -> None:

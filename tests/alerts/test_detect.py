@@ -46,6 +46,9 @@ def test_restarts_are_crashes_and_an_old_count_is_not() -> None:
     assert (crash.host, crash.region) == ("h1", "sh")
     assert loop.times == (T + 1, T + 1)
     assert kinds(d, T + 31) == [("crash-loop", row.id)], "the crash is over, the count is remembered"
+    assert [c.kind for c in d.conditions(T + 31, 2)] == ["crash-loop"]
+    assert d.conditions(T + 31, 3) == [], "no rule asks for so few"
+    assert [c.kind for c in d.conditions(T + 1, 3)] == ["crash"]
     d.forget(T + 5)
     assert kinds(d, T + 31) == []
     d.feed({"instances": {row.id: msgspec.structs.replace(row, restarts=0)}}, T + 40)
