@@ -63,3 +63,12 @@ def short_dir() -> Iterator[Path]:
     _short.append(path)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A directory that everybody reaches, other users of this machine too."""
+    path = Path(tempfile.mkdtemp(prefix="ck-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)

@@ -37,8 +37,10 @@ class NamesFeed:
         """A host that had not applied what somebody waited for."""
         self._texts: dict[str, tuple[int, str]] = {}
         """Service -> version of its last change, and its endpoints then as JSON."""
+        self._sizes: dict[str, int] = {}
+        """Service -> bytes of that, with its name."""
         self._size = 0
-        """Bytes of all these."""
+        """Their sum."""
         self._all = (-1, "")
         """A version, and the frame of all names at it."""
         self._until = time.monotonic() + HELD
@@ -142,8 +144,10 @@ class NamesFeed:
 
     def _fits(self) -> bool:
         """Can a host be told all names in one frame? Else it keeps what it knows: a part would look like all."""
-        for service in self.world.registry.changed_since(self._sent):
-            self._text(service)
+        registry = self.world.registry
+        if registry.version != self._sent:
+            for service in registry.changed_since(self._sent):
+                self._text(service)
         return self._size <= MOST
 
     def _full(self) -> str:
@@ -162,10 +166,11 @@ class NamesFeed:
         """Its endpoints as JSON, written when they changed."""
         registry = self.world.registry
         if not self._made(service):
-            before = self._texts.get(service)
             text = _json(registry.published(service))
             self._texts[service] = registry.changed(service), text
-            self._size += len(text.encode()) - (len(before[1].encode()) if before else -len(service.encode()) - 4)
+            self._size -= self._sizes.get(service, 0)
+            self._sizes[service] = len(f'"{service}":{text},'.encode())
+            self._size += self._sizes[service]
         return self._texts[service][1]
 
     def _made(self, service: str) -> bool:

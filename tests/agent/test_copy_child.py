@@ -6,11 +6,8 @@ import hashlib
 import json
 import os
 import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +29,6 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 """As on a file system where no file is without a name."""
-
-
-@pytest.fixture
-def room() -> Iterator[Path]:
-    """A directory that everybody reaches."""
-    path = Path(tempfile.mkdtemp(prefix="ck-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def child(path: Path, data: bytes | None = None, *, cut: bool = False, named: bool = False, **more: Any) -> Any:

@@ -12,10 +12,8 @@ import json
 import os
 import pwd
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +23,7 @@ import pytest
 from cockpit.cli.main import main
 from cockpit.plan.steps import Bad, Refused
 from cockpit.session.client import RemoteSession
-from tests.backends.ssh.world import SFTP, SSHD, USER, Sshd, make_key
+from tests.backends.ssh.world import SFTP, SSHD, USER, Sshd, at_home
 from tests.e2e.cluster import COCKPIT, Cluster, cluster, processes
 from tests.e2e.test_shell_ways import behind
 from tests.helpers import alive, loopback, sshd_below, until, wait_for
@@ -64,17 +62,8 @@ BIG = 32 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """What s-1 is entered by, as ~/.ssh says."""
-    home = tmp_path_factory.mktemp("home")
-    (home / ".ssh").mkdir(mode=0o700)
-    key = home / ".ssh" / "id_ed25519"
-    make_key(key)
-    made = Sshd(home / "sshd", key, extra=f"Subsystem sftp {SFTP}")
-    (home / ".ssh" / "config").write_text(f"Host {made.address}\n  Port {made.port}\n  IdentityFile {key}\n")
-    (home / ".ssh" / "known_hosts").write_text(made.known())
-    with pytest.MonkeyPatch.context() as patch, made.up():
-        patch.setenv("HOME", str(home))
-        patch.delenv("SSH_AUTH_SOCK", raising=False)
+    """What s-1 is entered by."""
+    with at_home(tmp_path_factory.mktemp("home"), f"Subsystem sftp {SFTP}") as made:
         yield made
 
 
@@ -97,15 +86,6 @@ def box(server: Sshd) -> Iterator[Cluster]:
         finally:
             for name in ("app/1", "other/1"):  # there is no keeper that would end them
                 os.killpg(c.pids()[name], signal.SIGKILL)
-
-
-@pytest.fixture
-def room() -> Iterator[Path]:
-    """A directory that everybody reaches."""
-    path = Path(tempfile.mkdtemp(prefix="ck-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 class Said(NamedTuple):

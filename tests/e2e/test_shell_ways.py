@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from cockpit.controller.relays import lock_holder
-from tests.backends.ssh.world import SSHD, Sshd, make_key
+from tests.backends.ssh.world import SSHD, at_home
 from tests.e2e.cluster import Cluster, cluster
 from tests.e2e.terminal import Terminal, terminal
 from tests.e2e.test_upgrade import add_release
@@ -71,18 +71,9 @@ PROMPT = "PS1=re''ady:\r"
 
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    home = tmp_path_factory.mktemp("home")
-    (home / ".ssh").mkdir(mode=0o700)
-    key = home / ".ssh" / "id_ed25519"
-    make_key(key)
-    server = Sshd(home / "sshd", key)
-    (home / ".ssh" / "config").write_text(f"Host {server.address}\n  Port {server.port}\n  IdentityFile {key}\n")
-    (home / ".ssh" / "known_hosts").write_text(server.known())
-    text = TOPOLOGY.format(relay=loopback(), near=loopback(), out=loopback(), guarded=loopback(), ssh=server.address)
-    with pytest.MonkeyPatch.context() as patch, server.up():
-        patch.setenv("HOME", str(home))
-        patch.delenv("SSH_AUTH_SOCK", raising=False)
-        with cluster(text) as c:
+    with at_home(tmp_path_factory.mktemp("home")) as server:
+        at = {name: loopback() for name in ("relay", "near", "out", "guarded")}
+        with cluster(TOPOLOGY.format(**at, ssh=server.address)) as c:
             c.wait_calm()
             behind(c)
             yield c

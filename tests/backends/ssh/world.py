@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from backends.ssh.gateway import Gateway
 from backends.ssh.reach import Settings
 from tests.helpers import PATIENCE, answers, free_port, loopback, running, until, wait_for
@@ -68,6 +70,21 @@ class Sshd:
             self.pid = process.pid
             wait_for(lambda: answers(self.address, self.port), what="sshd answers")
             yield self
+
+
+@contextlib.contextmanager
+def at_home(home: Path, extra: str = "") -> Iterator[Sshd]:
+    """A server that whoever has this HOME, as this process has meanwhile, enters as ~/.ssh says."""
+    (home / ".ssh").mkdir(mode=0o700)
+    key = home / ".ssh" / "id_ed25519"
+    make_key(key)
+    server = Sshd(home / "sshd", key, extra=extra)
+    (home / ".ssh" / "config").write_text(f"Host {server.address}\n  Port {server.port}\n  IdentityFile {key}\n")
+    (home / ".ssh" / "known_hosts").write_text(server.known())
+    with pytest.MonkeyPatch.context() as patch, server.up():
+        patch.setenv("HOME", str(home))
+        patch.delenv("SSH_AUTH_SOCK", raising=False)
+        yield server
 
 
 class Controller:
